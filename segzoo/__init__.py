@@ -1,0 +1,54 @@
+"""segzoo: semantic segmentation with Xception encoders.
+
+The names below load on first use, so that `import segzoo` costs nothing and downloads nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from segzoo.backbones import build_backbone as build_backbone
+    from segzoo.backbones import build_classifier as build_classifier
+    from segzoo.backbones import list_backbones as list_backbones
+    from segzoo.backbones import register_backbone as register_backbone
+    from segzoo.checkpoint.read import load_segmenter as load_segmenter
+    from segzoo.config.load import load_config as load_config
+    from segzoo.data.dataset import register_dataset as register_dataset
+    from segzoo.evaluation.evaluate import evaluate as evaluate
+    from segzoo.inference.predict import predict as predict
+    from segzoo.inference.predictor import Predictor as Predictor
+    from segzoo.models.decoder import register_decoder as register_decoder
+    from segzoo.models.smp.encoders import register_smp_encoders as register_smp_encoders
+    from segzoo.tasks.losses import register_loss as register_loss
+    from segzoo.training.train import train as train
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Predictor": "segzoo.inference.predictor",
+    "build_backbone": "segzoo.backbones",
+    "build_classifier": "segzoo.backbones",
+    "evaluate": "segzoo.evaluation.evaluate",
+    "list_backbones": "segzoo.backbones",
+    "load_config": "segzoo.config.load",
+    "load_segmenter": "segzoo.checkpoint.read",
+    "predict": "segzoo.inference.predict",
+    "register_backbone": "segzoo.backbones",
+    "register_dataset": "segzoo.data.dataset",
+    "register_decoder": "segzoo.models.decoder",
+    "register_loss": "segzoo.tasks.losses",
+    "register_smp_encoders": "segzoo.models.smp.encoders",
+    "train": "segzoo.training.train",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'segzoo' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,85 @@
+"""What every command shares: overrides on the command line, errors as lines, exit statuses, logging."""
+
+import logging
+import signal
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import NoReturn
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+from segzoo.config.explain import explain_text
+from segzoo.config.schema import RunConfig
+from segzoo.errors import SegzooError
+
+EXIT_SIGINT = 128 + signal.SIGINT
+EXIT_SIGTERM = 128 + signal.SIGTERM
+
+
+def run(main: Callable[[], int]) -> NoReturn:
+    """Run a command and leave with its exit status; a user's mistake is printed as lines, without a traceback.
+
+    Exit status: what `main` returns; 1 or 2 from a `SegzooError`; 130 on SIGINT, 143 on SIGTERM.
+    """
+    signal.signal(signal.SIGTERM, _exit_on_signal)
+    _show_log()
+    try:
+        status = main()
+    except SegzooError as error:
+        for problem in error.problems:
+            sys.stderr.write(f"error: {problem}\n")
+        status = error.exit_status
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        status = EXIT_SIGINT
+    except BrokenPipeError:  # the reader of our output left, as `| head` does
+        status = 0
+    sys.exit(status)
+
+
+def config_parser(description: str, *, keys: bool = True) -> ArgumentParser:
+    """An argument parser whose `--help` explains the configuration keys too."""
+    return ArgumentParser(
+        description=description,
+        epilog=explain_text() if keys else None,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def parse_overrides(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:
+    """Parse a command line with `key.sub=value` and `--key.sub value` overrides anywhere in it.
+
+    The parser must have a positional `overrides` with `nargs="*"`, as its last one.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    return parser.parse_intermixed_args(_join_dotted_flags(words))
+
+
+def _join_dotted_flags(words: list[str]) -> list[str]:
+    """`--data.batch_size 4` and `--data.batch_size=4` become `data.batch_size=4`."""
+    joined: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        key, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or key.split(".")[0] not in RunConfig.model_fields:
+            joined.append(word)
+        else:
+            joined.append(f"{key}={value if equals else next(rest, '')}")
+    return joined
+
+
+def _exit_on_signal(signum: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + signum)
+
+
+def _show_log() -> None:
+    """Messages of the package on standard error; standard output is for results."""
+    handler = RichHandler(console=Console(stderr=True), show_time=False, show_level=False, show_path=False)
+    logger = logging.getLogger("segzoo")
+    logger.setLevel(logging.INFO)
+    logger.handlers = [handler]
+    logger.propagate = False

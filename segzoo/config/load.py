@@ -1,0 +1,199 @@
+"""From a YAML file and `key.sub=value` overrides to a checked `RunConfig`, every problem in one go."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import Node
+from ruamel.yaml.representer import SafeRepresenter
+
+from segzoo.config.schema import RunConfig
+from segzoo.errors import ConfigError, did_you_mean
+
+KnownNames = Mapping[str, Collection[str]]
+"""Dotted key -> the names it may take, for keys whose choices live in a registry."""
+
+
+def load_config(
+    path: str | Path | None, overrides: Sequence[str] = (), *, known_names: KnownNames | None = None
+) -> RunConfig:
+    """Read a configuration, apply overrides, check everything.
+
+    Args:
+        path: YAML 1.2 file; None starts from nothing.
+        overrides: `key.sub=value` strings; values are YAML, so `1e-3` is a number and `null` is None.
+        known_names: dotted keys whose values have to be among these names.
+
+    Raises:
+        ConfigError: one line per problem, each with its key and a suggestion.
+    """
+    tree = {} if path is None else read_yaml(Path(path))
+    return config_from_tree(apply_overrides(tree, overrides), known_names=known_names)
+
+
+def config_from_tree(tree: Mapping[str, Any], *, known_names: KnownNames | None = None) -> RunConfig:
+    """Check a nested mapping, as it comes from YAML or a checkpoint.
+
+    Raises:
+        ConfigError: one line per problem.
+    """
+    problems = list(_name_problems(tree, known_names or {}))
+    try:
+        config = RunConfig.model_validate(tree)
+    except ValidationError as error:
+        problems = [*_schema_problems(error), *problems]
+        raise ConfigError(problems) from None
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML 1.2 mapping: no tags that build objects, no duplicate keys.
+
+    Raises:
+        ConfigError: missing, unreadable, empty or malformed file, with the line.
+    """
+    if path.is_dir():
+        raise ConfigError(f"{path}: a folder. Name a YAML file, such as configs/quickstart.yaml.")
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file. The ready ones are in configs/.")
+    try:
+        tree = _yaml().load(path.read_text(encoding="utf-8-sig"))
+    except (YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path}: {_yaml_problem(error)}") from None
+    if not isinstance(tree, dict) or not tree:
+        raise ConfigError(f"{path}: no `key: value` pairs in it. Start from a file in configs/.")
+    return tree
+
+
+def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of `tree` with `key.sub=value` strings applied in order.
+
+    Raises:
+        ConfigError: an override without `=`, or below something that is no section.
+    """
+    result = _copy_sections(tree)
+    problems = []
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            problems.append(f"{override}: not understood. Write key.sub=value, such as data.batch_size=4.")
+            continue
+        try:
+            _set(result, key, _yaml().load(text) if text.strip() else None)
+        except YAMLError as error:
+            problems.append(f"{override}: {_yaml_problem(error)}")
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return result
+
+
+def dump_config(config: RunConfig) -> str:
+    """The whole configuration as YAML that `load_config` reads back to an equal one."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # typed as None only
+    yaml.representer.add_representer(list, _list_on_one_line)
+    stream = StringIO()
+    yaml.dump(config.model_dump(mode="json"), stream)
+    return stream.getvalue()
+
+
+def _yaml() -> YAML:
+    yaml = YAML(typ="safe", pure=True)  # pure: the C parser is YAML 1.1
+    yaml.version = "1.2"
+    return yaml
+
+
+def _list_on_one_line(representer: SafeRepresenter, items: list[object]) -> Node:
+    return representer.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
+
+
+def _yaml_problem(error: Exception) -> str:
+    if not isinstance(error, MarkedYAMLError):
+        return f"cannot be read as YAML ({str(error).splitlines()[0]})."
+    line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+    if isinstance(error, DuplicateKeyError):
+        return f"{line}{str(error.problem).splitlines()[0].split(' with value')[0]}. Keep one of the two."
+    return f"{line}{str(error.problem).splitlines()[0]}. Only plain YAML 1.2 values are read."
+
+
+def _copy_sections(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _copy_sections(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
+
+
+def _set(tree: dict[str, Any], key: str, value: object) -> None:
+    *sections, last = key.split(".")
+    for depth, section in enumerate(sections):
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{key}: {'.'.join(sections[: depth + 1])} is a value, not a section.")
+    tree[last] = value
+
+
+def _schema_problems(error: ValidationError) -> Iterator[str]:
+    """One line per wrong key; the alternatives of a union are joined."""
+    lines: dict[str, list[str]] = {}
+    for detail in error.errors(include_url=False):
+        key, rest = _split_location(detail["loc"])
+        message = _unknown_key(key, rest) if detail["type"] == "extra_forbidden" else _message(detail)
+        lines.setdefault(".".join(key + rest[:1] if detail["type"] == "extra_forbidden" else key), []).append(message)
+    for name, messages in lines.items():
+        unique = list(dict.fromkeys(messages))
+        yield f"{name}: {', or '.join(unique)}" if name else ", or ".join(unique)
+
+
+def _split_location(location: tuple[str | int, ...]) -> tuple[list[str], list[str]]:
+    """Split pydantic's location into the keys that the schema knows, and what is left (list index, union member)."""
+    model: type[BaseModel] | None = RunConfig
+    known: list[str] = []
+    for part in location:
+        if model is None or part not in model.model_fields:
+            break
+        known.append(str(part))
+        model = _section_type(model, str(part))
+    return known, [str(part) for part in location[len(known) :]]
+
+
+def _section_type(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+    annotation = model.model_fields[name].annotation
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _unknown_key(section: list[str], rest: list[str]) -> str:
+    model: type[BaseModel] = RunConfig
+    for part in section:
+        model = _section_type(model, part) or model
+    prefix = "".join(f"{part}." for part in section)
+    return f"unknown key. {did_you_mean(rest[0], model.model_fields, prefix)}"
+
+
+def _message(detail: ErrorDetails) -> str:
+    if detail["type"] == "missing":
+        return "missing; it has no default. `--help` explains every key."
+    if detail["type"] == "value_error":
+        return detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "model_type":
+        return f"is a section with keys of its own, not {detail['input']!r}"
+    text = detail["msg"].replace("Input should", "should")
+    value = detail["input"]
+    shown = "a section" if isinstance(value, Mapping) else repr(value)
+    return f"{text}, not {shown}"
+
+
+def _name_problems(tree: Mapping[str, Any], known_names: KnownNames) -> Iterator[str]:
+    for key, names in known_names.items():
+        value: Any = tree
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if isinstance(value, str) and value not in names:
+            yield f"{key}: unknown name {value!r}. {did_you_mean(value, names)}"

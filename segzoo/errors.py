@@ -1,0 +1,59 @@
+"""What a user can cause, each with the exit status its tool ends with.
+
+Every problem is one line that says what is wrong, where, and what to do. A tool prints the lines without a
+traceback; anything that is not a `SegzooError` is a defect of ours and keeps its traceback.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SegzooError(Exception):
+    """Something the user can mend: one line per problem.
+
+    Args:
+        problems: one line, or several when several things are wrong at once.
+    """
+
+    exit_status = 1
+
+    def __init__(self, problems: str | Iterable[str]) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class ConfigError(SegzooError):
+    """The request was wrong: a bad key or value, a missing path, nothing to do."""
+
+    exit_status = 2
+
+
+class UnknownNameError(ConfigError):
+    """A name that no registry holds; the message suggests the nearest one."""
+
+
+class DataError(SegzooError):
+    """The data set's content is wrong: a missing mask, a value out of range, a file that is no image."""
+
+
+class CheckpointError(SegzooError):
+    """A checkpoint or weights file that is refused, with the reason."""
+
+
+class TrainingError(SegzooError):
+    """Training that cannot go on, such as a loss that is not finite."""
+
+
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """The end of a sentence that suggests the nearest known name, or lists them all.
+
+    >>> did_you_mean("batch_sise", ["batch_size", "crop_size"], prefix="data.")
+    'Did you mean data.batch_size?'
+    >>> did_you_mean("zzz", ["unet", "fpn"])
+    'Known: fpn, unet.'
+    """
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f"Did you mean {prefix}{near[0]}?"
+    return f"Known: {', '.join(names)}." if names else "None is known."

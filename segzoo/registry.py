@@ -1,0 +1,61 @@
+"""One small registry: names to builders."""
+
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from segzoo.errors import UnknownNameError, did_you_mean
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Named things of one kind, registered once each.
+
+    Args:
+        kind: what it holds, for messages ("backbone").
+
+    >>> shapes = Registry[int]("shape")
+    >>> shapes.add("square", 4)
+    >>> shapes["sqare"]
+    Traceback (most recent call last):
+        ...
+    segzoo.errors.UnknownNameError: Unknown shape 'sqare'. Did you mean square?
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+
+    def add(self, name: str, entry: T) -> None:
+        """Register `entry` under `name`.
+
+        Raises:
+            ValueError: the name is taken.
+        """
+        if name in self._entries:
+            raise ValueError(f"{self.kind} {name!r} is registered already")
+        self._entries[name] = entry
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """The decorator form of `add`."""
+
+        def decorate(entry: T) -> T:
+            self.add(name, entry)
+            return entry
+
+        return decorate
+
+    def __getitem__(self, name: str) -> T:
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise UnknownNameError(f"Unknown {self.kind} {name!r}. {did_you_mean(name, self._entries)}") from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._entries))
+
+    def __len__(self) -> int:
+        return len(self._entries)
