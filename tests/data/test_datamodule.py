@@ -1,0 +1,162 @@
+"""Data sets to batches."""
+
+from itertools import chain
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segzoo.config.schema import DataConfig, SyntheticConfig
+from segzoo.data import DATASETS, LabelSpace, build_dataset
+from segzoo.data.datamodule import SegmentationData
+from segzoo.data.sampling import StepBatchSampler
+from segzoo.errors import ConfigError, DataError
+
+SMALL = SyntheticConfig(train_images=11, val_images=5, size=(32, 40))
+
+
+def data_module(num_workers: int = 0, steps: int = 6, seed: int = 0, **data: object) -> SegmentationData:
+    settings: dict[str, object] = {"name": "synthetic", "synthetic": SMALL, "batch_size": 4, "crop_size": (24, 24)}
+    config = DataConfig(**{**settings, **data}, num_workers=num_workers)  # type: ignore[arg-type]
+    return SegmentationData(config, steps=steps, seed=seed, eval_batch_size=2)
+
+
+def stream(module: SegmentationData) -> list[tuple[list[str], bytes, bytes]]:
+    """What training sees, comparable."""
+    return [
+        (list(batch["id"]), batch["image"].numpy().tobytes(), batch["mask"].numpy().tobytes())
+        for batch in module.train_dataloader()
+    ]
+
+
+def test_training_batches_are_8_bit_tensors_of_crop_size() -> None:
+    module = data_module()
+    batches = list(module.train_dataloader())
+    assert len(batches) == len(module.train_dataloader()) == 6
+    for batch in batches:
+        assert (batch["image"].shape, batch["image"].dtype) == ((4, 3, 24, 24), torch.uint8)
+        assert (batch["mask"].shape, batch["mask"].dtype) == ((4, 24, 24), torch.uint8)
+
+
+def test_training_ids_follow_the_sampler() -> None:
+    module = data_module(seed=3)
+    seen = [list(batch["id"]) for batch in module.train_dataloader()]
+    expected = [[module.train_dataset.ids[key.index] for key in keys] for keys in StepBatchSampler(11, 4, 6, seed=3)]
+    assert seen == expected
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # 3 workers on 2 cores, on purpose
+def test_the_stream_is_the_same_with_0_1_and_3_workers() -> None:
+    alone = stream(data_module(0))
+    assert stream(data_module(1)) == alone
+    assert stream(data_module(3)) == alone
+    assert stream(data_module(0, seed=1)) != alone
+
+
+def test_samples_are_augmented_differently_in_each_epoch_and_from_each_other() -> None:
+    batches = data_module(steps=11, crop_size=(12, 12)).train_dataloader()
+    images = list(chain(*(batch["image"] for batch in batches)))
+    assert len({image.numpy().tobytes() for image in images}) == 44
+
+
+@pytest.mark.parametrize("start", [1, 4])
+def test_a_resumed_stream_is_the_rest_of_the_whole_one(start: int) -> None:
+    whole = stream(data_module())
+    module = data_module()
+    module.start_step = start
+    assert stream(module) == whole[start:]
+
+
+def test_processes_share_training_batches_and_validation_images() -> None:
+    whole = [list(batch["id"]) for batch in data_module().train_dataloader()]
+    shares, val_ids = [], []
+    for rank in range(2):
+        module = data_module()
+        module.trainer = SimpleNamespace(global_rank=rank, world_size=2)  # type: ignore[assignment]
+        shares.append([list(batch["id"]) for batch in module.train_dataloader()])
+        val_ids += [item["id"] for items in module.val_dataloader() for item in items]
+    assert [first + second for first, second in zip(*shares, strict=True)] == whole
+    assert sorted(val_ids) == sorted(data_module().val_dataset.ids)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_validation_gives_lists_of_whole_images_in_order(num_workers: int) -> None:
+    module = data_module(num_workers)
+    batches = list(module.val_dataloader())
+    assert [len(batch) for batch in batches] == [2, 2, 1]
+    items = list(chain(*batches))
+    assert [item["id"] for item in items] == list(module.val_dataset.ids)
+    sample = module.val_dataset[0]
+    np.testing.assert_array_equal(items[0]["image"].permute(1, 2, 0).numpy(), sample.image)
+    np.testing.assert_array_equal(items[0]["mask"].numpy(), sample.mask)
+
+
+def add_pairs(root: Path, sizes: list[tuple[int, int]]) -> None:
+    """A folder data set of two classes whose images have these sizes, the same in both splits."""
+    for split in ("train", "val"):
+        for kind in ("images", "masks"):
+            (root / split / kind).mkdir(parents=True)
+        for index, size in enumerate(sizes):
+            mask = np.zeros(size, np.uint8)
+            mask[0, 0] = 1
+            Image.fromarray(np.repeat(mask[..., None], 3, 2)).save(root / split / "images" / f"{index}.png")
+            Image.fromarray(mask).save(root / split / "masks" / f"{index}.png")
+
+
+def test_validation_images_may_differ_in_size(tmp_path: Path) -> None:
+    add_pairs(tmp_path, [(20, 30), (41, 17)])
+    module = data_module(name="folder", root=str(tmp_path), batch_size=2)
+    (items,) = module.val_dataloader()
+    assert [tuple(item["image"].shape) for item in items] == [(3, 20, 30), (3, 41, 17)]
+    assert next(iter(module.train_dataloader()))["image"].shape == (2, 3, 24, 24)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_loading_leaves_the_global_random_numbers_alone(num_workers: int) -> None:
+    module = data_module(num_workers)
+    before = torch.get_rng_state()
+    next(iter(module.train_dataloader()))
+    next(iter(module.val_dataloader()))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_file_that_breaks_later_is_one_line_from_any_process(tmp_path: Path, num_workers: int) -> None:
+    add_pairs(tmp_path, [(20, 30), (41, 17)])
+    module = data_module(num_workers, name="folder", root=str(tmp_path), batch_size=2)
+    for split in ("train", "val"):
+        (tmp_path / split / "images" / "1.png").write_bytes(b"")
+    for loader in (module.train_dataloader(), module.val_dataloader()):
+        with pytest.raises(DataError) as caught:
+            list(loader)
+        (line,) = caught.value.problems
+        assert line.endswith("images/1.png: empty file")
+        assert "\n" not in line
+
+
+def test_too_few_training_samples_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"data\.batch_size: 12 is more than the 11 samples.*11 or less"):
+        data_module(batch_size=12)
+    assert len(stream(data_module(batch_size=11))) == 6
+
+
+def test_a_user_registers_a_data_set() -> None:
+    name = "of_a_user"
+
+    def build(config: DataConfig, split: str) -> object:
+        data = build_dataset(config.model_copy(update={"name": "synthetic"}), split)
+        labels = LabelSpace.from_names([f"{split}_{index}" for index in range(7)])
+        return SimpleNamespace(labels=labels, ids=data.ids, __len__=data.__len__)
+
+    if name not in DATASETS:
+        DATASETS.add(name, build)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="different classes"):
+        data_module(name=name)
+
+
+def test_real_camvid_stream_is_the_same_with_workers(shared: Path) -> None:
+    settings = {"name": "camvid", "root": str(shared / "data" / "camvid"), "crop_size": (64, 64), "steps": 3}
+    assert stream(data_module(2, **settings)) == stream(data_module(0, **settings))  # type: ignore[arg-type]

@@ -1,0 +1,155 @@
+"""Any folder of images and masks."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segzoo.config.schema import DataConfig
+from segzoo.data import build_dataset
+from segzoo.data.dataset import SegmentationDataset
+from segzoo.errors import ConfigError, DataError
+
+MASK = np.array([[0, 1, 2, 255]], np.uint8)
+
+
+def add(folder: Path, name: str, mask: np.ndarray = MASK, suffix: str = ".png") -> None:
+    """Add an image and its mask."""
+    for kind in ("images", "masks"):
+        (folder / kind / name).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros((*mask.shape, 3), np.uint8)).save(folder / "images" / f"{name}{suffix}")
+    Image.fromarray(mask).save(folder / "masks" / f"{name}.png")
+
+
+def build(root: Path, split: str = "train", **data: object) -> SegmentationDataset:
+    return build_dataset(DataConfig(name="folder", root=str(root), **data), split)  # type: ignore[arg-type]
+
+
+def test_real_nuclei(shared: Path) -> None:
+    root = shared / "data" / "nuclei"
+    train, val = build(root), build(root, "val")
+    assert (len(train), len(val)) == (48, 12)
+    assert train.labels == val.labels
+    assert train.labels.names == ("class_0", "class_1", "class_2")
+    assert set(np.unique(train[0].mask)) == {0, 1, 2}
+
+
+def test_split_folders(tmp_path: Path) -> None:
+    add(tmp_path / "train", "a")
+    add(tmp_path / "val", "b", suffix=".jpg")
+    assert (build(tmp_path).ids, build(tmp_path, "val").ids) == (("a",), ("b",))
+    with pytest.raises(ConfigError, match="no split 'test'.*Found: train, val"):
+        build(tmp_path, "test")
+
+
+def test_a_flat_folder_is_split_by_name(tmp_path: Path) -> None:
+    for index in range(20):
+        add(tmp_path, f"image_{index}")
+    train, val = build(tmp_path), build(tmp_path, "val")
+    assert (len(train), len(val)) == (16, 4)
+    assert not set(train.ids) & set(val.ids)
+    add(tmp_path, "one_more")
+    assert len(set(val.ids) - set(build(tmp_path, "val").ids)) <= 1
+    with pytest.raises(ConfigError, match="no split 'test'.*Found: train, val"):
+        build(tmp_path, "test")
+
+
+def test_two_flat_images_give_one_for_each_split(tmp_path: Path) -> None:
+    add(tmp_path, "a")
+    with pytest.raises(DataError, match="one image makes no train and val"):
+        build(tmp_path)
+    add(tmp_path, "b")
+    assert (len(build(tmp_path)), len(build(tmp_path, "val"))) == (1, 1)
+
+
+def test_names_come_from_config_then_file_then_masks(tmp_path: Path) -> None:
+    add(tmp_path / "train", "a")
+    assert build(tmp_path).labels.names == ("class_0", "class_1", "class_2")
+    (tmp_path / "classes.txt").write_bytes(b"\xef\xbb\xbfsky\r\n\r\nroad\r\nmy car\r\n")
+    assert build(tmp_path).labels.names == ("sky", "road", "my car")
+    assert build(tmp_path, classes=("x", "y", "z")).labels.names == ("x", "y", "z")
+
+
+def test_classes_are_counted_in_the_training_masks_for_every_split(tmp_path: Path) -> None:
+    add(tmp_path / "train", "a")
+    add(tmp_path / "val", "b", np.array([[0, 1]], np.uint8))
+    assert build(tmp_path, "val").labels.num_classes == 3
+
+
+def test_folders_in_folders_keep_their_path_as_id(tmp_path: Path) -> None:
+    add(tmp_path / "train", "day/a")
+    add(tmp_path / "train", "night/a")
+    assert build(tmp_path).ids == ("day/a", "night/a")
+
+
+def test_hidden_and_other_files_do_not_count(tmp_path: Path) -> None:
+    add(tmp_path / "train", "a")
+    (tmp_path / "train/images/._a.png").write_bytes(b"what macOS leaves")
+    (tmp_path / "train/images/notes.txt").write_text("")
+    assert build(tmp_path).ids == ("a",)
+
+
+def test_all_faults_are_listed_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "train"
+    for name in ("fine", "lonely", "twice", "size", "coloured", "jpeg", "broken"):
+        add(folder, name)
+    (folder / "masks/lonely.png").unlink()
+    (folder / "images/twice.jpg").write_bytes((folder / "images/twice.png").read_bytes())
+    Image.fromarray(MASK.T.copy()).save(folder / "masks/size.png")
+    Image.fromarray(np.zeros((1, 4, 3), np.uint8)).save(folder / "masks/coloured.png")
+    (folder / "masks/jpeg.png").unlink()
+    Image.fromarray(MASK).save(folder / "masks/jpeg.jpg")
+    (folder / "images/broken.png").write_bytes(b"")
+    Image.fromarray(MASK).save(folder / "masks/orphan.png")
+    with pytest.raises(DataError) as caught:
+        build(tmp_path)
+    expected = {
+        "images/lonely.png: no mask masks/lonely.png. Add it",
+        "images/twice.jpg: twice.png has the same name",
+        "masks/size.png: mask is 4x1 but its image size.png 1x4",
+        "masks/coloured.png: RGB picture where a mask",
+        "masks/jpeg.jpg: a JPEG cannot be a mask",
+        "images/broken.png: empty file",
+        "masks/orphan.png: no image of this name",
+    }
+    assert len(caught.value.problems) == len(expected)
+    for words in expected:
+        assert any(words in line for line in caught.value.problems), words
+
+
+def test_many_faults_are_counted_not_listed(tmp_path: Path) -> None:
+    for index in range(60):
+        add(tmp_path / "train", f"{index}")
+        (tmp_path / "train/masks" / f"{index}.png").unlink()
+    with pytest.raises(DataError) as caught:
+        build(tmp_path)
+    assert len(caught.value.problems) == 51
+    assert "10 more" in caught.value.problems[-1]
+
+
+@pytest.mark.parametrize("classes", [None, ("background", "object")])
+def test_binary_pictures_are_refused_with_a_hint(tmp_path: Path, classes: tuple[str, ...] | None) -> None:
+    add(tmp_path / "train", "a", np.array([[0, 255]], np.uint8))
+    add(tmp_path / "train", "b", np.array([[0, 0]], np.uint8))
+    with pytest.raises(DataError, match=r"values 0, 255.*1 in place of 255"):
+        build(tmp_path, classes=classes)
+    add(tmp_path / "train", "c", np.array([[0, 1]], np.uint8))  # now 255 is what is ignored
+    assert build(tmp_path, classes=classes).labels.num_classes == 2
+
+
+def test_gray_levels_are_not_taken_for_classes(tmp_path: Path) -> None:
+    add(tmp_path / "train", "a", np.array([[0, 128]], np.uint8))
+    with pytest.raises(DataError, match="values 0, 128"):
+        build(tmp_path)
+
+
+def test_missing_parts_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="neither images/ and masks/ nor train/images"):
+        build(tmp_path)
+    (tmp_path / "train/images").mkdir(parents=True)
+    with pytest.raises(DataError, match="no masks/ beside it"):
+        build(tmp_path)
+    (tmp_path / "train/masks").mkdir()
+    with pytest.raises(DataError, match="no images"):
+        build(tmp_path)
