@@ -1,0 +1,148 @@
+"""Reading checkpoints safely: no pickled objects, names from registries, strict weights."""
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segzoo.checkpoint.format import Description, parse_description
+from segzoo.config.schema import Preprocessing, RunConfig
+from segzoo.data.labels import LabelSpace
+from segzoo.errors import CheckpointError, ConfigError
+from segzoo.models.build import build_segmenter
+from segzoo.models.segmenter import Segmenter
+
+PREFIX = "segmenter."
+"""Where the network's weights stand in a training checkpoint."""
+
+
+@dataclass(frozen=True)
+class TrainedSegmenter:
+    """A network with everything needed to use it.
+
+    Args:
+        segmenter: in evaluation mode.
+        description: configuration, labels and metrics.
+        path: the file it came from.
+    """
+
+    segmenter: Segmenter
+    description: Description
+    path: Path
+
+    @property
+    def config(self) -> RunConfig:
+        """The run it was trained in."""
+        return self.description.config
+
+    @property
+    def labels(self) -> LabelSpace:
+        """Classes, palette and ignore index."""
+        return self.description.labels
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How pixels become input."""
+        return self.config.data.preprocessing
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The file that CHECKPOINT means: a `.ckpt`, or a run directory's best, else its last.
+
+    Raises:
+        ConfigError: nothing there.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    if not path.exists():
+        raise ConfigError(f"{path}: no such checkpoint. Name a .ckpt file or a run directory, such as runs/NAME/TIME.")
+    for name in ("best.ckpt", "last.ckpt"):
+        for candidate in (path / "checkpoints" / name, path / name):
+            if candidate.is_file():
+                return candidate
+    raise ConfigError(f"{path}: no checkpoints/best.ckpt or last.ckpt in this folder. Name a run directory.")
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint's content, read without executing anything from it.
+
+    Raises:
+        CheckpointError: not a segzoo checkpoint, damaged, or with pickled objects in it.
+    """
+    try:
+        # Said explicitly: an environment variable can turn torch's default off.
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise CheckpointError(
+            f"{path}: refused, because it is no file of tensors and plain values: it is damaged, of another "
+            "kind, or holds pickled objects that could run code. Nothing was executed."
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path}: cannot be read ({_first_line(error)}); is it cut off?") from None
+    if not isinstance(content, dict) or "segzoo" not in content or "state_dict" not in content:
+        raise CheckpointError(f"{path}: not a segzoo checkpoint. `tools/train.py` writes them.")
+    return content
+
+
+def load_segmenter(checkpoint: str | Path) -> TrainedSegmenter:
+    """Rebuild the network of a checkpoint, in evaluation mode, on the CPU.
+
+    Args:
+        checkpoint: a `.ckpt` or a run directory.
+
+    Raises:
+        ConfigError: no such path.
+        CheckpointError: refused, with the reason.
+    """
+    path = find_checkpoint(checkpoint)
+    content = read_checkpoint(path)
+    try:
+        description = parse_description(content["segzoo"])
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    # The checkpoint brings its own weights: those the run started from are not needed again.
+    model = description.config.model
+    model = model.model_copy(update={"backbone": model.backbone.model_copy(update={"weights": None})})
+    segmenter = build_segmenter(model, description.labels.num_classes)
+    load_strictly(segmenter, segmenter_state(content["state_dict"]), path)
+    return TrainedSegmenter(segmenter.eval(), description, path)
+
+
+def segmenter_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The network's own entries of a training checkpoint's state."""
+    return {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
+
+
+def load_strictly(segmenter: Segmenter, state: Mapping[str, Tensor], path: Path) -> None:
+    """Load every tensor exactly once.
+
+    Raises:
+        CheckpointError: what is missing, left over, of another shape or not finite.
+    """
+    own = segmenter.state_dict()
+    problems = [
+        *_differences("missing", own.keys() - state.keys()),
+        *_differences("left over", state.keys() - own.keys()),
+        *_differences("of another shape", {k for k in own.keys() & state.keys() if own[k].shape != state[k].shape}),
+        *_differences("not finite", {k for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()}),
+    ]
+    if problems:
+        raise CheckpointError(f"{path}: weights refused: {'; '.join(problems)}")
+    segmenter.load_state_dict(dict(state), strict=True)
+
+
+def _differences(what: str, keys: set[str]) -> list[str]:
+    if not keys:
+        return []
+    shown = ", ".join(sorted(keys)[:3])
+    return [f"{len(keys)} {what} ({shown}{', ...' if len(keys) > 3 else ''})"]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,49 @@
+"""Writing checkpoints so that a good one is never lost."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
+
+from segzoo.errors import CheckpointError
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Writes beside the target, flushes to the disk, reads it back, then renames.
+
+    Lightning's own goes through the temporary directory and then moves: on a full disk that destroys the good
+    file and leaves a truncated one.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write `checkpoint` to `path`; on any failure the old file stays as it was.
+
+        Raises:
+            CheckpointError: the disk is full, the folder is not writable, or the file did not read back.
+        """
+        target = Path(path)
+        part = target.with_name(f"{target.name}.part")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            torch.load(part, map_location="meta", weights_only=True)
+            part.replace(target)
+        except (OSError, RuntimeError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise CheckpointError(f"{target}: not saved ({reason}); the file before it is untouched.") from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read without executing anything, whatever the caller asks for."""
+        content: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        return content
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Delete a checkpoint."""
+        Path(path).unlink(missing_ok=True)

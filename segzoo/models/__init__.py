@@ -1,0 +1,1 @@
+"""Networks: decoders on backbones, for images of every size."""

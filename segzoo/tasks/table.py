@@ -1,0 +1,23 @@
+"""Scores as a table for the terminal."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from segzoo.tasks.confusion import Scores
+
+
+def per_class_table(scores: Scores, names: Sequence[str]) -> Table:
+    """IoU of each class, then mIoU and pixel accuracy; n/a for classes in neither truth nor prediction."""
+    table = Table("class", "IoU", show_footer=False)
+    table.columns[1].justify = "right"
+    for name, value in zip(names, scores.iou, strict=True):
+        table.add_row(name, _percent(value))
+    table.add_section()
+    table.add_row("mIoU", _percent(scores.miou))
+    table.add_row("pixel accuracy", _percent(scores.pixel_accuracy))
+    return table
+
+
+def _percent(value: float | None) -> str:
+    return "n/a" if value is None else f"{100 * value:.1f} %"

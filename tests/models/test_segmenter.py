@@ -1,0 +1,81 @@
+import pytest
+import torch
+
+from segzoo.config.schema import BackboneConfig, ModelConfig
+from segzoo.errors import ConfigError, UnknownNameError
+from segzoo.models.build import build_segmenter, list_decoders
+from segzoo.models.segmenter import Segmenter, pad_to_multiple
+
+SIZES = [(64, 64), (65, 65), (97, 129), (1, 1), (1, 200)]
+
+
+def build(decoder: str, output_stride: int, backbone: str = "xception") -> Segmenter:
+    return build_segmenter(
+        ModelConfig.model_validate(
+            {
+                "decoder": decoder,
+                "output_stride": output_stride,
+                "backbone": BackboneConfig(name=backbone, width=0.1),
+            }
+        ),
+        num_classes=5,
+    ).eval()
+
+
+@pytest.mark.parametrize("backbone", ["xception", "xception65"])
+@pytest.mark.parametrize(
+    ("decoder", "output_stride"),
+    [("deeplabv3plus_smp", 8), ("deeplabv3plus_smp", 16), ("unet", 8), ("unet", 16), ("unet", 32)],
+)
+def test_logits_at_the_images_size(decoder: str, output_stride: int, backbone: str) -> None:
+    segmenter = build(decoder, output_stride, backbone)
+    with torch.inference_mode():
+        for height, width in SIZES:
+            logits = segmenter(torch.randn(1, 3, height, width))
+            assert logits.shape == (1, 5, height, width)
+            assert logits.isfinite().all()
+
+
+def test_padding_is_at_the_bottom_and_the_right_with_mid_gray() -> None:
+    image = torch.ones(1, 3, 5, 7)
+    padded = pad_to_multiple(image, 4)
+    assert padded.shape == (1, 3, 8, 8)
+    assert torch.equal(padded[..., :5, :7], image)
+    assert padded.sum() == image.sum()
+    assert pad_to_multiple(padded, 4).shape == padded.shape
+
+
+def test_image_that_needs_padding_equals_the_padded_image_cropped() -> None:
+    segmenter = build("deeplabv3plus_smp", 16)
+    image = torch.randn(1, 3, 33, 50)
+    with torch.inference_mode():
+        whole = segmenter(pad_to_multiple(image, 16))
+        assert torch.equal(segmenter(image), whole[..., :33, :50])
+
+
+def test_taps_that_are_not_activated_pass_a_relu() -> None:
+    """SMP's decoders expect activated features; ours come before their ReLU, so the signs of two must not matter."""
+    segmenter = build("deeplabv3plus_smp", 16)
+    taps = [torch.randn(1, spec.channels, 4, 4).abs() for spec in segmenter.backbone.feature_specs]
+    taps[1] = torch.randn(1, taps[1].shape[1], 16, 16)
+    with torch.inference_mode():
+        logits = segmenter.decoder(taps, (64, 64))
+        clipped = segmenter.decoder([taps[0], taps[1].relu(), *taps[2:]], (64, 64))
+        moved = segmenter.decoder([taps[0], taps[1].abs(), *taps[2:]], (64, 64))
+    assert torch.equal(logits, clipped)
+    assert not torch.equal(logits, moved)
+
+
+def test_one_step_of_training() -> None:
+    segmenter = build("unet", 16).train()
+    loss = segmenter(torch.randn(2, 3, 65, 65)).square().mean()
+    loss.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in segmenter.parameters())
+
+
+def test_wrong_requests() -> None:
+    assert {"deeplabv3plus_smp", "unet"} <= set(list_decoders())
+    with pytest.raises(ConfigError, match="deeplabv3plus_smp needs 8 or 16, not 32"):
+        build("deeplabv3plus_smp", 32)
+    with pytest.raises(UnknownNameError, match=r"Unknown decoder 'umet'. Did you mean unet\?"):
+        build("umet", 16)

@@ -1,0 +1,87 @@
+"""mIoU against scikit-learn's confusion matrix and torchmetrics' macro Jaccard index."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import confusion_matrix as sklearn_confusion_matrix
+from torchmetrics.classification import MulticlassJaccardIndex
+
+from segzoo.tasks.confusion import ConfusionMatrix, Scores, confusion_matrix
+
+CLASSES = 7
+
+
+def random_case(seed: int, absent: tuple[int, ...] = ()) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prediction and target (6, 20, 30) with ignored pixels; `absent` classes appear in neither."""
+    generator = np.random.default_rng(seed)
+    present = [index for index in range(CLASSES) if index not in absent]
+    prediction, target = (generator.choice(present, (6, 20, 30)) for _ in range(2))
+    target = np.where(generator.random(target.shape) < 0.4, prediction, target)
+    target = np.where(generator.random(target.shape) < 0.2, 255, target)
+    return torch.from_numpy(prediction), torch.from_numpy(target)
+
+
+@pytest.mark.parametrize("absent", [(), (2,), (0, 6)])
+@pytest.mark.parametrize("seed", range(3))
+def test_equals_scikit_learn_and_torchmetrics(seed: int, absent: tuple[int, ...]) -> None:
+    prediction, target = random_case(seed, absent)
+    matrix = confusion_matrix(prediction, target, CLASSES)
+    kept = target != 255
+    expected = sklearn_confusion_matrix(target[kept], prediction[kept], labels=range(CLASSES))
+    np.testing.assert_array_equal(matrix.numpy(), expected)
+
+    jaccard = MulticlassJaccardIndex(CLASSES, average="macro", ignore_index=255)
+    scores = Scores.from_matrix(matrix)
+    assert scores.miou == pytest.approx(float(jaccard(prediction, target)), abs=1e-6)
+    assert [index for index, value in enumerate(scores.iou) if value is None] == list(absent)
+
+
+@pytest.mark.parametrize("split", [[6], [1] * 6, [2, 4], [5, 1], [3, 2, 1]])
+def test_any_split_into_batches_in_any_order_is_the_same(split: list[int]) -> None:
+    prediction, target = random_case(1)
+    order = torch.randperm(6)
+    metric = ConfusionMatrix(CLASSES)
+    for part in torch.split(order, split):
+        metric.update(prediction[part], target[part])
+    assert torch.equal(metric.compute(), confusion_matrix(prediction, target, CLASSES))
+    assert metric.compute().dtype == torch.int64
+
+
+def test_absent_predicted_only_and_truth_only() -> None:
+    target = torch.tensor([0, 0, 1, 1])
+    prediction = torch.tensor([0, 2, 0, 0])
+    scores = Scores.from_matrix(confusion_matrix(prediction, target, 4))
+    assert scores.iou == (0.25, 0.0, 0.0, None)
+    assert scores.miou == pytest.approx(0.25 / 3)
+    assert scores.pixel_accuracy == 0.25
+
+
+def test_everything_ignored_is_not_nan() -> None:
+    scores = Scores.from_matrix(confusion_matrix(torch.zeros(9, dtype=torch.long), torch.full((9,), 255), 3))
+    assert scores.miou is None
+    assert scores.pixel_accuracy is None
+
+
+def test_counts_beyond_float32() -> None:
+    metric = ConfusionMatrix(2)
+    metric.counts += torch.tensor([[2**24, 0], [0, 0]])
+    metric.update(torch.tensor([0]), torch.tensor([0]))
+    assert int(metric.compute()[0, 0]) == 2**24 + 1
+
+
+def test_values_outside_the_classes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"target holds values outside 0\.\.2"):
+        confusion_matrix(torch.tensor([0]), torch.tensor([3]), 3)
+    with pytest.raises(ValueError, match="prediction holds values"):
+        confusion_matrix(torch.tensor([-1]), torch.tensor([0]), 3)
+    with pytest.raises(ValueError, match="differ in shape"):
+        confusion_matrix(torch.zeros(2), torch.zeros(3), 3)
+
+
+def test_perfect_prediction() -> None:
+    target = torch.tensor([0, 1, 2, 255])
+    scores = Scores.from_matrix(confusion_matrix(torch.tensor([0, 1, 2, 0]), target, 3))
+    assert scores.miou == 1.0
+    assert math.isclose(scores.pixel_accuracy or 0, 1.0)
