@@ -1,0 +1,1 @@
+"""Training: from configuration to run directory."""

@@ -1,0 +1,211 @@
+"""A run from configuration to run directory."""
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer, seed_everything
+
+from segzoo.checkpoint.write import AtomicCheckpointIO
+from segzoo.config.load import config_from_tree
+from segzoo.config.schema import RunConfig
+from segzoo.data.datamodule import SegmentationData
+from segzoo.data.dataset import build_dataset
+from segzoo.data.labels import LabelSpace
+from segzoo.errors import ConfigError
+from segzoo.tasks.confusion import Scores
+from segzoo.tasks.names import known_names
+from segzoo.tasks.segmentation import SegmentationTask
+from segzoo.training.callbacks import Checkpoints, MetricsFile, ProgressReport, SeededSteps, TrainingClock
+from segzoo.training.resume import last_checkpoint
+from segzoo.training.run_dir import RunDir, create_run_dir, open_run_dir, write_json
+
+PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run leaves behind.
+
+    Args:
+        run_dir: its folder.
+        labels: classes of the data set.
+        scores: of the last validation.
+        summary: what summary.json says.
+    """
+
+    run_dir: Path
+    labels: LabelSpace
+    scores: Scores
+    summary: dict[str, Any]
+
+
+def train(config: RunConfig, *, name: str = "run", resume: str | Path | None = None) -> TrainResult:
+    """Train, validate and save by a configuration.
+
+    Args:
+        config: the resolved run.
+        name: names the default run directory, runs/<name>/<time>.
+        resume: run directory to go on with; `config` has to be its configuration.
+
+    Raises:
+        ConfigError: the request cannot be met; nothing is written.
+        DataError: the data set's content is wrong.
+        TrainingError: the loss is not finite.
+        CheckpointError: saving failed; the checkpoint before is untouched.
+    """
+    config = config_from_tree(config.model_dump(mode="json"), known_names=known_names())
+    _check_devices(config)
+    seed_everything(config.seed, verbose=False)
+    data, steps = build_data(config)
+    task = SegmentationTask(config, data.labels, steps)
+    run_dir = open_run_dir(Path(resume)) if resume else create_run_dir(config, name)
+    if resume:
+        data.start_step = last_checkpoint(run_dir, config)["segzoo"]["step"]
+        if data.start_step >= steps and run_dir.summary.exists():
+            raise ConfigError(f"--resume: the run in {run_dir.path} is finished; nothing is left to do.")
+    logging.getLogger(__name__).info("run directory: %s", run_dir.path)
+    return _fit(config, data, task, run_dir, steps)
+
+
+def check(config: RunConfig) -> str:
+    """Build everything, read one batch and run it; train nothing, write nothing.
+
+    Returns:
+        What was built and read, in one line.
+
+    Raises:
+        ConfigError: as `train`.
+        DataError: as `train`.
+    """
+    _check_devices(config)
+    seed_everything(config.seed, verbose=False)
+    data, steps = build_data(config)
+    task = SegmentationTask(config, data.labels, steps)
+    batch = next(iter(data.train_dataloader()))
+    loss = task.training_step(batch, 0)
+    parameters = sum(parameter.numel() for parameter in task.parameters())
+    shape = "×".join(map(str, batch["image"].shape))
+    return (
+        f"ok: {len(data.train_dataset)} training and {len(data.val_dataset)} validation images, "
+        f"{data.labels.num_classes} classes; {parameters:,} parameters; {steps} steps; "
+        f"first batch {shape}, loss {loss.item():.3f}"
+    )
+
+
+def build_data(config: RunConfig) -> tuple[SegmentationData, int]:
+    """The data of a run, and the optimiser steps that its length comes to.
+
+    Raises:
+        ConfigError: no such data set or split, or fewer images than a batch.
+        DataError: the data set's content is wrong.
+    """
+    steps = config.trainer.max_steps
+    if steps is None:
+        samples = len(build_dataset(config.data, config.data.train_split))
+        steps = math.ceil((config.trainer.max_epochs or 1) * samples / config.data.batch_size)
+    evaluation = config.evaluation
+    data = SegmentationData(config.data, steps=steps, seed=config.seed, eval_batch_size=evaluation.batch_size)
+    return data, steps
+
+
+def _fit(config: RunConfig, data: SegmentationData, task: SegmentationTask, run_dir: RunDir, steps: int) -> TrainResult:
+    clock = TrainingClock(config.data.batch_size)
+    checkpoints = Checkpoints(run_dir)
+    samples = len(data.train_dataset)
+    metrics = MetricsFile(
+        run_dir.metrics,
+        data.labels.names,
+        clock,
+        log_every_steps=config.trainer.log_every_steps,
+        samples=samples,
+        step=data.start_step,
+    )
+    progress = ProgressReport(steps, clock, show_bar=config.trainer.progress)
+    callbacks = [clock, SeededSteps(config.seed), metrics, checkpoints, progress]
+    began = time.perf_counter()
+    with _quiet_lightning():
+        trainer = _build_trainer(config, steps, samples, callbacks)
+        try:
+            trainer.fit(task, data, ckpt_path=run_dir.last if data.start_step else None, weights_only=True)
+            if steps % _val_every(config, samples):
+                trainer.validate(task, data, verbose=False)
+        finally:
+            progress.close()
+    scores = task.scores or Scores(None, None, ())
+    summary = {
+        "best_val_miou": checkpoints.best_miou,
+        "best_step": checkpoints.best_step,
+        "last_val_miou": scores.miou,
+        "epoch": round(steps * config.data.batch_size / samples, 3),
+        "steps": steps,
+        "seconds": round(time.perf_counter() - began, 2),
+        "images_per_second": round(clock.images_per_second, 3),
+    }
+    write_json(run_dir.summary, summary)
+    return TrainResult(run_dir.path, data.labels, scores, summary)
+
+
+def _build_trainer(config: RunConfig, steps: int, samples: int, callbacks: list[Any]) -> Trainer:
+    settings = config.trainer
+    return Trainer(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        precision=PRECISION[settings.precision],
+        max_steps=steps,
+        # One pass of the loader is the whole run (see data/sampling.py), so validation counts steps.
+        val_check_interval=min(_val_every(config, samples), steps),
+        check_val_every_n_epoch=None,
+        gradient_clip_val=settings.clip_norm,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def _val_every(config: RunConfig, samples: int) -> int:
+    return config.trainer.val_every_steps or max(1, samples // config.data.batch_size)
+
+
+def _check_devices(config: RunConfig) -> None:
+    devices, batch = config.trainer.devices, config.data.batch_size
+    if isinstance(devices, int) and batch % devices:
+        raise ConfigError(
+            f"data.batch_size: {batch} images cannot be shared evenly among {devices} devices. "
+            f"Take a multiple of {devices}."
+        )
+    if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        raise ConfigError("trainer.accelerator: no CUDA GPU is visible here. Take auto or cpu.")
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Without Lightning's announcements, and without its advice that does not hold here."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        # The number of workers is data.num_workers, chosen on purpose: 0 is faster for the synthetic set.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # One pass of the loader is the whole run, and our sampler starts where the run stopped.
+        warnings.filterwarnings("ignore", message=".*is not resumable.*")
+        # Lightning 2.6 uses torch's pytree in a way that torch 2.15 deprecates; nothing of ours is concerned.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,98 @@
+"""What the whole suite shares: the shared material, one thread policy, quiet logs."""
+
+import os
+import runpy
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from segzoo.config.load import apply_overrides, config_from_tree
+from segzoo.config.schema import RunConfig
+from segzoo.training.train import TrainResult, train
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real data and weights, outside the repository; tests skip where they are absent."""
+    folder = Path(os.environ.get("SEGZOO_SHARED", REPOSITORY.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip("shared data and weights are absent: set SEGZOO_SHARED to their folder")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def run_tool() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a script of tools/ as a user would, in a process of its own, from the repository's root."""
+
+    def run(
+        tool: str, *arguments: object, cwd: Path = REPOSITORY, timeout: float = 300
+    ) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(REPOSITORY / "tools" / tool), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=timeout, check=False)
+
+    return run
+
+
+@pytest.fixture
+def call_tool(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """As `run_tool`, in this process: without the seconds that importing torch takes."""
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the test runner keeps its own
+
+    def call(tool: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        words = [str(REPOSITORY / "tools" / tool), *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", words)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            runpy.run_path(words[0], run_name="__main__")
+        printed = capsys.readouterr()
+        status = left.value.code if isinstance(left.value.code, int) else 0
+        return subprocess.CompletedProcess(words, status, printed.out, printed.err)
+
+    return call
+
+
+TINY = {
+    "data": {
+        "name": "synthetic",
+        "batch_size": 4,
+        "crop_size": [48, 64],
+        "synthetic": {"train_images": 12, "val_images": 5, "size": [48, 64]},
+    },
+    "model": {"backbone": {"name": "xception", "width": 0.1}},
+    "optimizer": {"name": "adamw", "learning_rate": 0.002},
+    "trainer": {"max_steps": 6, "val_every_steps": 3, "log_every_steps": 1, "progress": False},
+}
+"""A run of seconds: a real network of the family on the smallest scenes."""
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Callable[..., RunConfig]:
+    """The tiny run's configuration with `key=value` changes."""
+    return lambda *overrides: config_from_tree(apply_overrides(TINY, overrides))
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_config: Callable[..., RunConfig], tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    """The tiny run, trained once for all tests that need a checkpoint."""
+    run_dir = tmp_path_factory.mktemp("runs") / "tiny"
+    return train(tiny_config(f"run_dir={run_dir}"))

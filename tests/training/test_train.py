@@ -1,0 +1,148 @@
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from segzoo.checkpoint.read import load_segmenter, read_checkpoint
+from segzoo.config.load import load_config
+from segzoo.config.schema import RunConfig
+from segzoo.errors import ConfigError, DataError, TrainingError
+from segzoo.tasks.segmentation import SegmentationTask
+from segzoo.training.resume import requested_config
+from segzoo.training.train import TrainResult, check, train
+
+Config = Callable[..., RunConfig]
+
+
+def rows(run_dir: Path) -> list[dict[str, str]]:
+    with (run_dir / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def weights(run_dir: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = read_checkpoint(run_dir / "checkpoints" / "last.ckpt")["state_dict"]
+    return state
+
+
+def test_run_directory_holds_what_was_promised(tiny_run: TrainResult, tiny_config: Config) -> None:
+    folder = tiny_run.run_dir
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    checkpoints = {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}
+    assert names == {"config.yaml", "environment.json", "metrics.csv", "summary.json", *checkpoints}
+    assert load_config(folder / "config.yaml") == tiny_config(f"run_dir={folder}")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary.keys() >= {"best_val_miou", "epoch", "steps", "seconds", "images_per_second"}
+    assert (summary["steps"], summary["epoch"]) == (6, 2.0)
+    assert 0 <= summary["best_val_miou"] <= 1
+    assert "torch" in json.loads((folder / "environment.json").read_text())["versions"]
+
+
+def test_metrics_have_one_row_per_step_and_split(tiny_run: TrainResult) -> None:
+    found = [(int(row["step"]), row["split"]) for row in rows(tiny_run.run_dir)]
+    assert sorted(found) == sorted([*((step, "train") for step in range(1, 7)), (3, "val"), (6, "val")])
+    validations = [row for row in rows(tiny_run.run_dir) if row["split"] == "val"]
+    assert float(validations[-1]["miou"]) == pytest.approx(tiny_run.scores.miou)
+    assert all(f"iou/{name}" in validations[0] for name in tiny_run.labels.names)
+
+
+def test_checkpoint_describes_itself(tiny_run: TrainResult) -> None:
+    trained = load_segmenter(tiny_run.run_dir)
+    assert trained.path.name == "best.ckpt"
+    assert trained.labels == tiny_run.labels
+    assert trained.config.model.backbone.name == "xception"
+    assert trained.description.metrics["val/miou"] == tiny_run.summary["best_val_miou"]
+    assert not trained.segmenter.training
+
+
+def test_same_seed_same_weights_another_seed_others(tiny_run: TrainResult, tiny_config: Config, tmp_path: Path) -> None:
+    again = train(tiny_config(f"run_dir={tmp_path / 'again'}"))
+    other = train(tiny_config(f"run_dir={tmp_path / 'other'}", "seed=1"))
+    first, second, third = (weights(result.run_dir) for result in (tiny_run, again, other))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert any(not torch.equal(first[key], third[key]) for key in first)
+
+
+def test_stopped_and_resumed_equals_one_run(tiny_run: TrainResult, tiny_config: Config, tmp_path: Path) -> None:
+    config = tiny_config(f"run_dir={tmp_path / 'run'}")
+
+    class Stop(Exception):
+        pass
+
+    def stop_at_step_5(task: SegmentationTask, batch: object, batch_index: int) -> torch.Tensor:
+        if task.global_step == 4:
+            raise Stop
+        return original(task, batch, batch_index)  # type: ignore[arg-type]
+
+    original = SegmentationTask.training_step
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(SegmentationTask, "training_step", stop_at_step_5)
+        train(config)
+    assert [row["step"] for row in rows(tmp_path / "run")] == ["1", "2", "3", "3", "4"]
+
+    train(config, resume=tmp_path / "run")
+    whole, resumed = weights(tiny_run.run_dir), weights(tmp_path / "run")
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    assert [(row["step"], row["split"]) for row in rows(tmp_path / "run")] == [
+        (row["step"], row["split"]) for row in rows(tiny_run.run_dir)
+    ]
+
+
+def test_a_run_directory_is_used_once(tiny_run: TrainResult, tiny_config: Config) -> None:
+    with pytest.raises(ConfigError, match="holds a run already"):
+        train(tiny_config(f"run_dir={tiny_run.run_dir}"))
+
+
+def test_resume_with_another_configuration_is_refused(tiny_run: TrainResult) -> None:
+    with pytest.raises(ConfigError, match=r"seed: the run has 0, you asked for 3"):
+        requested_config(None, ["seed=3"], tiny_run.run_dir)
+    with pytest.raises(ConfigError, match="no run in"):
+        requested_config(None, [], tiny_run.run_dir / "nowhere")
+    assert requested_config(None, ["seed=0"], tiny_run.run_dir).seed == 0
+
+
+def test_max_epochs_counts_passes(tiny_config: Config, tmp_path: Path) -> None:
+    config = tiny_config(
+        f"run_dir={tmp_path}/run", "trainer.max_steps=null", "trainer.max_epochs=1", "trainer.val_every_steps=null"
+    )
+    result = train(config)
+    assert (result.summary["steps"], result.summary["epoch"]) == (3, 1.0)
+
+
+def test_last_validation_runs_when_the_interval_does_not_divide(tiny_config: Config, tmp_path: Path) -> None:
+    result = train(tiny_config(f"run_dir={tmp_path}/run", "trainer.max_steps=3", "trainer.val_every_steps=2"))
+    assert [row["step"] for row in rows(result.run_dir) if row["split"] == "val"] == ["2", "3"]
+    assert read_checkpoint(result.run_dir / "checkpoints" / "last.ckpt")["segzoo"]["step"] == 3
+
+
+def test_loss_that_is_not_finite_stops_with_the_images(tiny_config: Config, tmp_path: Path) -> None:
+    config = tiny_config(f"run_dir={tmp_path}/run", "optimizer.name=sgd", "optimizer.learning_rate=1e30")
+    with pytest.raises(TrainingError, match=r"the loss is .*, for the images"):
+        train(config)
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("data.batch_size=13", "data.batch_size: "),
+        ("data.train_split=nosuch", "no split 'nosuch'"),
+        ("model.output_stride=32", "deeplabv3plus_smp needs 8 or 16"),
+        ("trainer.devices=3", "cannot be shared evenly among 3 devices"),
+    ],
+)
+def test_refused_before_anything_is_written(tiny_config: Config, tmp_path: Path, override: str, line: str) -> None:
+    with pytest.raises((ConfigError, DataError), match=line):
+        train(tiny_config(f"run_dir={tmp_path}/run", override))
+    assert not (tmp_path / "run").exists()
+
+
+def test_check_builds_everything_and_writes_nothing(
+    tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = check(tiny_config())
+    assert text.startswith("ok: 12 training and 5 validation images")
+    assert "first batch 4×3×48×64" in text
+    assert list(tmp_path.iterdir()) == []
