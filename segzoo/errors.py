@@ -44,6 +44,19 @@ class TrainingError(SegzooError):
     """Training that cannot go on, such as a loss that is not finite."""
 
 
+class InterruptedTraining(SegzooError):
+    """A signal ended the run, after a checkpoint was saved.
+
+    Args:
+        signum: the signal; the exit status is 128 plus its number, as shells have it.
+        advice: how to go on.
+    """
+
+    def __init__(self, signum: int, advice: str) -> None:
+        super().__init__(advice)
+        self.exit_status = 128 + signum
+
+
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
     """The end of a sentence that suggests the nearest known name, or lists them all.
 

@@ -2,9 +2,13 @@
 
 import csv
 import logging
+import os
+import signal
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -12,6 +16,7 @@ from lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from segzoo.errors import InterruptedTraining
 from segzoo.tasks.confusion import Scores
 from segzoo.tasks.segmentation import Batch, SegmentationTask
 from segzoo.training.run_dir import RunDir
@@ -177,6 +182,38 @@ class SeededSteps(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Seed."""
         torch.manual_seed(hash((self.seed, trainer.global_step, trainer.global_rank)) % 2**63)
+
+
+class StopOnSignal(Callback):
+    """On SIGTERM or SIGINT: finish the step, save last.ckpt, stop. A second SIGINT leaves at once.
+
+    Lightning's own handling ends with status 0 or 1 and saves nothing.
+
+    Args:
+        run_dir: where to save.
+    """
+
+    def __init__(self, run_dir: RunDir) -> None:
+        self.run_dir = run_dir
+        self.received: int | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals over; Lightning gives them back to the handlers before it when training ends."""
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(signum, self._note)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Save and stop, if a signal came."""
+        if self.received is not None:
+            trainer.save_checkpoint(self.run_dir.last)
+            advice = f"stopped at step {trainer.global_step}, which is saved. Go on with --resume {self.run_dir.path}"
+            raise InterruptedTraining(self.received, advice)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if self.received == signal.SIGINT and signum == signal.SIGINT:
+            os._exit(128 + signum)  # files are replaced whole, so none is left corrupt
+        self.received = signum
 
 
 class ProgressReport(Callback):

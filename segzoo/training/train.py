@@ -23,7 +23,7 @@ from segzoo.errors import ConfigError
 from segzoo.tasks.confusion import Scores
 from segzoo.tasks.names import known_names
 from segzoo.tasks.segmentation import SegmentationTask
-from segzoo.training.callbacks import Checkpoints, MetricsFile, ProgressReport, SeededSteps, TrainingClock
+from segzoo.training.callbacks import Checkpoints, MetricsFile, ProgressReport, SeededSteps, StopOnSignal, TrainingClock
 from segzoo.training.resume import last_checkpoint
 from segzoo.training.run_dir import RunDir, create_run_dir, open_run_dir, write_json
 
@@ -129,7 +129,7 @@ def _fit(config: RunConfig, data: SegmentationData, task: SegmentationTask, run_
         step=data.start_step,
     )
     progress = ProgressReport(steps, clock, show_bar=config.trainer.progress)
-    callbacks = [clock, SeededSteps(config.seed), metrics, checkpoints, progress]
+    callbacks = [clock, SeededSteps(config.seed), metrics, checkpoints, progress, StopOnSignal(run_dir)]
     began = time.perf_counter()
     with _quiet_lightning():
         trainer = _build_trainer(config, steps, samples, callbacks)

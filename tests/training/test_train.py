@@ -1,5 +1,7 @@
 import csv
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import torch
 from segzoo.checkpoint.read import load_segmenter, read_checkpoint
 from segzoo.config.load import load_config
 from segzoo.config.schema import RunConfig
-from segzoo.errors import ConfigError, DataError, TrainingError
+from segzoo.errors import ConfigError, DataError, InterruptedTraining, TrainingError
 from segzoo.tasks.segmentation import SegmentationTask
 from segzoo.training.resume import requested_config
 from segzoo.training.train import TrainResult, check, train
@@ -146,3 +148,29 @@ def test_check_builds_everything_and_writes_nothing(
     assert text.startswith("ok: 12 training and 5 validation images")
     assert "first batch 4×3×48×64" in text
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_signal_saves_and_the_resumed_run_equals_one_run(
+    signum: signal.Signals, tiny_run: TrainResult, tiny_config: Config, tmp_path: Path
+) -> None:
+    config = tiny_config(f"run_dir={tmp_path / 'run'}")
+
+    def signal_in_step_4(task: SegmentationTask, batch: object, batch_index: int) -> torch.Tensor:
+        if task.global_step == 3:
+            os.kill(os.getpid(), signum)
+        return original(task, batch, batch_index)  # type: ignore[arg-type]
+
+    original = SegmentationTask.training_step
+    before = signal.getsignal(signum)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(InterruptedTraining, match="stopped at step 4") as caught:
+        patch.setattr(SegmentationTask, "training_step", signal_in_step_4)
+        train(config)
+    assert caught.value.exit_status == 128 + signum
+    assert signal.getsignal(signum) == before
+
+    train(config, resume=tmp_path / "run")
+    whole, resumed = weights(tiny_run.run_dir), weights(tmp_path / "run")
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    steps = [(row["step"], row["split"]) for row in rows(tmp_path / "run")]
+    assert steps == [(row["step"], row["split"]) for row in rows(tiny_run.run_dir)]
