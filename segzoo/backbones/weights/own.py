@@ -1,0 +1,120 @@
+"""segzoo's own files: training checkpoints, run directories, and safetensors that describe themselves."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from segzoo.backbones.weights.source import Dense, Recipe, SourceWeights
+from segzoo.errors import CheckpointError, ConfigError
+
+FORMAT_VERSION = 1
+METADATA_KEY = "segzoo"
+
+_PREFIX = "segmenter.backbone."
+_CANDIDATES = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "last.ckpt", "model.safetensors")
+
+
+def find_in_folder(folder: Path) -> Path:
+    """The weights file of a run directory (its best checkpoint, else its last) or of a saved model's folder.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for name in _CANDIDATES:
+        if (folder / name).is_file():
+            return folder / name
+    raise ConfigError(f"{folder}: a folder without checkpoints/best.ckpt, last.ckpt or model.safetensors")
+
+
+def read_checkpoint(content: dict[str, Any], source: str) -> SourceWeights:
+    """The backbone of a training checkpoint; its decoder is left aside.
+
+    Raises:
+        CheckpointError: its description is not segzoo's.
+    """
+    try:
+        config = content["segzoo"]["config"]
+        backbone, preprocessing = config["model"]["backbone"], config["data"]["preprocessing"]
+        recipe = Recipe(
+            norm_eps=backbone.get("norm_eps"),
+            padding=backbone["padding"],
+            stem_padding=backbone["stem_padding"],
+            mean=tuple(preprocessing["mean"]),
+            std=tuple(preprocessing["std"]),
+        )
+        tensors = _below(_PREFIX, content["state_dict"])
+        return SourceWeights(source, "segzoo", backbone["name"], tensors, (), recipe, float(backbone["width"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{source}: its description is not that of a segzoo checkpoint ({error!r})") from None
+
+
+def read_safetensors(tensors: dict[str, Tensor], metadata: str, source: str) -> SourceWeights:
+    """What `write_safetensors` wrote.
+
+    Args:
+        tensors: of the backbone, and of the head as `head.0.weight`, `head.0.bias`, ...
+        metadata: its description, JSON.
+        source: what to call it in messages.
+
+    Raises:
+        CheckpointError: a newer format, or no description of ours.
+    """
+    try:
+        described = json.loads(metadata)
+        found = described["format_version"]
+        if found > FORMAT_VERSION:
+            raise CheckpointError(f"{source}: format_version is {found}; this segzoo reads up to {FORMAT_VERSION}")
+        values = described["recipe"]
+        recipe = Recipe(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+        name, width = str(described["backbone"]), float(described["width"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{source}: its metadata are not segzoo's ({error!r})") from None
+    head = _below("head.", tensors)
+    layers = sorted({layer.split(".")[0] for layer in head}, key=len)
+    dense = tuple(Dense(head[f"{layer}.weight"], head.get(f"{layer}.bias")) for layer in layers)
+    backbone = {tensor: value for tensor, value in tensors.items() if not tensor.startswith("head.")}
+    return SourceWeights(source, "segzoo", name, backbone, dense, recipe, width)
+
+
+def write_safetensors(weights: SourceWeights, target: Path) -> None:
+    """Write weights with our names as safetensors that describe themselves.
+
+    The file is either complete or not there.
+
+    Raises:
+        ConfigError: the target cannot be written.
+    """
+    tensors = {name: value.contiguous() for name, value in weights.tensors.items()}
+    for number, layer in enumerate(weights.head):
+        tensors[f"head.{number}.weight"] = layer.weight.contiguous()
+        if layer.bias is not None:
+            tensors[f"head.{number}.bias"] = layer.bias.contiguous()
+    recipe = weights.recipe
+    described = {
+        "format_version": FORMAT_VERSION,
+        "backbone": weights.backbone,
+        "width": weights.width,
+        "source": Path(weights.source).name,
+        "recipe": {
+            "norm_eps": recipe.norm_eps,
+            "padding": recipe.padding,
+            "stem_padding": recipe.stem_padding,
+            "mean": recipe.mean,
+            "std": recipe.std,
+        },
+    }
+    part = target.with_name(f"{target.name}.part")
+    try:
+        save_file(tensors, part, metadata={"format": "pt", METADATA_KEY: json.dumps(described)})
+        part.replace(target)
+    except Exception as error:  # safetensors wraps what the system says in an error of its own
+        raise ConfigError(f"{target}: cannot be written ({str(error).splitlines()[0]})") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

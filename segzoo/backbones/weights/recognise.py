@@ -1,0 +1,137 @@
+"""Which kind of weights file a path is: told from its content, whatever its name ends in.
+
+Nothing in a file is executed: pickles are read with torch's restricted reader, of Keras' files only the arrays.
+"""
+
+import io
+import struct
+import zipfile
+from os import PathLike
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from segzoo.backbones.weights import own, timm
+from segzoo.backbones.weights.keras import read_keras
+from segzoo.backbones.weights.source import SourceWeights
+from segzoo.errors import CheckpointError, ConfigError
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_ZIP = b"PK\x03\x04"
+_PICKLE = b"\x80"
+_KERAS_WEIGHTS = "model.weights.h5"
+_LONGEST_HEADER = 100_000_000  # bytes, as safetensors itself allows
+_WRAPPERS = ("state_dict", "model")  # keys under which training scripts keep the state dict
+
+
+def read_weights(path: str | PathLike[str]) -> SourceWeights:
+    """Read a weights file of Keras, timm, Cadene or segzoo, or a run directory.
+
+    Raises:
+        ConfigError: no such file.
+        CheckpointError: the file is damaged, of another kind, or of another network.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = own.find_in_folder(file)
+    source = str(file)
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(512)
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such weights file") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
+    if start.startswith(_HDF5):
+        return read_keras(file, source)
+    if start.startswith(_ZIP):
+        return _read_zip(file, source)
+    if _is_safetensors(start):  # before pickle: its first byte, of a length, may be any
+        return _read_safetensors(file, source)
+    if start.startswith(_PICKLE):
+        return _recognise(_read_pickle(file), source)
+    raise CheckpointError(f"{source}: {_what_else(start)}")
+
+
+def recognise_state(state: dict[str, Tensor], source: str) -> SourceWeights:
+    """Recognise a state dict by its names: timm's or Cadene's.
+
+    Raises:
+        CheckpointError: it belongs to no network of the family.
+    """
+    state = {name.removeprefix("module."): value for name, value in state.items()}  # DataParallel's
+    return timm.read_state(state, source)
+
+
+def _recognise(content: object, source: str) -> SourceWeights:
+    if isinstance(content, dict) and "segzoo" in content and "state_dict" in content:
+        return own.read_checkpoint(content, source)
+    if isinstance(content, dict):
+        content = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), dict)), content)
+    if not isinstance(content, dict) or not content or not all(isinstance(_, Tensor) for _ in content.values()):
+        raise CheckpointError(f"{source}: holds something else than a state dict of tensors")
+    return recognise_state(content, source)
+
+
+def _read_zip(file: Path, source: str) -> SourceWeights:
+    """A `.keras` archive, or what `torch.save` writes."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+            if _KERAS_WEIGHTS in names:
+                return read_keras(io.BytesIO(archive.read(_KERAS_WEIGHTS)), source)
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        raise CheckpointError(f"{source}: a damaged archive ({error}); is it cut off?") from None
+    if not any(name.endswith("data.pkl") for name in names):
+        raise CheckpointError(f"{source}: an archive, but neither Keras' ({_KERAS_WEIGHTS}) nor torch's (data.pkl)")
+    return _recognise(_read_pickle(file), source)
+
+
+def _read_pickle(file: Path) -> Any:
+    try:
+        # weights_only is said although it is the default: an environment variable can turn the default off.
+        with file.open("rb") as opened:  # given a path, torch looks at the suffix
+            return torch.load(opened, map_location="cpu", weights_only=True)
+    except UnpicklingError:
+        raise CheckpointError(
+            f"{file}: refused, because it is no file of tensors and plain values only: "
+            "it is damaged or holds pickled objects that could run code. Nothing was executed."
+        ) from None
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{file}: cannot be read ({_first_line(error)}); is it cut off?") from None
+
+
+def _read_safetensors(file: Path, source: str) -> SourceWeights:
+    try:
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{source}: damaged safetensors ({_first_line(error)}); is it cut off?") from None
+    if own.METADATA_KEY in metadata:
+        return own.read_safetensors(tensors, metadata[own.METADATA_KEY], source)
+    return _recognise(tensors, source)
+
+
+def _is_safetensors(start: bytes) -> bool:
+    """A length of eight bytes, then JSON of that length."""
+    return start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] < _LONGEST_HEADER
+
+
+def _what_else(start: bytes) -> str:
+    if not start:
+        return "an empty file"
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "a web page, not weights: the download went wrong"
+    return (
+        f"not recognised as weights (it begins with {start[:12]!r}): neither HDF5 (Keras), a .keras archive, "
+        "a PyTorch state dict, nor safetensors"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

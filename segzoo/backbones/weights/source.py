@@ -1,0 +1,81 @@
+"""What a source of weights holds, once it is read: tensors, whose names they bear, and what they expect around them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from segzoo.backbones.options import Padding, StemPadding
+
+Naming = Literal["keras", "timm", "segzoo"]
+
+_HALF = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What weights expect around them: how pixels become input, and the settings that change numbers.
+
+    Args:
+        norm_eps: added to the variance in every norm; None is the variant's own.
+        padding: of strided convolutions and pools.
+        stem_padding: of the stem.
+        mean: of each channel, in units of the full range (0 to 1), RGB.
+        std: standard deviation of each channel, in the same units.
+    """
+
+    norm_eps: float | None
+    padding: Padding
+    stem_padding: StemPadding
+    mean: tuple[float, ...] = _HALF
+    std: tuple[float, ...] = _HALF
+
+
+KERAS_RECIPE = Recipe(norm_eps=1e-3, padding="same", stem_padding="valid")
+# timm's port and Cadene's, from which it comes: PyTorch's own eps, and pads on both sides.
+LEGACY_RECIPE = Recipe(norm_eps=1e-5, padding="symmetric", stem_padding="valid")
+ALIGNED_RECIPE = Recipe(norm_eps=1e-3, padding="symmetric", stem_padding="padded")
+
+TIMM_RECIPES = {
+    "xception": LEGACY_RECIPE,
+    "xception41": ALIGNED_RECIPE,
+    "xception65": ALIGNED_RECIPE,
+    "xception71": ALIGNED_RECIPE,
+    "xception41p": Recipe(norm_eps=1e-5, padding="symmetric", stem_padding="padded"),
+    "xception65p": ALIGNED_RECIPE,
+}
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A fully connected layer of a classifier's head.
+
+    Shape:
+        weight: (out, in). bias: (out,), or None.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+
+
+@dataclass(frozen=True)
+class SourceWeights:
+    """The content of a weights file.
+
+    Args:
+        source: what to call it in messages.
+        naming: whose names the tensors bear.
+        backbone: the variant they belong to.
+        tensors: the backbone's, by name, in PyTorch's layout.
+        head: the classifier's layers, in order; empty where the file has none.
+        recipe: what they expect around them.
+        width: of the backbone, where the file says.
+    """
+
+    source: str
+    naming: Naming
+    backbone: str
+    tensors: dict[str, Tensor]
+    head: tuple[Dense, ...]
+    recipe: Recipe
+    width: float = 1.0

@@ -1,0 +1,90 @@
+"""Names, options, and what a wrong one says."""
+
+import pytest
+import torch
+from torch import nn
+
+from segzoo.backbones import (
+    Backbone,
+    BackboneOptions,
+    FeatureSpec,
+    build_backbone,
+    build_classifier,
+    register_backbone,
+)
+from segzoo.errors import ConfigError, UnknownNameError
+
+
+def test_unknown_name_suggests():
+    with pytest.raises(UnknownNameError, match=r"Unknown backbone 'xeption65'\. Did you mean xception65\?"):
+        build_backbone("xeption65")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"output_stride": 5}, "output_stride is 5; it must be 8, 16 or 32"),
+        ({"width": 0}, "width is 0; it must be above 0"),
+        ({"width": float("nan")}, "width is nan"),
+        ({"padding": "symetric"}, "padding is 'symetric'. Did you mean symmetric?"),
+        ({"norm": "batchnorm"}, "norm is 'batchnorm'. Did you mean batch?"),
+        ({"in_channels": 0}, "in_channels is 0"),
+        ({"depth": 6}, "depth is 6"),
+        ({"channel_segments": 0}, "channel_segments is 0"),
+        ({"drop_path": 1.0}, "drop_path is 1.0"),
+        ({"norm_momentum": 0.0}, "norm_momentum is 0.0"),
+        ({"norm_eps": 0.0}, "norm_eps is 0.0"),
+        ({"pointwise_first": True, "depth_multiplier": 2}, "depth_multiplier needs the depthwise convolution first"),
+    ],
+)
+def test_wrong_values_are_one_line(wrong, message):
+    with pytest.raises(ConfigError) as caught:
+        build_backbone("xception", **wrong)
+    assert len(caught.value.problems) == 1
+    assert message in caught.value.problems[0]
+
+
+def test_all_wrong_values_are_told_at_once():
+    with pytest.raises(ConfigError) as caught:
+        build_backbone("xception", output_stride=5, width=-1, norm="none")
+    assert len(caught.value.problems) == 3
+
+
+@pytest.mark.parametrize("wrong", [{"num_classes": 0}, {"dropout": 1.0}, {"fc_width": 0}])
+def test_wrong_classifier(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        build_classifier("xception", width=0.1, **wrong)
+
+
+def test_classifier_of_the_paper():
+    with torch.device("meta"):
+        plain = build_classifier("xception")
+        wide = build_classifier("xception", fc_width=4096)
+    assert plain.dropout.p == 0.5
+    added = (2048 * 4096 + 4096) + (4096 * 4096 + 4096) + (4096 * 1000 + 1000) - (2048 * 1000 + 1000)
+    assert count(wide) == count(plain) + added
+    small = build_classifier("xception41", 7, width=0.1, fc_width=16).eval()
+    assert small(torch.rand(2, 3, 65, 65)).shape == (2, 7)
+
+
+def count(network):
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_own_backbone():
+    class Mine(Backbone):
+        def __init__(self, options: BackboneOptions) -> None:
+            specs = (FeatureSpec(channels=4, stride=2),)
+            super().__init__(specs, output_stride=2, in_channels=options.in_channels)
+            self.convolution = nn.Conv2d(options.in_channels, 4, 3, stride=2, padding=1)
+
+        def forward(self, image):
+            return [self.convolution(image)]
+
+    register_backbone("mine-for-a-test")(Mine)
+    network = build_backbone("mine-for-a-test", in_channels=2)
+    assert network(torch.rand(1, 2, 9, 9))[0].shape == (1, 4, 5, 5)
+    with pytest.raises(ValueError, match="registered already"):
+        register_backbone("mine-for-a-test")(Mine)
+    with pytest.raises(ConfigError, match="no such weights file"):
+        build_backbone("mine-for-a-test", weights="nowhere.pth")
