@@ -35,6 +35,7 @@ Size = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_square)]
 Range = Annotated[tuple[PositiveFloat, PositiveFloat], BeforeValidator(_list_to_tuple)]
 PerChannel = Annotated[tuple[float, ...], BeforeValidator(_list_to_tuple), Field(min_length=1)]
 PositivePerChannel = Annotated[tuple[PositiveFloat, ...], BeforeValidator(_list_to_tuple), Field(min_length=1)]
+ClassWeights = Annotated[tuple[NonNegativeFloat, ...], BeforeValidator(_list_to_tuple), Field(min_length=1)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_list_to_tuple), Field(min_length=1)]
 
 
@@ -88,7 +89,7 @@ class DataConfig(Section):
     preprocessing: Preprocessing = Preprocessing()
     """How pixels become network input."""
     batch_size: PositiveInt = 16
-    """Images in one optimiser step, over all devices together."""
+    """Images in one optimiser step."""
     crop_size: Size = (513, 513)
     """Height and width of training crops in pixels; one number is a square."""
     scale_range: Range = (0.5, 2.0)
@@ -116,11 +117,28 @@ class BackboneConfig(Section):
     width: PositiveFloat = 1.0
     """Multiplies every channel count; below 1 for small, fast networks."""
     weights: str | None = None
-    """Path of a weights file to start from (Keras .h5, timm); null starts from random weights."""
+    """Published tag (imagenet; `python tools/backbones.py --weights` lists them), or path of a weights file or run
+    directory; null starts from random weights. Weights set preprocessing, norm_eps and padding where you do not."""
+    norm_eps: PositiveFloat | None = None
+    """Added to the variance in the backbone's norms; null is the weights' own, without weights the variant's."""
     padding: Literal["symmetric", "same"] = "symmetric"
     """Padding of strided convolutions and pools: symmetric, or TensorFlow's same (Keras' numbers)."""
     stem_padding: Literal["padded", "valid"] = "padded"
-    """Whether the stem pads; valid gives Keras' and timm's numbers for `xception`, padded gives ceil(H/s) taps."""
+    """Whether the stem pads: padded gives taps of ceil(H/s) pixels, which decoders need; valid is the classifiers'."""
+    residual: bool = True
+    """Shortcuts around modules (Xception paper, Fig. 9)."""
+    depthwise_activation: Literal["none", "relu", "elu"] = "none"
+    """Activation between the depthwise and the pointwise convolution (Xception paper, Fig. 10)."""
+    depth_multiplier: PositiveInt = 1
+    """Spatial filters per channel in a separable convolution."""
+    pointwise_first: bool = False
+    """Pointwise before depthwise, the paper's "extreme Inception" (Fig. 4)."""
+    channel_segments: PositiveInt | None = None
+    """Segments of channels that the spatial convolutions see apart: 1 is a plain convolution, null one per channel."""
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability of leaving out the last module's body in training; less for earlier ones."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
 
 
 class ModelConfig(Section):
@@ -141,6 +159,9 @@ class LossConfig(Section):
 
     name: str = "cross_entropy"
     """Loss over the pixels that are not ignored: cross_entropy, or one you registered."""
+    class_weights: ClassWeights | Literal["balanced"] | None = None
+    """Weight of each class, in their order; balanced computes 1 / ln(1.02 + share of pixels) from the training masks,
+    which helps thin and rare classes; null weighs all pixels alike."""
 
 
 class OptimizerConfig(Section):
@@ -175,8 +196,8 @@ class TrainerConfig(Section):
     """Steps between rows of metrics.csv."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Device type; auto takes a GPU where there is one."""
-    devices: PositiveInt | Literal["auto"] = 1
-    """Devices on this machine; data.batch_size is shared among them."""
+    devices: PositiveInt = 1
+    """Devices to train on; this version takes one."""
     precision: Annotated[Literal["32", "bf16", "16"], BeforeValidator(_number_to_text)] = "32"
     """Arithmetic: float32, bfloat16 or float16 with loss scaling; weights stay float32."""
     channels_last: bool = True

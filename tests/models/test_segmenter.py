@@ -1,6 +1,9 @@
+import inspect
+
 import pytest
 import torch
 
+from segzoo.backbones import Backbone, build_backbone
 from segzoo.config.schema import BackboneConfig, ModelConfig
 from segzoo.errors import ConfigError, UnknownNameError
 from segzoo.models.build import build_segmenter, list_decoders
@@ -71,6 +74,44 @@ def test_one_step_of_training() -> None:
     loss = segmenter(torch.randn(2, 3, 65, 65)).square().mean()
     loss.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in segmenter.parameters())
+
+
+def test_schema_and_build_backbone_agree_on_defaults() -> None:
+    """The schema is the home of defaults for runs; `build_backbone` has to have the same for Python."""
+    keywords = inspect.signature(build_backbone).parameters
+    for name, field in BackboneConfig.model_fields.items():
+        if name not in {"name"}:
+            assert keywords[name].default == field.default, name
+
+
+def test_every_switch_of_the_configuration_reaches_the_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = {
+        "width": 0.1,
+        "padding": "same",
+        "norm_eps": 0.5,
+        "residual": False,
+        "depthwise_activation": "elu",
+        "depth_multiplier": 2,
+        "channel_segments": 3,
+        "drop_path": 0.25,
+        "gradient_checkpointing": True,
+    }
+    seen: dict[str, object] = {}
+
+    def spy(name: str, **keywords: object) -> Backbone:
+        seen.update(keywords)
+        return build_backbone(name, **keywords)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("segzoo.models.build.build_backbone", spy)
+    build_segmenter(ModelConfig.model_validate({"backbone": {"name": "xception", **changed}}), 2)
+    assert {key: seen[key] for key in changed} == changed
+    assert set(BackboneConfig.model_fields) - {"name"} <= set(seen)
+
+
+def test_valid_stem_is_refused() -> None:
+    config = ModelConfig.model_validate({"backbone": {"stem_padding": "valid"}})
+    with pytest.raises(ConfigError, match=r"model\.backbone\.stem_padding: .*Take padded"):
+        build_segmenter(config, 2)
 
 
 def test_wrong_requests() -> None:
