@@ -44,7 +44,7 @@ class TrainingError(SegzooError):
     """Training that cannot go on, such as a loss that is not finite."""
 
 
-class InterruptedTraining(SegzooError):
+class InterruptedTrainingError(SegzooError):
     """A signal ended the run, after a checkpoint was saved.
 
     Args:

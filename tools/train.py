@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.overrides.insert(0, arguments.config)
         arguments.config = None
 
-    from segzoo.tasks.table import per_class_table  # these need torch, which --help does not
+    from segzoo.tasks.table import per_class_table, percent  # these need torch, which --help does not
     from segzoo.training.resume import requested_config
     from segzoo.training.train import check, train
 
@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         result = train(config, name=Path(arguments.config or "run").stem, resume=arguments.resume)
         Console().print(per_class_table(result.scores, result.labels.names))
-        print(f"best val mIoU {result.summary['best_val_miou']:.4f}; run directory {result.run_dir}")
+        print(f"best val mIoU: {percent(result.summary['best_val_miou'])}")
+        print(f"run directory: {result.run_dir}")
     return 0
 
 

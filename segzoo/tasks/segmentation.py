@@ -44,7 +44,7 @@ class SegmentationTask(LightningModule):
         self.labels = labels
         self.steps = steps
         self.segmenter = build_segmenter(config.model, labels.num_classes)
-        self.loss = LOSSES[config.loss.name]
+        self.loss = LOSSES[config.loss.name](config.loss, labels)
         self.confusion = ConfusionMatrix(labels.num_classes, labels.ignore_index)
         self.scores: Scores | None = None
         if config.trainer.channels_last:
@@ -64,7 +64,7 @@ class SegmentationTask(LightningModule):
         Raises:
             TrainingError: the loss is not finite; the message names the batch's images.
         """
-        loss = self.loss(self(batch["image"]), batch["mask"].long(), self.labels.ignore_index)
+        loss: Tensor = self.loss(self(batch["image"]), batch["mask"].long())
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"step {self.global_step}: the loss is {loss.item()}, for the images "

@@ -12,12 +12,13 @@ def per_class_table(scores: Scores, names: Sequence[str]) -> Table:
     table = Table("class", "IoU", show_footer=False)
     table.columns[1].justify = "right"
     for name, value in zip(names, scores.iou, strict=True):
-        table.add_row(name, _percent(value))
+        table.add_row(name, percent(value))
     table.add_section()
-    table.add_row("mIoU", _percent(scores.miou))
-    table.add_row("pixel accuracy", _percent(scores.pixel_accuracy))
+    table.add_row("mIoU", percent(scores.miou))
+    table.add_row("pixel accuracy", percent(scores.pixel_accuracy))
     return table
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """A share as text; None, which is of nothing, as n/a."""
     return "n/a" if value is None else f"{100 * value:.1f} %"

@@ -1,7 +1,6 @@
-"""What happens beside training: time, metrics.csv, checkpoints, progress."""
+"""What happens beside training: time, metrics.csv, checkpoints, seeds, signals."""
 
 import csv
-import logging
 import os
 import signal
 import threading
@@ -13,18 +12,14 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from segzoo.errors import InterruptedTraining
-from segzoo.tasks.confusion import Scores
+from segzoo.errors import InterruptedTrainingError
 from segzoo.tasks.segmentation import Batch, SegmentationTask
 from segzoo.training.run_dir import RunDir
 
-logger = logging.getLogger(__name__)
 
-
-def _task(module: LightningModule) -> SegmentationTask:
+def task_of(module: LightningModule) -> SegmentationTask:
+    """The module as what the callbacks are made for."""
     if not isinstance(module, SegmentationTask):
         raise TypeError(f"made for SegmentationTask, not {type(module).__name__}")
     return module
@@ -110,7 +105,7 @@ class MetricsFile(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Append a validation row."""
-        task = _task(pl_module)
+        task = task_of(pl_module)
         scores = task.scores
         if scores is None:
             return
@@ -150,7 +145,7 @@ class Checkpoints(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save; every process takes part, the first one writes."""
-        scores = _task(pl_module).scores
+        scores = task_of(pl_module).scores
         better = scores is not None and scores.miou is not None and scores.miou > (self.best_miou or -1.0)
         if better and scores is not None:
             self.best_miou, self.best_step = scores.miou, trainer.global_step
@@ -208,93 +203,12 @@ class StopOnSignal(Callback):
         if self.received is not None:
             trainer.save_checkpoint(self.run_dir.last)
             advice = f"stopped at step {trainer.global_step}, which is saved. Go on with --resume {self.run_dir.path}"
-            raise InterruptedTraining(self.received, advice)
+            raise InterruptedTrainingError(self.received, advice)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if self.received == signal.SIGINT and signum == signal.SIGINT:
             os._exit(128 + signum)  # files are replaced whole, so none is left corrupt
         self.received = signum
-
-
-class ProgressReport(Callback):
-    """A bar with loss, mIoU, images per second and time left; a log line at each validation.
-
-    Args:
-        steps: in the whole run.
-        clock: for images per second.
-        show_bar: off, only the log lines remain.
-    """
-
-    def __init__(self, steps: int, clock: TrainingClock, *, show_bar: bool) -> None:
-        self.steps = steps
-        self.clock = clock
-        self.show_bar = show_bar
-        self._bar: Progress | None = None
-        self._train: TaskID | None = None
-        self._validate: TaskID | None = None
-        self._loss = ""
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Open the bar on the first process."""
-        if self._bar is None and self.show_bar and trainer.is_global_zero:
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[note]}"),
-                TimeRemainingColumn(),
-            )
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-            self._bar.start()
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show where the run starts or goes on."""
-        if self._bar is not None:
-            self._train = self._bar.add_task("training", total=self.steps, note="", completed=trainer.global_step)
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
-        """Move the bar."""
-        if self._bar is None or self._train is None:
-            return
-        if trainer.global_step % 5 == 1:  # reading the loss waits for the device
-            self._loss = f"loss {float(outputs['loss']):.3f}"
-        note = f"{self._loss}  {_miou_text(_task(pl_module).scores)}{self.clock.images_per_second:.1f} images/s"
-        self._bar.update(self._train, completed=trainer.global_step, note=note)
-
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A bar of its own for the validation."""
-        if self._bar is not None:
-            total = sum(int(count) for count in trainer.num_val_batches)
-            self._validate = self._bar.add_task("validating", total=total, note="")
-
-    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Move the validation's bar."""
-        if self._bar is not None and self._validate is not None:
-            self._bar.advance(self._validate)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Close the validation's bar and say the result."""
-        if self._bar is not None and self._validate is not None:
-            self._bar.remove_task(self._validate)
-        if trainer.is_global_zero:
-            scores = _miou_text(_task(pl_module).scores)
-            logger.info("step %d of %d: %s%s", trainer.global_step, self.steps, scores, self._loss)
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave the terminal as it was."""
-        self.close()
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-
-
-def _miou_text(scores: Scores | None) -> str:
-    return f"val mIoU {scores.miou:.4f}  " if scores is not None and scores.miou is not None else ""
 
 
 def _blank(value: float | None) -> float | str:

@@ -13,17 +13,20 @@ from typing import Any
 import torch
 from lightning import Trainer, seed_everything
 
+from segzoo.backbones.weights import with_weights_settings
 from segzoo.checkpoint.write import AtomicCheckpointIO
 from segzoo.config.load import config_from_tree
 from segzoo.config.schema import RunConfig
 from segzoo.data.datamodule import SegmentationData
 from segzoo.data.dataset import build_dataset
 from segzoo.data.labels import LabelSpace
+from segzoo.data.statistics import balanced_weights, class_pixels
 from segzoo.errors import ConfigError
 from segzoo.tasks.confusion import Scores
 from segzoo.tasks.names import known_names
 from segzoo.tasks.segmentation import SegmentationTask
-from segzoo.training.callbacks import Checkpoints, MetricsFile, ProgressReport, SeededSteps, StopOnSignal, TrainingClock
+from segzoo.training.callbacks import Checkpoints, MetricsFile, SeededSteps, StopOnSignal, TrainingClock
+from segzoo.training.progress import ProgressReport
 from segzoo.training.resume import last_checkpoint
 from segzoo.training.run_dir import RunDir, create_run_dir, open_run_dir, write_json
 
@@ -61,10 +64,12 @@ def train(config: RunConfig, *, name: str = "run", resume: str | Path | None = N
         TrainingError: the loss is not finite.
         CheckpointError: saving failed; the checkpoint before is untouched.
     """
+    config = with_weights_settings(config)
     config = config_from_tree(config.model_dump(mode="json"), known_names=known_names())
     _check_devices(config)
     seed_everything(config.seed, verbose=False)
     data, steps = build_data(config)
+    config = with_balanced_weights(config, data)
     task = SegmentationTask(config, data.labels, steps)
     run_dir = open_run_dir(Path(resume)) if resume else create_run_dir(config, name)
     if resume:
@@ -88,7 +93,7 @@ def check(config: RunConfig) -> str:
     _check_devices(config)
     seed_everything(config.seed, verbose=False)
     data, steps = build_data(config)
-    task = SegmentationTask(config, data.labels, steps)
+    task = SegmentationTask(with_balanced_weights(config, data), data.labels, steps)
     batch = next(iter(data.train_dataloader()))
     loss = task.training_step(batch, 0)
     parameters = sum(parameter.numel() for parameter in task.parameters())
@@ -114,6 +119,14 @@ def build_data(config: RunConfig) -> tuple[SegmentationData, int]:
     evaluation = config.evaluation
     data = SegmentationData(config.data, steps=steps, seed=config.seed, eval_batch_size=evaluation.batch_size)
     return data, steps
+
+
+def with_balanced_weights(config: RunConfig, data: SegmentationData) -> RunConfig:
+    """The configuration with `loss.class_weights: balanced` turned into numbers, so that the run describes itself."""
+    if config.loss.class_weights != "balanced":
+        return config
+    weights = balanced_weights(class_pixels(data.train_dataset))
+    return config.model_copy(update={"loss": config.loss.model_copy(update={"class_weights": weights})})
 
 
 def _fit(config: RunConfig, data: SegmentationData, task: SegmentationTask, run_dir: RunDir, steps: int) -> TrainResult:
@@ -180,12 +193,8 @@ def _val_every(config: RunConfig, samples: int) -> int:
 
 
 def _check_devices(config: RunConfig) -> None:
-    devices, batch = config.trainer.devices, config.data.batch_size
-    if isinstance(devices, int) and batch % devices:
-        raise ConfigError(
-            f"data.batch_size: {batch} images cannot be shared evenly among {devices} devices. "
-            f"Take a multiple of {devices}."
-        )
+    if config.trainer.devices != 1:
+        raise ConfigError("trainer.devices: this version trains on one device. Take trainer.devices=1.")
     if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         raise ConfigError("trainer.accelerator: no CUDA GPU is visible here. Take auto or cpu.")
 

@@ -55,7 +55,7 @@ def test_every_problem_in_one_go_one_line_each() -> None:
         "data.batch_sise: unknown key. Did you mean data.batch_size?",
         "model.output_stride: should be 8, 16 or 32, not 7",
         "optimizer: is a section with keys of its own, not 3",
-        "trainer.devices: should be a valid integer, not 'x', or should be 'auto', not 'x'",
+        "trainer.devices: should be a valid integer, not 'x'",
         "data.name: unknown name 'vok'. Did you mean voc?",
     ]
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -35,10 +36,12 @@ def test_batch_size_changes_nothing(tiny_run: TrainResult, tmp_path: Path) -> No
     assert one.matrix.tolist() == three.matrix.tolist()
 
 
-def test_split_and_default_output(tiny_run: TrainResult) -> None:
-    result = evaluate(tiny_run.run_dir, split="train")
+def test_split_and_default_output(tiny_run: TrainResult, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    shutil.copytree(tiny_run.run_dir, run_dir)
+    result = evaluate(run_dir, split="train")
     assert result.images == 12
-    assert result.output == tiny_run.run_dir / "evaluation" / "train"
+    assert result.output == run_dir / "evaluation" / "train"
     assert json.loads((result.output / "metrics.json").read_text())["split"] == "train"
 
 

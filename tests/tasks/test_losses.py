@@ -1,31 +1,52 @@
 import numpy as np
+import pytest
 import torch
 
-from segzoo.tasks.losses import cross_entropy
+from segzoo.config.schema import LossConfig
+from segzoo.data.labels import LabelSpace
+from segzoo.errors import ConfigError
+from segzoo.tasks.losses import CrossEntropy, build_cross_entropy
+
+WEIGHTS = (0.5, 1.0, 2.0, 0.0, 7.0)
 
 
-def numpy_reference(logits: np.ndarray, target: np.ndarray) -> float:
+def numpy_reference(logits: np.ndarray, target: np.ndarray, weights: np.ndarray) -> float:
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_probability = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    picked = [log_probability[n, target[n, y, x], y, x] for n, y, x in zip(*np.nonzero(target != 255), strict=True)]
-    return -float(np.mean(picked))
+    pixels = list(zip(*np.nonzero(target != 255), strict=True))
+    losses = [-weights[target[n, y, x]] * log_probability[n, target[n, y, x], y, x] for n, y, x in pixels]
+    return float(np.sum(losses) / np.sum([weights[target[pixel]] for pixel in pixels]))
 
 
-def test_cross_entropy_equals_numpy_and_ignores_ignored_pixels() -> None:
-    logits = torch.randn(2, 5, 6, 7, dtype=torch.float64)
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_cross_entropy_equals_numpy_and_ignores_ignored_pixels(weights: tuple[float, ...] | None) -> None:
+    loss = CrossEntropy(255, weights)
+    logits = torch.randn(2, 5, 6, 7)
     target = torch.randint(0, 5, (2, 6, 7))
     target[:, :2] = 255
-    expected = numpy_reference(logits.numpy(), target.numpy())
-    np.testing.assert_allclose(cross_entropy(logits, target, 255), expected, rtol=1e-5)
+    expected = numpy_reference(logits.numpy(), target.numpy(), np.array(weights or [1.0] * 5))
+    np.testing.assert_allclose(loss(logits, target), expected, rtol=1e-5)
     changed = logits.clone()
     changed[:, :, :2] = 1e3 * torch.randn(2, 5, 2, 7)
-    assert torch.equal(cross_entropy(logits, target, 255), cross_entropy(changed, target, 255))
+    assert torch.equal(loss(logits, target), loss(changed, target))
 
 
-def test_all_ignored_is_zero_with_finite_gradients() -> None:
-    logits = torch.randn(1, 3, 4, 4, requires_grad=True)
-    loss = cross_entropy(logits, torch.full((1, 4, 4), 255), 255)
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_all_ignored_is_zero_with_finite_gradients(weights: tuple[float, ...] | None) -> None:
+    logits = torch.randn(1, 5, 4, 4, requires_grad=True)
+    loss = CrossEntropy(255, weights)(logits, torch.full((1, 4, 4), 255))
     loss.backward()
     assert loss.item() == 0
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
+
+
+def test_weights_are_no_part_of_the_state() -> None:
+    assert CrossEntropy(255, WEIGHTS).state_dict() == {}
+
+
+def test_wrong_number_of_weights_is_refused() -> None:
+    labels = LabelSpace.from_names(["a", "b"])
+    with pytest.raises(ConfigError, match=r"loss.class_weights: 3 weights for 2 classes.*a, b"):
+        build_cross_entropy(LossConfig(class_weights=(1.0, 2.0, 3.0)), labels)
+    assert build_cross_entropy(LossConfig(class_weights=(1.0, 2.0)), labels).weight is not None

@@ -14,7 +14,7 @@ from segzoo.training.train import TrainResult
 RunTool = Callable[..., "subprocess.CompletedProcess[str]"]
 CallTool = RunTool
 
-SMALL = ("model.backbone.width=0.1", "data.num_workers=0", "trainer.progress=false")
+SMALL = ("model.backbone.width=0.1", "model.backbone.weights=null", "data.num_workers=0", "trainer.progress=false")
 
 
 def only_line(result: "subprocess.CompletedProcess[str]") -> str:

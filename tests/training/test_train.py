@@ -11,7 +11,7 @@ import torch
 from segzoo.checkpoint.read import load_segmenter, read_checkpoint
 from segzoo.config.load import load_config
 from segzoo.config.schema import RunConfig
-from segzoo.errors import ConfigError, DataError, InterruptedTraining, TrainingError
+from segzoo.errors import ConfigError, DataError, InterruptedTrainingError, TrainingError
 from segzoo.tasks.segmentation import SegmentationTask
 from segzoo.training.resume import requested_config
 from segzoo.training.train import TrainResult, check, train
@@ -131,7 +131,7 @@ def test_loss_that_is_not_finite_stops_with_the_images(tiny_config: Config, tmp_
         ("data.batch_size=13", "data.batch_size: "),
         ("data.train_split=nosuch", "no split 'nosuch'"),
         ("model.output_stride=32", "deeplabv3plus_smp needs 8 or 16"),
-        ("trainer.devices=3", "cannot be shared evenly among 3 devices"),
+        ("trainer.devices=2", "trainer.devices: this version trains on one device"),
     ],
 )
 def test_refused_before_anything_is_written(tiny_config: Config, tmp_path: Path, override: str, line: str) -> None:
@@ -163,7 +163,10 @@ def test_signal_saves_and_the_resumed_run_equals_one_run(
 
     original = SegmentationTask.training_step
     before = signal.getsignal(signum)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(InterruptedTraining, match="stopped at step 4") as caught:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(InterruptedTrainingError, match="stopped at step 4") as caught,
+    ):
         patch.setattr(SegmentationTask, "training_step", signal_in_step_4)
         train(config)
     assert caught.value.exit_status == 128 + signum
@@ -174,3 +177,14 @@ def test_signal_saves_and_the_resumed_run_equals_one_run(
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
     steps = [(row["step"], row["split"]) for row in rows(tmp_path / "run")]
     assert steps == [(row["step"], row["split"]) for row in rows(tiny_run.run_dir)]
+
+
+def test_balanced_weights_become_numbers_in_the_run(tiny_config: Config, tmp_path: Path) -> None:
+    config = tiny_config(f"run_dir={tmp_path}/run", "loss.class_weights=balanced", "trainer.max_steps=1")
+    result = train(config)
+    weights = load_config(result.run_dir / "config.yaml").loss.class_weights
+    assert isinstance(weights, tuple)
+    assert len(weights) == result.labels.num_classes
+    names = dict(zip(result.labels.names, weights, strict=True))
+    assert names["pole"] > names["ground"]
+    assert load_segmenter(result.run_dir).config.loss.class_weights == weights

@@ -1,0 +1,97 @@
+"""What a person sees while it trains: a bar, and a line at each validation."""
+
+import logging
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from segzoo.tasks.confusion import Scores
+from segzoo.tasks.segmentation import Batch
+from segzoo.training.callbacks import TrainingClock, task_of
+
+logger = logging.getLogger(__name__)
+
+LOSS_EVERY = 5  # steps between readings of the loss for the progress bar
+
+
+class ProgressReport(Callback):
+    """A bar with loss, mIoU, images per second and time left; a log line at each validation.
+
+    Args:
+        steps: in the whole run.
+        clock: for images per second.
+        show_bar: off, only the log lines remain.
+    """
+
+    def __init__(self, steps: int, clock: TrainingClock, *, show_bar: bool) -> None:
+        self.steps = steps
+        self.clock = clock
+        self.show_bar = show_bar
+        self._bar: Progress | None = None
+        self._train: TaskID | None = None
+        self._validate: TaskID | None = None
+        self._loss = ""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Open the bar on the first process."""
+        if self._bar is None and self.show_bar and trainer.is_global_zero:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+                TimeRemainingColumn(),
+            )
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar.start()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show where the run starts or goes on."""
+        if self._bar is not None:
+            self._train = self._bar.add_task("training", total=self.steps, note="", completed=trainer.global_step)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Move the bar."""
+        if trainer.global_step % LOSS_EVERY == 0:  # reading the loss waits for the device
+            self._loss = f"loss {float(outputs['loss']):.3f}"
+        if self._bar is None or self._train is None:
+            return
+        note = f"{self._loss}  {_miou_text(task_of(pl_module).scores)}{self.clock.images_per_second:.1f} images/s"
+        self._bar.update(self._train, completed=trainer.global_step, note=note)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A bar of its own for the validation."""
+        if self._bar is not None:
+            total = sum(int(count) for count in trainer.num_val_batches)
+            self._validate = self._bar.add_task("validating", total=total, note="")
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Move the validation's bar."""
+        if self._bar is not None and self._validate is not None:
+            self._bar.advance(self._validate)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Close the validation's bar and say the result."""
+        if self._bar is not None and self._validate is not None:
+            self._bar.remove_task(self._validate)
+        if trainer.is_global_zero:
+            scores = _miou_text(task_of(pl_module).scores)
+            logger.info("step %d of %d: %s%s", trainer.global_step, self.steps, scores, self._loss)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave the terminal as it was."""
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _miou_text(scores: Scores | None) -> str:
+    return f"val mIoU {scores.miou:.4f}  " if scores is not None and scores.miou is not None else ""

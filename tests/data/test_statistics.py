@@ -1,0 +1,22 @@
+import numpy as np
+import pytest
+
+from segzoo.config.schema import DataConfig
+from segzoo.data.dataset import build_dataset
+from segzoo.data.statistics import balanced_weights, class_pixels
+
+
+def test_pixels_are_counted_and_ignored_ones_are_not() -> None:
+    config = DataConfig.model_validate(
+        {"name": "synthetic", "synthetic": {"train_images": 3, "val_images": 1, "size": 32}}
+    )
+    dataset = build_dataset(config, "train")
+    masks = np.stack([dataset[index].mask for index in range(3)])
+    counts = class_pixels(dataset)
+    assert counts.tolist() == [(masks == index).sum() for index in range(dataset.labels.num_classes)]
+    assert counts.sum() + (masks == 255).sum() == masks.size
+
+
+def test_rare_classes_weigh_more() -> None:
+    weights = balanced_weights(np.array([0, 10, 990]))
+    assert weights == pytest.approx([1 / np.log(1.02 + share) for share in (0.0, 0.01, 0.99)], abs=0.06)

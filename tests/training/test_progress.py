@@ -1,0 +1,28 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from segzoo.config.schema import RunConfig
+from segzoo.training import progress
+from segzoo.training.train import train
+
+
+def test_bar_and_lines(tiny_config: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bar shows every step, both validations run a bar of their own, and each ends in a line."""
+    seen: list[tuple[str, int]] = []
+    lines: list[str] = []
+    original = progress.Progress.update
+
+    def update(self: progress.Progress, task: object, **fields: object) -> None:
+        seen.append((str(fields["note"]), int(str(fields["completed"]))))
+        original(self, task, **fields)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(progress.Progress, "update", update)
+    monkeypatch.setattr(progress.logger, "info", lambda text, *values: lines.append(text % values))
+    train(tiny_config(f"run_dir={tmp_path / 'run'}", "trainer.progress=true"))
+    assert [step for _, step in seen] == [1, 2, 3, 4, 5, 6]
+    assert "images/s" in seen[-1][0]
+    assert "val mIoU" in seen[-1][0]
+    assert "loss" in seen[-1][0]
+    assert [line.split(":")[0] for line in lines] == ["step 3 of 6", "step 6 of 6"]
