@@ -24,11 +24,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from segzoo.tasks.table import per_class_table, percent  # these need torch, which --help does not
     from segzoo.training.resume import requested_config
-    from segzoo.training.train import check, train
+    from segzoo.training.train import check, resolve, train
 
     config = requested_config(arguments.config, arguments.overrides, arguments.resume)
     if arguments.print_config:
-        print(dump_config(config), end="")
+        print(dump_config(resolve(config)), end="")
     elif arguments.check:
         print(check(config))
     else:

@@ -29,7 +29,7 @@ def balanced_weights(pixels: npt.NDArray[np.int64]) -> tuple[float, ...]:
     Source: Paszke et al., ENet, arXiv:1606.02147v1, section 5.2.
 
     >>> balanced_weights(np.array([97, 3]))
-    (1.4, 20.5)
+    (1.5, 20.5)
     """
     shares = pixels / max(int(pixels.sum()), 1)
     return tuple(round(1 / math.log(1.02 + share), 1) for share in shares.tolist())

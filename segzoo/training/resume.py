@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from segzoo.backbones.weights import with_weights_settings
 from segzoo.checkpoint.format import parse_description
 from segzoo.checkpoint.read import read_checkpoint
 from segzoo.config.load import apply_overrides, config_from_tree, load_config, read_yaml
@@ -29,7 +28,7 @@ def requested_config(config: str | None, overrides: Sequence[str] = (), resume: 
         return resumed_config(resume, config, overrides)
     if config is None:
         raise ConfigError("CONFIG: missing. Name a YAML file, such as configs/quickstart.yaml, or --resume RUN_DIR.")
-    return with_weights_settings(load_config(config, overrides, known_names=known_names()))
+    return load_config(config, overrides, known_names=known_names())
 
 
 def resumed_config(run_dir: str | Path, config: str | None = None, overrides: Sequence[str] = ()) -> RunConfig:

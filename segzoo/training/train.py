@@ -64,8 +64,7 @@ def train(config: RunConfig, *, name: str = "run", resume: str | Path | None = N
         TrainingError: the loss is not finite.
         CheckpointError: saving failed; the checkpoint before is untouched.
     """
-    config = with_weights_settings(config)
-    config = config_from_tree(config.model_dump(mode="json"), known_names=known_names())
+    config = resolve(config)
     _check_devices(config)
     seed_everything(config.seed, verbose=False)
     data, steps = build_data(config)
@@ -80,6 +79,17 @@ def train(config: RunConfig, *, name: str = "run", resume: str | Path | None = N
     return _fit(config, data, task, run_dir, steps)
 
 
+def resolve(config: RunConfig) -> RunConfig:
+    """The configuration as it will run: names checked, and the settings filled in that pre-trained weights bring.
+
+    Raises:
+        ConfigError: unknown names, or no such weights.
+        CheckpointError: the weights are refused.
+    """
+    config_from_tree(config.model_dump(mode="json"), known_names=known_names())
+    return with_weights_settings(config)
+
+
 def check(config: RunConfig) -> str:
     """Build everything, read one batch and run it; train nothing, write nothing.
 
@@ -90,6 +100,7 @@ def check(config: RunConfig) -> str:
         ConfigError: as `train`.
         DataError: as `train`.
     """
+    config = resolve(config)
     _check_devices(config)
     seed_everything(config.seed, verbose=False)
     data, steps = build_data(config)
