@@ -1,5 +1,6 @@
 """What a decoder is: from the backbone's taps to class scores at the image's size."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from segzoo.config.schema import ModelConfig
 from segzoo.registry import Registry
 
 
-class Decoder(nn.Module):
+class Decoder(nn.Module, ABC):
     """Turns taps into logits. Subclasses are built from `FeatureSpec`s, before any tensor exists.
 
     Shape:
@@ -20,9 +21,9 @@ class Decoder(nn.Module):
     size_divisor: int = 1
     """Image sizes have to be multiples of this; `Segmenter` pads to it."""
 
+    @abstractmethod
     def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
         """Logits of the padded image's `size` (height, width)."""
-        raise NotImplementedError(f"{type(self).__name__} must define forward(features, size)")
 
 
 DecoderBuilder = Callable[[Sequence[FeatureSpec], int, ModelConfig], Decoder]
