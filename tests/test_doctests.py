@@ -1,0 +1,20 @@
+"""The examples in docstrings do what they show."""
+
+import doctest
+import pkgutil
+from importlib import import_module
+
+import pytest
+
+import segzoo
+
+MODULES = [module.name for module in pkgutil.walk_packages(segzoo.__path__, "segzoo.")]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name: str) -> None:
+    assert doctest.testmod(import_module(name)).failed == 0
+
+
+def test_there_are_examples() -> None:
+    assert sum(doctest.testmod(import_module(name)).attempted for name in MODULES) > 10
