@@ -11,7 +11,6 @@ from safetensors.torch import save_file
 
 import segzoo
 from segzoo.backbones import build_backbone
-from segzoo.backbones.weights import recipe_of
 from segzoo.errors import CheckpointError, ConfigError
 from segzoo.models.smp.encoders import SegzooEncoder
 
@@ -246,12 +245,6 @@ def test_named_weights_go_smps_way(name, source, tmp_path, monkeypatch):
     assert set(asked) == {"smp-hub/xception.imagenet" if name == "xception" else "timm/xception41p.ra3_in1k"}
     kernels = state["conv1.weight" if name == "xception" else "stem.0.conv.weight"]
     assert torch.allclose(model.encoder.backbone.stem.conv1.weight, kernels.sum(1, keepdim=True), atol=1e-6)
-
-
-def test_smp_knows_how_to_normalise():
-    parameters = smp.encoders.get_preprocessing_params("segzoo-xception41p")
-    assert parameters["input_space"] == "RGB"
-    assert parameters["mean"] == list(recipe_of("xception41p", "imagenet").mean)
 
 
 def test_a_model_is_saved_and_loaded(tmp_path):

@@ -40,14 +40,10 @@ def register_smp_encoders() -> None:
         smp_encoders.encoders.setdefault(PREFIX + name, entry)
 
 
-def _pretrained_settings(name: str) -> dict[str, dict[str, Any]]:
-    """What SMP downloads for `encoder_weights="imagenet"`, and how its users then have to normalise images."""
+def _pretrained_settings(name: str) -> dict[str, dict[str, str]]:
+    """What SMP downloads for `encoder_weights="imagenet"`."""
     entry = find_published(name, IMAGENET)
-    if entry is None:
-        return {}
-    source = {"repo_id": entry.repository, "revision": entry.revision}
-    preprocessing = {"mean": list(entry.recipe.mean), "std": list(entry.recipe.std)}
-    return {IMAGENET: {**source, **preprocessing, "input_space": "RGB", "input_range": [0, 1]}}
+    return {} if entry is None else {IMAGENET: {"repo_id": entry.repository, "revision": entry.revision}}
 
 
 class SegzooEncoder(nn.Module, EncoderMixin):
