@@ -15,9 +15,6 @@ from segzoo.config.explain import explain_text
 from segzoo.config.schema import RunConfig
 from segzoo.errors import SegzooError
 
-EXIT_SIGINT = 128 + signal.SIGINT
-EXIT_SIGTERM = 128 + signal.SIGTERM
-
 
 def run(main: Callable[[], int]) -> NoReturn:
     """Run a command and leave with its exit status; a user's mistake is printed as lines, without a traceback.
@@ -34,17 +31,17 @@ def run(main: Callable[[], int]) -> NoReturn:
         status = error.exit_status
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
-        status = EXIT_SIGINT
+        status = 128 + signal.SIGINT
     except BrokenPipeError:  # the reader of our output left, as `| head` does
         status = 0
     sys.exit(status)
 
 
-def config_parser(description: str, *, keys: bool = True) -> ArgumentParser:
+def config_parser(description: str) -> ArgumentParser:
     """An argument parser whose `--help` explains the configuration keys too."""
     return ArgumentParser(
         description=description,
-        epilog=explain_text() if keys else None,
+        epilog=explain_text(),
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

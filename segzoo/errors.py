@@ -57,6 +57,15 @@ class InterruptedTrainingError(SegzooError):
         self.exit_status = 128 + signum
 
 
+def first_line(error: Exception) -> str:
+    r"""What an error says, in one line; its type where it says nothing.
+
+    >>> first_line(ValueError("too small\nby far")), first_line(EOFError())
+    ('too small', 'EOFError')
+    """
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
     """The end of a sentence that suggests the nearest known name, or lists them all.
 

@@ -22,13 +22,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.overrides.insert(0, arguments.config)
         arguments.config = None
 
-    from segzoo.tasks.table import per_class_table, percent  # these need torch, which --help does not
+    from segzoo.backbones.weights import with_weights_settings  # these need torch, which --help does not
+    from segzoo.tasks.table import per_class_table, percent
     from segzoo.training.resume import requested_config
-    from segzoo.training.train import check, resolve, train
+    from segzoo.training.train import check, train
 
     config = requested_config(arguments.config, arguments.overrides, arguments.resume)
     if arguments.print_config:
-        print(dump_config(resolve(config)), end="")
+        print(dump_config(with_weights_settings(config)), end="")
     elif arguments.check:
         print(check(config))
     else:

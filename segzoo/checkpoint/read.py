@@ -1,15 +1,14 @@
 """Reading checkpoints safely: no pickled objects, names from registries, strict weights."""
 
-import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from segzoo.backbones.weights.own import CHECKPOINTS
+from segzoo.backbones.weights.recognise import read_pickle
 from segzoo.checkpoint.format import Description, parse_description
 from segzoo.config.schema import Preprocessing, RunConfig
 from segzoo.data.labels import LabelSpace
@@ -62,11 +61,16 @@ def find_checkpoint(path: str | Path) -> Path:
         return path
     if not path.exists():
         raise ConfigError(f"{path}: no such checkpoint. Name a .ckpt file or a run directory, such as runs/NAME/TIME.")
-    for name in ("best.ckpt", "last.ckpt"):
-        for candidate in (path / "checkpoints" / name, path / name):
-            if candidate.is_file():
-                return candidate
+    for name in CHECKPOINTS:
+        if (path / name).is_file():
+            return path / name
     raise ConfigError(f"{path}: no checkpoints/best.ckpt or last.ckpt in this folder. Name a run directory.")
+
+
+def run_dir_of(checkpoint: Path) -> Path | None:
+    """The run directory that a checkpoint lies in, if it lies in one."""
+    parent = checkpoint.resolve().parent
+    return parent.parent if parent.name == "checkpoints" else None
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -75,16 +79,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: not a segzoo checkpoint, damaged, or with pickled objects in it.
     """
-    try:
-        # Said explicitly: an environment variable can turn torch's default off.
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise CheckpointError(
-            f"{path}: refused, because it is no file of tensors and plain values: it is damaged, of another "
-            "kind, or holds pickled objects that could run code. Nothing was executed."
-        ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path}: cannot be read ({_first_line(error)}); is it cut off?") from None
+    content = read_pickle(path)
     if not isinstance(content, dict) or "segzoo" not in content or "state_dict" not in content:
         raise CheckpointError(f"{path}: not a segzoo checkpoint. `tools/train.py` writes them.")
     return content
@@ -106,10 +101,7 @@ def load_segmenter(checkpoint: str | Path) -> TrainedSegmenter:
         description = parse_description(content["segzoo"])
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    # The checkpoint brings its own weights: those the run started from are not needed again.
-    model = description.config.model
-    model = model.model_copy(update={"backbone": model.backbone.model_copy(update={"weights": None})})
-    segmenter = build_segmenter(model, description.labels.num_classes)
+    segmenter = build_segmenter(description.config.model, description.labels.num_classes, pretrained=False)
     load_strictly(segmenter, segmenter_state(content["state_dict"]), path)
     return TrainedSegmenter(segmenter.eval(), description, path)
 
@@ -142,7 +134,3 @@ def _differences(what: str, keys: set[str]) -> list[str]:
         return []
     shown = ", ".join(sorted(keys)[:3])
     return [f"{len(keys)} {what} ({shown}{', ...' if len(keys) > 3 else ''})"]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 
-from segzoo.errors import CheckpointError
+from segzoo.errors import CheckpointError, first_line
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -34,7 +34,7 @@ class AtomicCheckpointIO(CheckpointIO):
             torch.load(part, map_location="meta", weights_only=True)
             part.replace(target)
         except (OSError, RuntimeError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise CheckpointError(f"{target}: not saved ({reason}); the file before it is untouched.") from error
         finally:
             part.unlink(missing_ok=True)

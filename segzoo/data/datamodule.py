@@ -1,5 +1,6 @@
 """Data sets to batches, for Lightning."""
 
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -87,7 +88,8 @@ class SegmentationData(lightning.LightningDataModule):
 
     Args:
         config: the run's `data` section.
-        steps: optimiser steps in the whole run.
+        steps: optimiser steps in the whole run; None counts `epochs`.
+        epochs: passes over the training split, where `steps` is None.
         seed: decides order and augmentation.
         eval_batch_size: validation images read at a time.
 
@@ -98,16 +100,18 @@ class SegmentationData(lightning.LightningDataModule):
         DataError: the splits have different classes.
     """
 
-    def __init__(self, config: DataConfig, *, steps: int, seed: int, eval_batch_size: int) -> None:
+    def __init__(
+        self, config: DataConfig, *, steps: int | None, epochs: int | None = None, seed: int, eval_batch_size: int
+    ) -> None:
         super().__init__()
         self.config = config
-        self.steps = steps
         self.seed = seed
         self.eval_batch_size = eval_batch_size
         self.start_step = 0
         self.train_dataset = build_dataset(config, config.train_split)
         self.val_dataset = build_dataset(config, config.val_split)
         self.labels: LabelSpace = self.train_dataset.labels
+        self.steps = steps or math.ceil((epochs or 1) * len(self.train_dataset) / config.batch_size)
         if self.val_dataset.labels != self.labels:
             raise DataError(f"data: splits {config.train_split} and {config.val_split} have different classes")
         if len(self.train_dataset) < config.batch_size:

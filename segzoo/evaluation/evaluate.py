@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from segzoo.checkpoint.read import find_checkpoint, load_segmenter
+from segzoo.checkpoint.read import find_checkpoint, load_segmenter, run_dir_of
 from segzoo.config.load import apply_overrides, config_from_tree
 from segzoo.config.schema import RunConfig
 from segzoo.data.datamodule import evaluation_loader
@@ -94,9 +94,8 @@ def _override(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
 
 
 def _default_output(checkpoint: Path, split: str) -> Path:
-    parent = checkpoint.parent
-    run_dir = parent.parent if parent.name == "checkpoints" else Path("evaluations", checkpoint.stem)
-    return run_dir / "evaluation" / split
+    run_dir = run_dir_of(checkpoint)
+    return (run_dir or Path("evaluations", checkpoint.stem)) / "evaluation" / split
 
 
 def _write_metrics(result: Evaluation, checkpoint: Path, config: RunConfig, split: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from segzoo.checkpoint.read import find_checkpoint
+from segzoo.checkpoint.read import find_checkpoint, run_dir_of
 from segzoo.data.images import write_image
 from segzoo.errors import ConfigError, DataError, did_you_mean
 from segzoo.inference.listing import list_images, mask_names
@@ -84,8 +84,8 @@ def output_paths(output: Path, name: Path, save: Sequence[str]) -> dict[str, Pat
 
 def run_name(checkpoint: Path) -> str:
     """What a checkpoint's outputs are filed under: its run directory's name, else its own."""
-    parent = checkpoint.resolve().parent
-    return parent.parent.name if parent.name == "checkpoints" else checkpoint.stem
+    run_dir = run_dir_of(checkpoint)
+    return run_dir.name if run_dir else checkpoint.stem
 
 
 def _check_kinds(save: Sequence[str]) -> None:

@@ -8,13 +8,16 @@ from segzoo.models.segmenter import Segmenter
 from segzoo.models.smp import decoders as _smp_decoders  # noqa: F401  (registers SMP's decoders)
 
 
-def build_segmenter(config: ModelConfig, num_classes: int, *, in_channels: int = 3) -> Segmenter:
+def build_segmenter(
+    config: ModelConfig, num_classes: int, *, in_channels: int = 3, pretrained: bool = True
+) -> Segmenter:
     """Build the network of a configuration, with fresh or pre-trained backbone weights.
 
     Args:
         config: the model section.
         num_classes: channels of the logits.
         in_channels: channels of the image.
+        pretrained: load the weights that the configuration names; not where a checkpoint brings its own.
 
     Raises:
         ConfigError: unknown names, or parts that do not fit together.
@@ -29,7 +32,7 @@ def build_segmenter(config: ModelConfig, num_classes: int, *, in_channels: int =
         config.backbone.name,
         output_stride=config.output_stride,
         in_channels=in_channels,
-        weights=config.backbone.weights,
+        weights=config.backbone.weights if pretrained else None,
         width=config.backbone.width,
         padding=config.backbone.padding,
         stem_padding=config.backbone.stem_padding,

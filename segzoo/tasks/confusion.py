@@ -1,7 +1,7 @@
 """mIoU as it means one thing here: from one int64 confusion matrix over a whole split."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -82,16 +82,12 @@ class Scores:
         hits = matrix.diagonal().double()
         union = matrix.sum(0).double() + matrix.sum(1).double() - hits
         iou = tuple(_ratio(hit, total) for hit, total in zip(hits.tolist(), union.tolist(), strict=True))
+        present = [value for value in iou if value is not None]
         return Scores(
-            miou=mean([value for value in iou if value is not None]),
+            miou=fmean(present) if present else None,
             pixel_accuracy=_ratio(float(hits.sum()), float(matrix.sum())),
             iou=iou,
         )
-
-
-def mean(values: Sequence[float]) -> float | None:
-    """The arithmetic mean; None of nothing."""
-    return sum(values) / len(values) if values else None
 
 
 def _ratio(part: float, whole: float) -> float | None:

@@ -48,8 +48,8 @@ class CrossEntropy(nn.Module):
             logits (N, K, H, W), target int64 (N, H, W); result a scalar.
         """
         total = F.cross_entropy(logits.float(), target, self.weight, ignore_index=self.ignore_index, reduction="sum")
-        counted = target[target != self.ignore_index]
-        share = torch.tensor(counted.numel()) if self.weight is None else self.weight[counted].sum()
+        counted = target != self.ignore_index
+        share = counted.sum() if self.weight is None else self.weight[target[counted]].sum()
         return total / share.clamp(min=torch.finfo(torch.float32).tiny)
 
 

@@ -36,14 +36,15 @@ class SegmentationTask(LightningModule):
         config: the run.
         labels: classes, palette and ignore index of the data set.
         steps: optimiser steps in the whole run, for the schedule.
+        pretrained: start from the weights that the configuration names; not where a checkpoint follows.
     """
 
-    def __init__(self, config: RunConfig, labels: LabelSpace, steps: int) -> None:
+    def __init__(self, config: RunConfig, labels: LabelSpace, steps: int, *, pretrained: bool = True) -> None:
         super().__init__()
         self.config = config
         self.labels = labels
         self.steps = steps
-        self.segmenter = build_segmenter(config.model, labels.num_classes)
+        self.segmenter = build_segmenter(config.model, labels.num_classes, pretrained=pretrained)
         self.loss = LOSSES[config.loss.name](config.loss, labels)
         self.confusion = ConfusionMatrix(labels.num_classes, labels.ignore_index)
         self.scores: Scores | None = None

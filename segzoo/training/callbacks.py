@@ -88,6 +88,7 @@ class MetricsFile(Callback):
         self.columns = ["step", "epoch", "split", "loss", "learning_rate", "images_per_second"]
         self.columns += ["miou", "pixel_accuracy", *(f"iou/{name}" for name in class_names)]
         rows = [row for row in self._read() if int(row["step"]) <= step]
+        self.validated = {int(row["step"]) for row in rows if row["split"] == "val"}
         with self.path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
@@ -107,8 +108,9 @@ class MetricsFile(Callback):
         """Append a validation row."""
         task = task_of(pl_module)
         scores = task.scores
-        if scores is None:
+        if scores is None or trainer.global_step in self.validated:
             return
+        self.validated.add(trainer.global_step)
         classes = {f"iou/{name}": _blank(value) for name, value in zip(task.labels.names, scores.iou, strict=True)}
         accuracy = _blank(scores.pixel_accuracy)
         self._append(trainer.global_step, "val", miou=_blank(scores.miou), pixel_accuracy=accuracy, **classes)
@@ -142,15 +144,18 @@ class Checkpoints(Callback):
         self.run_dir = run_dir
         self.best_miou: float | None = None
         self.best_step: int | None = None
+        self.validated_step: int | None = None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save; every process takes part, the first one writes."""
         scores = task_of(pl_module).scores
-        better = scores is not None and scores.miou is not None and scores.miou > (self.best_miou or -1.0)
-        if better and scores is not None:
-            self.best_miou, self.best_step = scores.miou, trainer.global_step
+        miou = scores.miou if scores else None
+        self.validated_step = trainer.global_step
+        better = self.best_step is None or (miou is not None and (self.best_miou is None or miou > self.best_miou))
+        if better:
+            self.best_miou, self.best_step = miou, trainer.global_step
         trainer.save_checkpoint(self.run_dir.last)
-        if better or self.best_step is None:
+        if better:
             trainer.save_checkpoint(self.run_dir.best)
 
     def state_dict(self) -> dict[str, Any]:

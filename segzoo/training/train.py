@@ -1,7 +1,6 @@
 """A run from configuration to run directory."""
 
 import logging
-import math
 import time
 import warnings
 from collections.abc import Iterator
@@ -15,15 +14,12 @@ from lightning import Trainer, seed_everything
 
 from segzoo.backbones.weights import with_weights_settings
 from segzoo.checkpoint.write import AtomicCheckpointIO
-from segzoo.config.load import config_from_tree
 from segzoo.config.schema import RunConfig
 from segzoo.data.datamodule import SegmentationData
-from segzoo.data.dataset import build_dataset
 from segzoo.data.labels import LabelSpace
 from segzoo.data.statistics import balanced_weights, class_pixels
 from segzoo.errors import ConfigError
 from segzoo.tasks.confusion import Scores
-from segzoo.tasks.names import known_names
 from segzoo.tasks.segmentation import SegmentationTask
 from segzoo.training.callbacks import Checkpoints, MetricsFile, SeededSteps, StopOnSignal, TrainingClock
 from segzoo.training.progress import ProgressReport
@@ -64,30 +60,20 @@ def train(config: RunConfig, *, name: str = "run", resume: str | Path | None = N
         TrainingError: the loss is not finite.
         CheckpointError: saving failed; the checkpoint before is untouched.
     """
-    config = resolve(config)
     _check_devices(config)
+    if resume is None:
+        config = with_weights_settings(config)
     seed_everything(config.seed, verbose=False)
-    data, steps = build_data(config)
+    data = build_data(config)
     config = with_balanced_weights(config, data)
-    task = SegmentationTask(config, data.labels, steps)
-    run_dir = open_run_dir(Path(resume)) if resume else create_run_dir(config, name)
-    if resume:
+    task = SegmentationTask(config, data.labels, data.steps, pretrained=resume is None)
+    run_dir = create_run_dir(config, name) if resume is None else open_run_dir(Path(resume))
+    if resume is not None:
         data.start_step = last_checkpoint(run_dir, config)["segzoo"]["step"]
-        if data.start_step >= steps and run_dir.summary.exists():
+        if data.start_step >= data.steps and run_dir.summary.exists():
             raise ConfigError(f"--resume: the run in {run_dir.path} is finished; nothing is left to do.")
     logging.getLogger(__name__).info("run directory: %s", run_dir.path)
-    return _fit(config, data, task, run_dir, steps)
-
-
-def resolve(config: RunConfig) -> RunConfig:
-    """The configuration as it will run: names checked, and the settings filled in that pre-trained weights bring.
-
-    Raises:
-        ConfigError: unknown names, or no such weights.
-        CheckpointError: the weights are refused.
-    """
-    config_from_tree(config.model_dump(mode="json"), known_names=known_names())
-    return with_weights_settings(config)
+    return _fit(config, data, task, run_dir)
 
 
 def check(config: RunConfig) -> str:
@@ -100,36 +86,36 @@ def check(config: RunConfig) -> str:
         ConfigError: as `train`.
         DataError: as `train`.
     """
-    config = resolve(config)
     _check_devices(config)
+    config = with_weights_settings(config)
     seed_everything(config.seed, verbose=False)
-    data, steps = build_data(config)
-    task = SegmentationTask(with_balanced_weights(config, data), data.labels, steps)
+    data = build_data(config)
+    task = SegmentationTask(with_balanced_weights(config, data), data.labels, data.steps)
     batch = next(iter(data.train_dataloader()))
     loss = task.training_step(batch, 0)
     parameters = sum(parameter.numel() for parameter in task.parameters())
     shape = "×".join(map(str, batch["image"].shape))
     return (
         f"ok: {len(data.train_dataset)} training and {len(data.val_dataset)} validation images, "
-        f"{data.labels.num_classes} classes; {parameters:,} parameters; {steps} steps; "
+        f"{data.labels.num_classes} classes; {parameters:,} parameters; {data.steps} steps; "
         f"first batch {shape}, loss {loss.item():.3f}"
     )
 
 
-def build_data(config: RunConfig) -> tuple[SegmentationData, int]:
-    """The data of a run, and the optimiser steps that its length comes to.
+def build_data(config: RunConfig) -> SegmentationData:
+    """The data of a run.
 
     Raises:
         ConfigError: no such data set or split, or fewer images than a batch.
         DataError: the data set's content is wrong.
     """
-    steps = config.trainer.max_steps
-    if steps is None:
-        samples = len(build_dataset(config.data, config.data.train_split))
-        steps = math.ceil((config.trainer.max_epochs or 1) * samples / config.data.batch_size)
-    evaluation = config.evaluation
-    data = SegmentationData(config.data, steps=steps, seed=config.seed, eval_batch_size=evaluation.batch_size)
-    return data, steps
+    return SegmentationData(
+        config.data,
+        steps=config.trainer.max_steps,
+        epochs=config.trainer.max_epochs,
+        seed=config.seed,
+        eval_batch_size=config.evaluation.batch_size,
+    )
 
 
 def with_balanced_weights(config: RunConfig, data: SegmentationData) -> RunConfig:
@@ -140,7 +126,7 @@ def with_balanced_weights(config: RunConfig, data: SegmentationData) -> RunConfi
     return config.model_copy(update={"loss": config.loss.model_copy(update={"class_weights": weights})})
 
 
-def _fit(config: RunConfig, data: SegmentationData, task: SegmentationTask, run_dir: RunDir, steps: int) -> TrainResult:
+def _fit(config: RunConfig, data: SegmentationData, task: SegmentationTask, run_dir: RunDir) -> TrainResult:
     clock = TrainingClock(config.data.batch_size)
     checkpoints = Checkpoints(run_dir)
     samples = len(data.train_dataset)
@@ -152,14 +138,14 @@ def _fit(config: RunConfig, data: SegmentationData, task: SegmentationTask, run_
         samples=samples,
         step=data.start_step,
     )
-    progress = ProgressReport(steps, clock, show_bar=config.trainer.progress)
+    progress = ProgressReport(data.steps, clock, show_bar=config.trainer.progress)
     callbacks = [clock, SeededSteps(config.seed), metrics, checkpoints, progress, StopOnSignal(run_dir)]
     began = time.perf_counter()
     with _quiet_lightning():
-        trainer = _build_trainer(config, steps, samples, callbacks)
+        trainer = _build_trainer(config, data, callbacks)
         try:
             trainer.fit(task, data, ckpt_path=run_dir.last if data.start_step else None, weights_only=True)
-            if steps % _val_every(config, samples):
+            if checkpoints.validated_step != data.steps:
                 trainer.validate(task, data, verbose=False)
         finally:
             progress.close()
@@ -168,8 +154,8 @@ def _fit(config: RunConfig, data: SegmentationData, task: SegmentationTask, run_
         "best_val_miou": checkpoints.best_miou,
         "best_step": checkpoints.best_step,
         "last_val_miou": scores.miou,
-        "epoch": round(steps * config.data.batch_size / samples, 3),
-        "steps": steps,
+        "epoch": round(data.steps * config.data.batch_size / samples, 3),
+        "steps": data.steps,
         "seconds": round(time.perf_counter() - began, 2),
         "images_per_second": round(clock.images_per_second, 3),
     }
@@ -177,15 +163,16 @@ def _fit(config: RunConfig, data: SegmentationData, task: SegmentationTask, run_
     return TrainResult(run_dir.path, data.labels, scores, summary)
 
 
-def _build_trainer(config: RunConfig, steps: int, samples: int, callbacks: list[Any]) -> Trainer:
+def _build_trainer(config: RunConfig, data: SegmentationData, callbacks: list[Any]) -> Trainer:
     settings = config.trainer
+    pass_over_data = max(1, len(data.train_dataset) // config.data.batch_size)
     return Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
         precision=PRECISION[settings.precision],
-        max_steps=steps,
+        max_steps=data.steps,
         # One pass of the loader is the whole run (see data/sampling.py), so validation counts steps.
-        val_check_interval=min(_val_every(config, samples), steps),
+        val_check_interval=min(settings.val_every_steps or pass_over_data, data.steps),
         check_val_every_n_epoch=None,
         gradient_clip_val=settings.clip_norm,
         callbacks=callbacks,
@@ -197,10 +184,6 @@ def _build_trainer(config: RunConfig, steps: int, samples: int, callbacks: list[
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-
-
-def _val_every(config: RunConfig, samples: int) -> int:
-    return config.trainer.val_every_steps or max(1, samples // config.data.batch_size)
 
 
 def _check_devices(config: RunConfig) -> None:

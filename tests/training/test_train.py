@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -188,3 +189,35 @@ def test_balanced_weights_become_numbers_in_the_run(tiny_config: Config, tmp_pat
     names = dict(zip(result.labels.names, weights, strict=True))
     assert names["pole"] > names["ground"]
     assert load_segmenter(result.run_dir).config.loss.class_weights == weights
+
+
+def test_a_validation_interval_beyond_the_run_validates_once(tiny_config: Config, tmp_path: Path) -> None:
+    train(tiny_config(f"run_dir={tmp_path / 'run'}", "trainer.max_steps=2", "trainer.val_every_steps=50"))
+    assert [(row["step"], row["split"]) for row in rows(tmp_path / "run")] == [
+        ("1", "train"),
+        ("2", "train"),
+        ("2", "val"),
+    ]
+
+
+def test_a_run_stopped_before_its_summary_completes_without_new_rows(tiny_config: Config, tmp_path: Path) -> None:
+    config = tiny_config(f"run_dir={tmp_path / 'run'}")
+    train(config)
+    before = rows(tmp_path / "run")
+    summary = tmp_path / "run" / "summary.json"
+    summary.unlink()
+    train(config, resume=tmp_path / "run")
+    assert json.loads(summary.read_text())["best_val_miou"] is not None
+    assert rows(tmp_path / "run") == before
+
+
+def test_a_resumed_run_no_longer_needs_the_weights_it_began_from(tiny_config: Config, tmp_path: Path) -> None:
+    began = train(tiny_config(f"run_dir={tmp_path / 'first'}", "trainer.max_steps=1"))
+    config = tiny_config(f"run_dir={tmp_path / 'run'}", f"model.backbone.weights={began.run_dir}")
+    with pytest.raises(ConfigError, match="no such weights file"):
+        train(tiny_config(f"run_dir={tmp_path / 'run'}", f"model.backbone.weights={tmp_path / 'nowhere.pth'}"))
+    train(config)
+    (tmp_path / "run" / "summary.json").unlink()
+    shutil.rmtree(began.run_dir)
+    kept = requested_config(None, resume=tmp_path / "run")
+    assert train(kept, resume=tmp_path / "run").summary["steps"] == 6

@@ -8,7 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 from segzoo.backbones.weights.published import KERAS_URL, WeightsEntry
-from segzoo.errors import ConfigError
+from segzoo.errors import ConfigError, first_line
 
 _TIMEOUT = 10.0  # seconds to wait for the hub's first answer
 _RESTARTS = 3  # times a download may start over
@@ -88,7 +88,7 @@ def _verify(file: Path, entry: WeightsEntry) -> None:
 
 
 def _not_downloaded(entry: WeightsEntry, error: Exception) -> str:
-    reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    reason = first_line(error).rstrip(".")
     keras = f", Keras' file {KERAS_URL}" if entry.backbone == "xception" else ""
     return (
         f"{entry.tag} of {entry.backbone}: {entry.source} could not be downloaded ({reason}). Without a network, name "

@@ -8,13 +8,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from segzoo.backbones.weights.source import Dense, Recipe, SourceWeights
-from segzoo.errors import CheckpointError, ConfigError
+from segzoo.errors import CheckpointError, ConfigError, first_line
 
 FORMAT_VERSION = 1
 METADATA_KEY = "segzoo"
 
 _PREFIX = "segmenter.backbone."
-_CANDIDATES = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "last.ckpt", "model.safetensors")
+CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "last.ckpt")
+"""Where a run directory, or its folder of checkpoints, keeps its best checkpoint, else its last."""
 
 
 def find_in_folder(folder: Path) -> Path:
@@ -23,7 +24,7 @@ def find_in_folder(folder: Path) -> Path:
     Raises:
         ConfigError: there is none.
     """
-    for name in _CANDIDATES:
+    for name in (*CHECKPOINTS, "model.safetensors"):
         if (folder / name).is_file():
             return folder / name
     raise ConfigError(f"{folder}: a folder without checkpoints/best.ckpt, last.ckpt or model.safetensors")
@@ -111,7 +112,7 @@ def write_safetensors(weights: SourceWeights, target: Path) -> None:
         save_file(tensors, part, metadata={"format": "pt", METADATA_KEY: json.dumps(described)})
         part.replace(target)
     except Exception as error:  # safetensors wraps what the system says in an error of its own
-        raise ConfigError(f"{target}: cannot be written ({str(error).splitlines()[0]})") from None
+        raise ConfigError(f"{target}: cannot be written ({first_line(error)})") from None
     finally:
         part.unlink(missing_ok=True)
 

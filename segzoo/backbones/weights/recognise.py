@@ -18,7 +18,7 @@ from torch import Tensor
 from segzoo.backbones.weights import own, timm
 from segzoo.backbones.weights.keras import read_keras
 from segzoo.backbones.weights.source import SourceWeights
-from segzoo.errors import CheckpointError, ConfigError
+from segzoo.errors import CheckpointError, ConfigError, first_line
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
@@ -53,7 +53,7 @@ def read_weights(path: str | PathLike[str]) -> SourceWeights:
     if _is_safetensors(start):  # before pickle: its first byte, of a length, may be any
         return _read_safetensors(file, source)
     if start.startswith(_PICKLE):
-        return _recognise(_read_pickle(file), source)
+        return _recognise(read_pickle(file), source)
     raise CheckpointError(f"{source}: {_what_else(start)}")
 
 
@@ -88,10 +88,15 @@ def _read_zip(file: Path, source: str) -> SourceWeights:
         raise CheckpointError(f"{source}: a damaged archive ({error}); is it cut off?") from None
     if not any(name.endswith("data.pkl") for name in names):
         raise CheckpointError(f"{source}: an archive, but neither Keras' ({_KERAS_WEIGHTS}) nor torch's (data.pkl)")
-    return _recognise(_read_pickle(file), source)
+    return _recognise(read_pickle(file), source)
 
 
-def _read_pickle(file: Path) -> Any:
+def read_pickle(file: Path) -> Any:
+    """What `torch.save` wrote, read without executing anything from it.
+
+    Raises:
+        CheckpointError: damaged, or with pickled objects in it.
+    """
     try:
         # weights_only is said although it is the default: an environment variable can turn the default off.
         with file.open("rb") as opened:  # given a path, torch looks at the suffix
@@ -102,7 +107,7 @@ def _read_pickle(file: Path) -> Any:
             "it is damaged or holds pickled objects that could run code. Nothing was executed."
         ) from None
     except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{file}: cannot be read ({_first_line(error)}); is it cut off?") from None
+        raise CheckpointError(f"{file}: cannot be read ({first_line(error)}); is it cut off?") from None
 
 
 def _read_safetensors(file: Path, source: str) -> SourceWeights:
@@ -111,7 +116,7 @@ def _read_safetensors(file: Path, source: str) -> SourceWeights:
             metadata = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (no mapping)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{source}: damaged safetensors ({_first_line(error)}); is it cut off?") from None
+        raise CheckpointError(f"{source}: damaged safetensors ({first_line(error)}); is it cut off?") from None
     if own.METADATA_KEY in metadata:
         return own.read_safetensors(tensors, metadata[own.METADATA_KEY], source)
     return _recognise(tensors, source)
@@ -131,7 +136,3 @@ def _what_else(start: bytes) -> str:
         f"not recognised as weights (it begins with {start[:12]!r}): neither HDF5 (Keras), a .keras archive, "
         "a PyTorch state dict, nor safetensors"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

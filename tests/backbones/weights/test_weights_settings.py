@@ -15,7 +15,7 @@ from segzoo.config.schema import Preprocessing
 from segzoo.errors import ConfigError
 from segzoo.models.build import build_segmenter
 from segzoo.training.resume import requested_config
-from segzoo.training.train import resolve, train
+from segzoo.training.train import train
 
 
 def settings(config):
@@ -97,6 +97,10 @@ def test_the_command_line_asks_for_it(tmp_path):
     torch.save({theirs: network.state_dict()[ours] for ours, theirs in names.items()}, tmp_path / "timm.pth")
     overrides = [f"model.backbone.weights={tmp_path / 'timm.pth'}"]
     assert load_config("configs/quickstart.yaml", overrides).model.backbone.norm_eps is None
-    assert settings(resolve(requested_config("configs/quickstart.yaml", overrides))) == (1e-5, "symmetric", "padded")
+    assert settings(with_weights_settings(requested_config("configs/quickstart.yaml", overrides))) == (
+        1e-5,
+        "symmetric",
+        "padded",
+    )
     with pytest.raises(ConfigError, match="no such weights file"):
-        resolve(requested_config("configs/quickstart.yaml", ["model.backbone.weights=nowhere.pth"]))
+        with_weights_settings(requested_config("configs/quickstart.yaml", ["model.backbone.weights=nowhere.pth"]))
