@@ -1,0 +1,41 @@
+"""What the sections of the configuration are made of: strict types and the closed model they all extend."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def list_to_tuple(value: object) -> object:
+    """YAML has lists only; strict tuples would refuse them."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _square(value: object) -> object:
+    """One number for a size means a square."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value, value)
+    return list_to_tuple(value)
+
+
+def number_to_text(value: object) -> object:
+    """`precision: 32` is an integer to YAML."""
+    return str(value) if isinstance(value, int) else value
+
+
+PositiveInt = Annotated[int, Field(ge=1)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Size = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_square)]
+Range = Annotated[tuple[PositiveFloat, PositiveFloat], BeforeValidator(list_to_tuple)]
+PerChannel = Annotated[tuple[float, ...], BeforeValidator(list_to_tuple), Field(min_length=1)]
+PositivePerChannel = Annotated[tuple[PositiveFloat, ...], BeforeValidator(list_to_tuple), Field(min_length=1)]
+ClassWeights = Annotated[tuple[NonNegativeFloat, ...], BeforeValidator(list_to_tuple), Field(min_length=1)]
+Names = Annotated[tuple[str, ...], BeforeValidator(list_to_tuple), Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A closed, strict, immutable part of the configuration."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
