@@ -6,11 +6,10 @@ from dataclasses import asdict, dataclass
 import torch
 from rich.table import Table
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
-from torch.utils.flop_counter import FlopCounterMode
 
+from segzoo.backbones.measure import measure
 from segzoo.backbones.registry import build_backbone
-from segzoo.backbones.spec import Backbone, FeatureSpec
+from segzoo.backbones.spec import FeatureSpec
 from segzoo.backbones.strides import receptive_fields
 from segzoo.backbones.xception import Xception
 from segzoo.errors import ConfigError
@@ -72,14 +71,16 @@ def describe_backbone(
     with torch.device("meta"):
         backbone = build_backbone(name, output_stride=output_stride, width=width)
         image = torch.empty(1, backbone.in_channels, *size)
-    features, macs, activation_bytes = _measure(backbone, image)
+    measured = measure(backbone, image)
+    features: list[Tensor] = measured.output
     fields = receptive_fields(backbone.plan) if isinstance(backbone, Xception) else [None] * len(features)
     taps = tuple(
         Tap(**asdict(spec), size=(feature.shape[2], feature.shape[3]), receptive_field=field)
         for spec, feature, field in zip(backbone.feature_specs, features, fields, strict=True)
     )
     parameters = sum(parameter.numel() for parameter in backbone.parameters() if parameter.requires_grad)
-    return Description(name, backbone.output_stride, size, parameters, macs, activation_bytes, taps)
+    cost = measured.total
+    return Description(name, backbone.output_stride, size, parameters, cost.macs, cost.activation_bytes, taps)
 
 
 def cost_table(descriptions: Sequence[Description]) -> Table:
@@ -108,24 +109,3 @@ def tap_table(description: Description) -> Table:
         size = f"{tap.size[0]}×{tap.size[1]}"
         table.add_row(tap.name, str(tap.stride), str(tap.channels), size, str(tap.dilation), field)
     return table
-
-
-def _measure(backbone: Backbone, image: Tensor) -> tuple[list[Tensor], int, int]:
-    """Feature maps, multiply-adds, and the bytes that autograd keeps, weights left aside; in training mode."""
-    weights = {_storage(tensor) for tensor in (*backbone.parameters(), *backbone.buffers())}
-    kept: dict[int, Tensor] = {}  # holding the tensors keeps their storages, and so the keys, apart
-
-    def keep(tensor: Tensor) -> Tensor:
-        if _storage(tensor) not in weights:
-            kept[_storage(tensor)] = tensor
-        return tensor
-
-    with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda tensor: tensor):
-        features = backbone(image)
-    activation_bytes = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
-    return features, counter.get_total_flops() // 2, activation_bytes
-
-
-def _storage(tensor: Tensor) -> int:
-    """What tells memory apart: views of one tensor share it."""
-    return tensor.untyped_storage()._cdata

@@ -4,14 +4,15 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.utils.checkpoint import checkpoint
 
-from segzoo.backbones.options import BackboneOptions, DepthwiseActivation
+from segzoo.backbones.options import BackboneOptions, DepthwiseActivation, NormName
 from segzoo.backbones.strides import STEM_CHANNELS, PlannedBlock, PlannedConvolution, scale_channels
 
 
@@ -175,32 +176,41 @@ def shortcut(planned: PlannedBlock, options: BackboneOptions, *, with_norm: bool
 
 
 def norm(channels: int, options: BackboneOptions) -> nn.Module:
-    """The normalisation the options name.
+    """The normalisation the options name."""
+    if options.norm_eps is None:
+        raise ValueError("norm_eps is not resolved: the variant's builder sets it")
+    return named_norm(options.norm, channels, eps=options.norm_eps, momentum=options.norm_momentum)
+
+
+def named_norm(name: NormName, channels: int, *, eps: float, momentum: float) -> nn.Module:
+    """BatchNorm, FrozenBatchNorm or GroupNorm.
 
     GroupNorm takes the most groups that divide the channels, at most 32: 728 channels make 28 groups of 26.
     """
-    if options.norm_eps is None:
-        raise ValueError("norm_eps is not resolved: the variant's builder sets it")
-    if options.norm == "group":
-        return nn.GroupNorm(largest_divisor(channels, 32), channels, eps=options.norm_eps)
-    kind = FrozenBatchNorm if options.norm == "frozen" else nn.BatchNorm2d
-    return kind(channels, eps=options.norm_eps, momentum=options.norm_momentum)
+    if name == "group":
+        return nn.GroupNorm(largest_divisor(channels, 32), channels, eps=eps)
+    kind = FrozenBatchNorm if name == "frozen" else nn.BatchNorm2d
+    return kind(channels, eps=eps, momentum=momentum)
 
 
-class FrozenBatchNorm(nn.BatchNorm2d):
+class FrozenBatchNorm(_NormBase):
     """BatchNorm that never learns: statistics and affine stay as loaded, also in `train()`.
 
-    For fine-tuning with batches too small for statistics. Its `state_dict` is BatchNorm's.
+    For fine-tuning with batches too small for statistics. Its `state_dict` is BatchNorm's. It is no `nn.BatchNorm2d`,
+    for torch would make a SyncBatchNorm of that on several GPUs, whose statistics move.
     """
 
     def __init__(self, channels: int, *, eps: float, momentum: float) -> None:
         super().__init__(channels, eps=eps, momentum=momentum)
         self.requires_grad_(False)
-        self.eval()
 
-    def train(self, mode: bool = True) -> Self:
-        """Stay in evaluation, whatever is asked."""
-        return super().train(False)
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise by the statistics as loaded.
+
+        Shape:
+            x: (N, C, H, W). Returns the same.
+        """
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
 def largest_divisor(number: int, at_most: int) -> int:
@@ -305,10 +315,10 @@ def _recomputing_contexts(module: nn.Module) -> tuple[AbstractContextManager[Non
 @contextmanager
 def _unmoved_statistics(module: nn.Module) -> Iterator[None]:
     """Run BatchNorms without moving their statistics: the second run of a batch must not count it twice."""
-    norms = [child for child in module.modules() if isinstance(child, nn.BatchNorm2d)]
+    norms = [child for child in module.modules() if isinstance(child, _BatchNorm)]  # SyncBatchNorm is one, too
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
+    for norm, (_, count) in zip(norms, kept, strict=True):
+        norm.momentum, norm.num_batches_tracked = 0.0, None if count is None else count.clone()
     try:
         yield
     finally:

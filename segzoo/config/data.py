@@ -1,7 +1,10 @@
 """The `data` section: where images and masks come from, and how they become network input."""
 
-from pydantic import model_validator
+from typing import Annotated, Any
 
+from pydantic import Field, model_validator
+
+from segzoo.config.augmentation import AugmentationConfig
 from segzoo.config.fields import (
     Fraction,
     Names,
@@ -11,13 +14,19 @@ from segzoo.config.fields import (
     PositiveInt,
     PositivePerChannel,
     Range,
+    RawValues,
+    Rgb,
     Section,
     Size,
+    ValueRange,
 )
 
 
 class Preprocessing(Section):
-    """How pixels become network input: `(pixel / 255 - mean) / std` for each channel, RGB order."""
+    """How pixels become network input: `(pixel / 255 - mean) / std` for each channel, RGB order.
+
+    Pixels that are no 8-bit RGB come in units of their full range already (see data.value_range).
+    """
 
     mean: PerChannel = (0.5, 0.5, 0.5)
     """Mean of each channel, in units of the full range (0 to 1). 0.5 puts images in [-1, 1], as Xception expects."""
@@ -28,6 +37,41 @@ class Preprocessing(Section):
     def _one_length(self) -> "Preprocessing":
         if len(self.mean) != len(self.std):
             raise ValueError(f"mean has {len(self.mean)} channels and std {len(self.std)}; give both the same number")
+        return self
+
+
+def _neutral_preprocessing(data: dict[str, Any]) -> Preprocessing:
+    """The defaults of `Preprocessing`, once for each channel of the images."""
+    rgb = Preprocessing()
+    return Preprocessing(mean=rgb.mean[:1] * data["channels"], std=rgb.std[:1] * data["channels"])
+
+
+class FolderConfig(Section):
+    """Any folder of images and masks that share their names."""
+
+    images: str = "images"
+    """Name of the sub-folder with the images."""
+    masks: str = "masks"
+    """Name of the sub-folder with the masks."""
+    mask_suffix: str = ""
+    """What the names of masks have after those of their images, such as _mask where a_mask.png belongs to a.jpg."""
+    mask_values: dict[str, RawValues] | None = None
+    """Class name to the number, or list of numbers, that stands for it in the masks, such as {background: 0,
+    cell: 255}; null: masks hold 0, 1, 2, ... 255 is ignored where no class has it; any other number is refused."""
+    colors: dict[str, Rgb] | None = None
+    """Class name to its [red, green, blue] in the masks, where those are coloured pictures; null: they hold numbers."""
+    mask_offset: NonNegativeInt = 0
+    """Subtracted from the numbers in the masks; those below it are ignored. 1 suits masks whose 0 is unlabelled."""
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the images held out as val, where neither folders nor train.txt and val.txt split them."""
+    split_seed: NonNegativeInt = 0
+    """Another number holds other images out."""
+
+    @model_validator(mode="after")
+    def _one_kind_of_mask(self) -> "FolderConfig":
+        set_keys = [key for key in ("mask_values", "colors", "mask_offset") if getattr(self, key)]
+        if len(set_keys) > 1:
+            raise ValueError(f"{' and '.join(set_keys)} exclude each other; keep one")
         return self
 
 
@@ -42,22 +86,37 @@ class SyntheticConfig(Section):
     """Height and width in pixels; one number is a square."""
 
 
+_WITH_CLASSES_OF_THEIR_OWN = frozenset({"voc", "cityscapes", "camvid", "synthetic"})
+
+
 class DataConfig(Section):
     """Where images and masks come from, and what training does to them."""
 
     name: str
-    """Data set: voc, camvid, folder, synthetic, or one you registered."""
+    """Data set: voc, cityscapes, camvid, folder, synthetic, or one you registered."""
     root: str | None = None
-    """Folder of the data set. voc: VOCdevkit or the VOC2012 inside it. synthetic needs none."""
+    """Folder of the data set. voc: VOCdevkit or the VOC2012 inside it; cityscapes: the one that holds leftImg8bit and
+    gtFine; camvid: SegNet's, or the one with 701_StillsRaw_full. synthetic needs none."""
     train_split: str = "train"
     """Split to train on."""
     val_split: str = "val"
     """Split to validate on."""
     classes: Names | None = None
     """folder only: class names in the order of the mask values; without it classes.txt, else class_0, class_1, ..."""
+    ignore_classes: Names | None = None
+    """Classes whose pixels count as ignored; the others keep their order."""
+    merge_classes: dict[str, Names] | None = None
+    """New class to the classes it replaces, such as {vehicle: [car, bus]}; it stands where the first of them stood."""
+    folder: FolderConfig = FolderConfig()
+    """folder only: names of the sub-folders, what the masks hold, how images are split."""
     synthetic: SyntheticConfig = SyntheticConfig()
     """synthetic only: how many images, how large."""
-    preprocessing: Preprocessing = Preprocessing()
+    channels: PositiveInt = 3
+    """Channels of an image. Other than 3: .npy arrays (H, W, C), TIFFs, gray or RGBA pictures, as they are stored."""
+    value_range: ValueRange | None = None
+    """Stored pixel values that mean 0 and 1; values beyond are cut off. null: the full range of the files' type, 255
+    or 65535; pixels of floating-point files need it stated."""
+    preprocessing: Preprocessing = Field(default_factory=_neutral_preprocessing)
     """How pixels become network input."""
     batch_size: PositiveInt = 16
     """Images in one optimiser step."""
@@ -66,11 +125,56 @@ class DataConfig(Section):
     scale_range: Range = (0.5, 2.0)
     """Training images are scaled by a random factor from this range."""
     scale_step: NonNegativeFloat = 0.25
-    """Distance between the factors of scale_range; 0 draws any factor in it."""
+    """Distance between the factors of scale_range; 0 draws any factor in it, in steps of 1/32."""
     flip_probability: Fraction = 0.5
     """Probability of a left-right flip in training."""
+    augmentation: AugmentationConfig = AugmentationConfig()
+    """What training does to a crop beside scaling and flipping it."""
+    reduced_decoding: bool = False
+    """Decode JPEGs at 1/2, 1/4 or 1/8 size where the scale factor is at most that: quicker for large photos, and
+    smoother than sampling the full picture."""
+    cache: str | None = None
+    """Folder for decoded images and masks: written when a sample is first read, then read in place of the files.
+    Takes height x width x (channels + 1) bytes a sample; null reads the files each time."""
     num_workers: NonNegativeInt | None = None
-    """Processes that read and augment; null takes one per core, at most 8, none for synthetic."""
+    """Processes that read and augment; null takes none for synthetic, one where the processor itself trains, and with
+    a GPU one per core, at most 8, shared among the devices."""
+
+    @model_validator(mode="after")
+    def _classes_named_once(self) -> "DataConfig":
+        for key in ("mask_values", "colors"):
+            if self.classes is not None and getattr(self.folder, key) is not None:
+                raise ValueError(f"classes: folder.{key} names them already; keep one")
+        return self
+
+    @model_validator(mode="after")
+    def _only_the_data_sets_own_options(self) -> "DataConfig":
+        """Options of another data set would do nothing. At their defaults they may stand, as in a dumped config."""
+        if self.name in _WITH_CLASSES_OF_THEIR_OWN and (self.classes is not None or self.folder != FolderConfig()):
+            raise ValueError(
+                f"classes, folder: data set {self.name} has classes and folders of its own and reads neither. Leave "
+                "them out; to change classes, set data.ignore_classes and data.merge_classes"
+            )
+        if self.name == "synthetic" and (self.channels != 3 or self.value_range is not None):
+            raise ValueError("channels, value_range: synthetic scenes are 8-bit RGB; leave both out")
+        return self
+
+    @model_validator(mode="after")
+    def _pixels_fit(self) -> "DataConfig":
+        if len(self.preprocessing.mean) != self.channels:
+            raise ValueError(
+                f"preprocessing: mean and std have {len(self.preprocessing.mean)} numbers, but data.channels is "
+                f"{self.channels}; give one for each channel"
+            )
+        if self.value_range is not None and self.value_range[0] >= self.value_range[1]:
+            raise ValueError(f"value_range: {list(self.value_range)} is empty; write the smaller value first")
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_decode(self) -> "DataConfig":
+        if self.cache and self.reduced_decoding:
+            raise ValueError("reduced_decoding: a cache keeps full-size images; set data.cache=null or this to false")
+        return self
 
     @model_validator(mode="after")
     def _ordered_range(self) -> "DataConfig":

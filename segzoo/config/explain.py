@@ -47,6 +47,8 @@ def _type_text(kind: Any) -> str:
         return " | ".join(str(argument) for argument in arguments)
     if origin is tuple:
         return "list"
+    if origin is dict:
+        return "mapping"
     if kind is type(None):
         return "null"
     return {str: "text", int: "integer", float: "number", bool: "true | false"}.get(

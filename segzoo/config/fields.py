@@ -17,6 +17,11 @@ def _square(value: object) -> object:
     return list_to_tuple(value)
 
 
+def _one_to_tuple(value: object) -> object:
+    """One number where a list may stand."""
+    return (value,) if isinstance(value, int) else list_to_tuple(value)
+
+
 def number_to_text(value: object) -> object:
     """`precision: 32` is an integer to YAML."""
     return str(value) if isinstance(value, int) else value
@@ -26,12 +31,17 @@ PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+Level = Annotated[int, Field(ge=0, le=255)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Size = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_square)]
 Range = Annotated[tuple[PositiveFloat, PositiveFloat], BeforeValidator(list_to_tuple)]
 PerChannel = Annotated[tuple[float, ...], BeforeValidator(list_to_tuple), Field(min_length=1)]
 PositivePerChannel = Annotated[tuple[PositiveFloat, ...], BeforeValidator(list_to_tuple), Field(min_length=1)]
 ClassWeights = Annotated[tuple[NonNegativeFloat, ...], BeforeValidator(list_to_tuple), Field(min_length=1)]
+ValueRange = Annotated[tuple[FiniteFloat, FiniteFloat], BeforeValidator(list_to_tuple)]
+RawValues = Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_one_to_tuple), Field(min_length=1)]
+Rgb = Annotated[tuple[Level, Level, Level], BeforeValidator(list_to_tuple)]
 Names = Annotated[tuple[str, ...], BeforeValidator(list_to_tuple), Field(min_length=1)]
 
 

@@ -17,7 +17,7 @@ from segzoo.config.schema import RunConfig
 from segzoo.errors import ConfigError, did_you_mean
 
 KnownNames = Mapping[str, Collection[str]]
-"""Dotted key -> the names it may take, for keys whose choices live in a registry."""
+"""Dotted key -> the names it may take, or the keys of its mapping, for choices that live in a registry."""
 
 
 def load_config(
@@ -144,6 +144,8 @@ def _schema_problems(error: ValidationError) -> Iterator[str]:
     """One line per wrong key; the alternatives of a union are joined."""
     lines: dict[str, list[str]] = {}
     for detail in error.errors(include_url=False):
+        if detail["type"] == "default_factory_not_called":  # follows from another problem, which has its own line
+            continue
         key, rest = _split_location(detail["loc"])
         message = _unknown_key(key, rest) if detail["type"] == "extra_forbidden" else _message(detail)
         lines.setdefault(".".join(key + rest[:1] if detail["type"] == "extra_forbidden" else key), []).append(message)
@@ -179,15 +181,29 @@ def _unknown_key(section: list[str], rest: list[str]) -> str:
 
 def _message(detail: ErrorDetails) -> str:
     if detail["type"] == "missing":
+        if isinstance(detail["loc"][-1], int):  # an item of a list
+            return f"has too few values: {list(detail['input'])}. `--help` explains every key."
         return "missing; it has no default. `--help` explains every key."
     if detail["type"] == "value_error":
         return detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "model_type":
         return f"is a section with keys of its own, not {detail['input']!r}"
-    text = detail["msg"].replace("Input should", "should")
-    value = detail["input"]
-    shown = "a section" if isinstance(value, Mapping) else repr(value)
-    return f"{text}, not {shown}"
+    return f"{_rule(detail)}, not {_shown(detail['input'])}"
+
+
+def _rule(detail: ErrorDetails) -> str:
+    """What pydantic demands, in the words of YAML, which has lists and no tuples."""
+    if detail["type"] == "too_long":
+        return f"takes at most {detail['ctx']['max_length']} values"
+    if detail["type"] == "too_short":
+        return f"takes at least {detail['ctx']['min_length']} value(s)"
+    return detail["msg"].replace("Input should", "should").replace("valid tuple", "list")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "a section"
+    return repr(list(value) if isinstance(value, tuple) else value)
 
 
 def _name_problems(tree: Mapping[str, Any], known_names: KnownNames) -> Iterator[str]:
@@ -195,5 +211,7 @@ def _name_problems(tree: Mapping[str, Any], known_names: KnownNames) -> Iterator
         value: Any = tree
         for part in key.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
-        if isinstance(value, str) and value not in names:
-            yield f"{key}: unknown name {value!r}. {did_you_mean(value, names)}"
+        asked = [value] if isinstance(value, str) else list(value) if isinstance(value, Mapping) else []
+        for name in asked:
+            if isinstance(name, str) and name not in names:
+                yield f"{key}: unknown name {name!r}. {did_you_mean(name, names)}"

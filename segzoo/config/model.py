@@ -2,9 +2,23 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from segzoo.config.fields import PositiveFloat, PositiveInt, Section
+from segzoo.config.decoders import (
+    FpnConfig,
+    LinknetConfig,
+    ManetConfig,
+    PanConfig,
+    PspnetConfig,
+    SegformerConfig,
+    SmpDeepLabV3Config,
+    SmpDeepLabV3PlusConfig,
+    UnetConfig,
+    UpernetConfig,
+)
+from segzoo.config.fields import NonNegativeFloat, PositiveFloat, PositiveInt, Section, list_to_tuple
+
+AtrousRates = Annotated[tuple[PositiveInt, ...], BeforeValidator(list_to_tuple)]
 
 
 class BackboneConfig(Section):
@@ -39,14 +53,111 @@ class BackboneConfig(Section):
     """Recompute activations in the backward pass: less memory, more time."""
 
 
+class DeepLabConfig(Section):
+    """The DeepLab papers' own head: decoders deeplabv3plus and deeplabv3."""
+
+    atrous_rates: AtrousRates = (6, 12, 18)
+    """Rates of the atrous 3×3 branches at output stride 16; at 8 they double, at 32 they halve. [] leaves them out."""
+    image_pooling: bool = True
+    """Have the branch that sees the mean over the whole image."""
+    separable: bool = True
+    """Depthwise separable 3×3 convolutions in the pyramid and the decoder; false makes them plain ones."""
+    aspp_channels: PositiveInt = 256
+    """Channels of each branch of the pyramid, and of what they are joined to."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Probability of dropping a number behind the pyramid, in training."""
+    low_level_channels: PositiveInt = 48
+    """deeplabv3plus only: channels that the tap of stride 4 is brought down to."""
+    decoder_channels: PositiveInt = 256
+    """deeplabv3plus only: channels of the decoder's 3×3 convolutions."""
+    decoder_convolutions: PositiveInt = 2
+    """deeplabv3plus only: how many 3×3 convolutions follow the join with the tap of stride 4."""
+
+
 class ModelConfig(Section):
     """The network."""
 
+    weights: str | None = None
+    """Checkpoint or run directory whose whole network this run starts from, instead of backbone.weights; with other
+    classes, the layers that give class scores start anew. It has to be of the same backbone and decoder."""
     decoder: str = "deeplabv3plus_smp"
-    """What turns taps into class scores: deeplabv3plus_smp, unet, or one you registered."""
+    """What turns taps into class scores: the papers' deeplabv3plus or deeplabv3; SMP's deeplabv3plus_smp,
+    deeplabv3_smp, unet, unetplusplus, fpn, pspnet, pan, linknet, manet, upernet, segformer; or one you registered."""
     output_stride: Literal[8, 16, 32] = 16
-    """Input size over the size of the deepest tap, in training and evaluation."""
+    """Input size over the size of the deepest tap, in training, and in evaluation unless eval_output_stride is set.
+    fpn, linknet, manet and unetplusplus need 32; pan 16 or 32; SMP's DeepLabs 8 or 16."""
+    eval_output_stride: Literal[8, 16, 32] | None = None
+    """Output stride of validation, evaluation and prediction: the same weights, with rates in proportion, so 8 after
+    training at 16 doubles them. null is output_stride."""
+    norm: Literal["batch", "frozen", "group"] = "batch"
+    """Norms of the backbone, of deeplabv3plus, of deeplabv3 and of the auxiliary head; SMP's decoders keep their own.
+    frozen is BatchNorm as loaded, which neither moves nor learns, and does nothing where nothing is loaded, as in a
+    fresh decoder; group does not depend on the batch, but has no published weights."""
+    norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """BatchNorm momentum where `model.norm` acts, torch's sense. The paper's decay 0.9997 is 0.0003, for runs of
+    30,000 steps only."""
+    freeze_backbone: bool = False
+    """Train the decoder only: the backbone's weights and BatchNorm statistics stay as loaded."""
+    auxiliary_weight: NonNegativeFloat = 0.0
+    """Share of a second loss, on scores that a small head gives from the last tap but one, in training only: 0.4 in
+    PSPNet. 0 builds no such head."""
     backbone: BackboneConfig = BackboneConfig()
     """The feature extractor."""
-    norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """BatchNorm momentum, torch's sense. The paper's decay 0.9997 is 0.0003, for runs of 30,000 steps only."""
+    deeplab: DeepLabConfig = DeepLabConfig()
+    """Switches of decoders deeplabv3plus and deeplabv3."""
+    deeplabv3plus_smp: SmpDeepLabV3PlusConfig = SmpDeepLabV3PlusConfig()
+    """Options of decoder deeplabv3plus_smp."""
+    deeplabv3_smp: SmpDeepLabV3Config = SmpDeepLabV3Config()
+    """Options of decoder deeplabv3_smp."""
+    unet: UnetConfig = UnetConfig()
+    """Options of decoder unet."""
+    unetplusplus: UnetConfig = UnetConfig()
+    """Options of decoder unetplusplus."""
+    fpn: FpnConfig = FpnConfig()
+    """Options of decoder fpn."""
+    pspnet: PspnetConfig = PspnetConfig()
+    """Options of decoder pspnet."""
+    pan: PanConfig = PanConfig()
+    """Options of decoder pan."""
+    linknet: LinknetConfig = LinknetConfig()
+    """Options of decoder linknet."""
+    manet: ManetConfig = ManetConfig()
+    """Options of decoder manet."""
+    upernet: UpernetConfig = UpernetConfig()
+    """Options of decoder upernet."""
+    segformer: SegformerConfig = SegformerConfig()
+    """Options of decoder segformer."""
+
+    @model_validator(mode="after")
+    def _only_the_decoders_own_options(self) -> "ModelConfig":
+        """Options of another decoder would do nothing. At their defaults they may stand, as in a dumped config."""
+        own = OPTIONS_OF.get(self.decoder)
+        if own is None:  # of the user's own making: what it reads is not known here
+            return self
+        unread = sorted(
+            name for name in set(OPTIONS_OF.values()) - {own} if getattr(self, name) != type(getattr(self, name))()
+        )
+        if unread:
+            sections = ", ".join(f"model.{name}" for name in unread)
+            raise ValueError(
+                f"decoder {self.decoder} does not read {sections}. Leave that out, or take the decoder that does."
+            )
+        return self
+
+
+OPTIONS_OF = {
+    "deeplabv3plus": "deeplab",
+    "deeplabv3": "deeplab",
+    "deeplabv3plus_smp": "deeplabv3plus_smp",
+    "deeplabv3_smp": "deeplabv3_smp",
+    "unet": "unet",
+    "unetplusplus": "unetplusplus",
+    "fpn": "fpn",
+    "pspnet": "pspnet",
+    "pan": "pan",
+    "linknet": "linknet",
+    "manet": "manet",
+    "upernet": "upernet",
+    "segformer": "segformer",
+}
+"""Decoder -> the section with its options."""

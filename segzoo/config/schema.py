@@ -9,16 +9,29 @@ from typing import Annotated
 
 from pydantic import Field
 
-from segzoo.config.data import DataConfig, Preprocessing, SyntheticConfig
+from segzoo.config.data import DataConfig, FolderConfig, Preprocessing, SyntheticConfig
 from segzoo.config.fields import PositiveInt, Section
 from segzoo.config.model import BackboneConfig, ModelConfig
-from segzoo.config.training import LossConfig, OptimizerConfig, TrainerConfig
+from segzoo.config.training import (
+    DiceConfig,
+    FocalConfig,
+    HardPixelConfig,
+    LossConfig,
+    LovaszConfig,
+    OptimizerConfig,
+    TrainerConfig,
+)
 
 __all__ = [
     "BackboneConfig",
     "DataConfig",
+    "DiceConfig",
     "EvaluationConfig",
+    "FocalConfig",
+    "FolderConfig",
+    "HardPixelConfig",
     "LossConfig",
+    "LovaszConfig",
     "ModelConfig",
     "OptimizerConfig",
     "Preprocessing",

@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from segzoo.config.fields import (
     ClassWeights,
+    Fraction,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -15,33 +16,167 @@ from segzoo.config.fields import (
 )
 
 
+class HardPixelConfig(Section):
+    """cross_entropy only: which pixels it learns from; all of them by default."""
+
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the pixels that count, those with the largest loss (DeepLab's top-k); 1 is all."""
+    warmup_steps: NonNegativeInt = 0
+    """Steps over which that share falls from all pixels to fraction."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Only pixels whose true class gets a lower probability count (OHEM, often 0.7); null counts all."""
+    min_kept: PositiveInt = 100_000
+    """With threshold: pixels per image that count at least, those with the lowest probability."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "HardPixelConfig":
+        if self.threshold is not None and self.fraction < 1:
+            raise ValueError("fraction and threshold are two ways to choose pixels; give one")
+        if self.warmup_steps and self.fraction == 1:
+            raise ValueError("warmup_steps needs a fraction below 1")
+        if self.threshold is None and self.min_kept != type(self).model_fields["min_kept"].default:
+            raise ValueError("min_kept needs a threshold")
+        return self
+
+
+class DiceConfig(Section):
+    """dice only."""
+
+    mode: Literal["softmax", "sigmoid"] = "softmax"
+    """softmax: classes exclude each other; sigmoid: each class against the rest."""
+    smooth: NonNegativeFloat = 0.0
+    """Pixels added to both sides of the ratio, which soften it for small objects."""
+
+
+class FocalConfig(Section):
+    """focal only."""
+
+    mode: Literal["softmax", "sigmoid"] = "softmax"
+    """softmax: classes exclude each other; sigmoid: each class against the rest, summed over classes."""
+    gamma: NonNegativeFloat = 2.0
+    """How much well-classified pixels are played down; 0 is cross-entropy."""
+    alpha: Fraction | None = None
+    """sigmoid only: weight of a pixel's own class; the others get 1 - alpha. null weighs them alike."""
+
+    @model_validator(mode="after")
+    def _alpha_of_sigmoid(self) -> "FocalConfig":
+        if self.alpha is not None and self.mode == "softmax":
+            raise ValueError("alpha needs mode sigmoid; with softmax take loss.class_weights")
+        return self
+
+
+class LovaszConfig(Section):
+    """lovasz only."""
+
+    mode: Literal["softmax", "hinge"] = "softmax"
+    """softmax: on probabilities of classes that exclude each other; hinge: on logits, each class against the rest."""
+    per_image: bool = False
+    """Mean of each image's loss, instead of one loss of all pixels in the batch."""
+
+
+_LOSS_OPTIONS = {
+    "class_weights": {"cross_entropy", "binary_cross_entropy", "focal"},
+    "label_smoothing": {"cross_entropy"},
+    "hard_pixels": {"cross_entropy"},
+    "dice": {"dice"},
+    "focal": {"focal"},
+    "lovasz": {"lovasz"},
+}
+"""Option -> the losses that read it. A loss that somebody registered may read any."""
+
+
 class LossConfig(Section):
-    """What training minimises."""
+    """What training minimises: one loss, or a weighted sum."""
 
     name: str = "cross_entropy"
-    """Loss over the pixels that are not ignored: cross_entropy, or one you registered."""
+    """Loss over the pixels that are not ignored: cross_entropy, binary_cross_entropy (each class against the rest),
+    dice, focal, lovasz, or one you registered."""
+    add: dict[str, PositiveFloat] = Field(default={})
+    """Further losses and their weights: {dice: 0.5} adds half of Dice to `name`; or loss.add.dice=0.5."""
     class_weights: ClassWeights | Literal["balanced"] | None = None
     """Weight of each class, in their order; balanced computes 1 / ln(1.02 + share of pixels) from the training masks,
-    which helps thin and rare classes; null weighs all pixels alike."""
+    which helps thin and rare classes; null weighs all pixels alike. For cross_entropy, binary_cross_entropy, focal."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """cross_entropy only: share of the target that is spread over all classes."""
+    hard_pixels: HardPixelConfig = HardPixelConfig()
+    """cross_entropy only: which pixels it learns from."""
+    dice: DiceConfig = DiceConfig()
+    """dice only."""
+    focal: FocalConfig = FocalConfig()
+    """focal only."""
+    lovasz: LovaszConfig = LovaszConfig()
+    """lovasz only."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All losses in the sum."""
+        return (self.name, *self.add)
+
+    @model_validator(mode="after")
+    def _no_option_is_idle(self) -> "LossConfig":
+        own = set.union(*_LOSS_OPTIONS.values())
+        if not own.issuperset(self.names):
+            return self
+        for option, readers in _LOSS_OPTIONS.items():
+            changed = getattr(self, option) != type(self).model_fields[option].default
+            if changed and readers.isdisjoint(self.names):
+                known = ", ".join(sorted(readers))
+                raise ValueError(f"{option} is an option of {known}; this run minimises {', '.join(self.names)}")
+        return self
 
 
 class OptimizerConfig(Section):
-    """SGD or AdamW with the poly schedule: lr * (1 - step / max_steps) ^ power."""
+    """How weights move: optimiser, learning rate over time and over the network, averaging."""
 
-    name: Literal["sgd", "adamw"] = "sgd"
-    """sgd (momentum, no Nesterov) is the paper's; adamw learns faster in short runs from random weights."""
+    name: Literal["sgd", "adamw", "rmsprop"] = "sgd"
+    """sgd (momentum, no Nesterov) is the paper's; adamw learns faster in short runs from random weights; rmsprop is
+    TensorFlow's, of Xception's JFT recipe."""
     learning_rate: PositiveFloat = 0.007
     """Learning rate at the first step after warm-up."""
+    scale_to_batch: PositiveInt | None = None
+    """Images per step that learning_rate is meant for: it is multiplied by data.batch_size over this (sgd), or by the
+    square root of that (adamw, rmsprop). null takes it as it is."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """SGD's momentum; AdamW's first beta."""
+    """Momentum of sgd and rmsprop; adamw's first beta."""
+    square_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of the mean of squared gradients: null is 0.999 for adamw (its second beta) and 0.9 for rmsprop."""
+    epsilon: PositiveFloat | None = None
+    """Added to that mean's root (adamw; null is 1e-8), or to the mean under the root (rmsprop; null is 1e-10)."""
     weight_decay: NonNegativeFloat = 4e-5
     """On convolution weights only: none on depthwise kernels, norms and biases."""
     bias_lr_factor: PositiveFloat = 2.0
     """Learning rate of biases over that of weights."""
+    backbone_lr_factor: PositiveFloat = 1.0
+    """Learning rate of the backbone over learning_rate."""
+    head_lr_factor: PositiveFloat = 1.0
+    """Learning rate of everything behind the backbone over learning_rate."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Learning rate of each of the backbone's modules over that of the next deeper one; 1 treats them alike."""
+    schedule: Literal["poly", "cosine", "step"] = "poly"
+    """Learning rate over time: poly is (1 - step / steps) ^ poly_power, cosine falls to 0 along half a wave, step is
+    multiplied by step_factor every step_every steps."""
     poly_power: NonNegativeFloat = 0.9
     """Power of the poly schedule; 0 keeps the rate constant."""
+    step_factor: Annotated[float, Field(gt=0, le=1)] = 0.94
+    """step schedule: what the rate is multiplied by. Xception's ImageNet recipe takes 0.94 every 2 epochs."""
+    step_every: PositiveInt | None = None
+    """step schedule: steps between two changes of the rate."""
     warmup_steps: NonNegativeInt = 0
     """Steps over which the rate grows linearly from near zero."""
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Evaluate and keep an exponential moving average of the weights with this decay, such as 0.9999 (less in the
+    first steps); null evaluates the weights themselves."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "OptimizerConfig":
+        if self.schedule == "step" and self.step_every is None:
+            raise ValueError("schedule step needs step_every, the steps between two changes of the rate")
+        if self.name == "sgd" and (self.square_decay is not None or self.epsilon is not None):
+            raise ValueError("square_decay and epsilon are options of adamw and rmsprop; sgd has none")
+        for option, schedule in (("poly_power", "poly"), ("step_factor", "step"), ("step_every", "step")):
+            if self.schedule != schedule and getattr(self, option) != type(self).model_fields[option].default:
+                raise ValueError(f"{option} is an option of schedule {schedule}; this run takes {self.schedule}")
+        return self
 
 
 class TrainerConfig(Section):
@@ -53,12 +188,24 @@ class TrainerConfig(Section):
     """Passes over the training split. Give this or max_steps."""
     val_every_steps: PositiveInt | None = None
     """Steps between validations; null validates once per pass over the training split."""
+    early_stopping: PositiveInt | None = None
+    """Validations without a higher mIoU after which the run ends; null never ends it early."""
+    save_every_steps: PositiveInt | None = None
+    """Steps between writings of last.ckpt, from which a killed run goes on; null writes it at validations only."""
+    keep_every_steps: PositiveInt | None = None
+    """Steps between checkpoints that stay, as checkpoints/step_000500.ckpt; null keeps best and last only."""
     log_every_steps: PositiveInt = 10
     """Steps between rows of metrics.csv."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Device type; auto takes a GPU where there is one."""
     devices: PositiveInt = 1
-    """Devices to train on; this version takes one."""
+    """Devices on each machine, one process each, which share every batch; under torchrun and srun what they started."""
+    num_nodes: PositiveInt = 1
+    """Machines; more than one needs torchrun or srun."""
+    strategy: Literal["auto", "ddp"] = "auto"
+    """How processes train together: auto is ddp (every process has the whole network) where there are several."""
+    sync_batchnorm: bool | None = None
+    """BatchNorm over the batches of all processes; null does so on several GPUs. The CPU has none."""
     precision: Annotated[Literal["32", "bf16", "16"], BeforeValidator(number_to_text)] = "32"
     """Arithmetic: float32, bfloat16 or float16 with loss scaling; weights stay float32."""
     channels_last: bool = True
@@ -67,6 +214,12 @@ class TrainerConfig(Section):
     """Largest gradient norm; null does not clip."""
     progress: bool = True
     """Show progress bars."""
+    overlay_images: NonNegativeInt = 4
+    """Validation images, always the same, that each validation draws beside truth and prediction in overlays/."""
+    tensorboard: bool = False
+    """Write losses and scores for TensorBoard, too; needs `pip install tensorboard`."""
+    wandb: str | None = None
+    """Project on Weights & Biases that losses and scores go to, too; needs `pip install wandb`."""
 
     @model_validator(mode="after")
     def _one_length_of_run(self) -> "TrainerConfig":

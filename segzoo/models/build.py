@@ -2,8 +2,10 @@
 
 from segzoo.backbones import build_backbone
 from segzoo.config.schema import ModelConfig
-from segzoo.errors import ConfigError
+from segzoo.models import deeplabv3plus as _deeplab  # noqa: F401  (registers the papers' decoders)
+from segzoo.models.auxiliary import AuxiliaryHead
 from segzoo.models.decoder import DECODERS
+from segzoo.models.limits import check_model
 from segzoo.models.segmenter import Segmenter
 from segzoo.models.smp import decoders as _smp_decoders  # noqa: F401  (registers SMP's decoders)
 
@@ -11,7 +13,7 @@ from segzoo.models.smp import decoders as _smp_decoders  # noqa: F401  (register
 def build_segmenter(
     config: ModelConfig, num_classes: int, *, in_channels: int = 3, pretrained: bool = True
 ) -> Segmenter:
-    """Build the network of a configuration, with fresh or pre-trained backbone weights.
+    """Build the network of a configuration, with fresh or pre-trained backbone weights, at `model.output_stride`.
 
     Args:
         config: the model section.
@@ -22,12 +24,7 @@ def build_segmenter(
     Raises:
         ConfigError: unknown names, or parts that do not fit together.
     """
-    if config.backbone.stem_padding != "padded":
-        raise ConfigError(
-            "model.backbone.stem_padding: a decoder needs taps of ceil(size / stride) pixels, which only the padded "
-            "stem gives. Take padded; valid is for build_backbone and build_classifier."
-        )
-    build_decoder = DECODERS[config.decoder]
+    check_model(config)
     backbone = build_backbone(
         config.backbone.name,
         output_stride=config.output_stride,
@@ -36,6 +33,7 @@ def build_segmenter(
         width=config.backbone.width,
         padding=config.backbone.padding,
         stem_padding=config.backbone.stem_padding,
+        norm=config.norm,
         norm_eps=config.backbone.norm_eps,
         norm_momentum=config.norm_momentum,
         residual=config.backbone.residual,
@@ -46,7 +44,12 @@ def build_segmenter(
         drop_path=config.backbone.drop_path,
         gradient_checkpointing=config.backbone.gradient_checkpointing,
     )
-    return Segmenter(backbone, build_decoder(backbone.feature_specs, num_classes, config))
+    if config.freeze_backbone:
+        backbone.freeze()
+    taps = backbone.feature_specs
+    decoder = DECODERS[config.decoder].build(taps, num_classes, config)
+    auxiliary = AuxiliaryHead(taps[-2], num_classes, config) if config.auxiliary_weight else None
+    return Segmenter(backbone, decoder, auxiliary)
 
 
 def list_decoders() -> list[str]:

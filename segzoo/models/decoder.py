@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -19,7 +20,13 @@ class Decoder(nn.Module, ABC):
     """
 
     size_divisor: int = 1
-    """Image sizes have to be multiples of this; `Segmenter` pads to it."""
+    """Image sizes have to be multiples of this, plus `size_remainder`; `Segmenter` pads to it."""
+
+    size_remainder: int = 0
+    """0 or 1: resizing with aligned corners loses no place at sizes k·stride + 1."""
+
+    minimum_size: int = 1
+    """Images have to be at least this high and wide; `Segmenter` pads to it."""
 
     @abstractmethod
     def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
@@ -27,11 +34,55 @@ class Decoder(nn.Module, ABC):
 
 
 DecoderBuilder = Callable[[Sequence[FeatureSpec], int, ModelConfig], Decoder]
-"""(taps, num_classes, configuration) -> decoder; raises ConfigError where they do not fit together."""
+"""(taps, num_classes, configuration) -> decoder; raises ConfigError where they do not fit together.
 
-DECODERS = Registry[DecoderBuilder]("decoder")
+At another output stride it has to build the same parameters, under the same names: `model.eval_output_stride` builds
+it a second time, with that stride for `model.output_stride`, around the parameters of the first.
+"""
 
 
-def register_decoder(name: str) -> Callable[[DecoderBuilder], DecoderBuilder]:
-    """Make a decoder of your own available as `model.decoder: name`."""
-    return DECODERS.register(name)
+@dataclass(frozen=True)
+class DecoderLimits:
+    """What a decoder cannot do, known before it is built.
+
+    Args:
+        output_strides: those it works at.
+        reason: why at no others, as the end of "it works at output stride 32 only: ...".
+        least_batch: images on a device that it needs to train.
+        follows_stride: whether what it computes stays the same at another output stride; else its own convolutions see
+            another extent of the image there.
+    """
+
+    output_strides: tuple[int, ...] = (8, 16, 32)
+    reason: str = ""
+    least_batch: int = 1
+    follows_stride: bool = True
+
+
+@dataclass(frozen=True)
+class RegisteredDecoder:
+    """A decoder as its registry knows it: how to build it, and what it cannot do."""
+
+    build: DecoderBuilder
+    limits: DecoderLimits
+
+
+DECODERS = Registry[RegisteredDecoder]("decoder")
+
+
+def register_decoder(name: str, *, limits: DecoderLimits | None = None) -> Callable[[DecoderBuilder], DecoderBuilder]:
+    """Make a decoder of your own available as `model.decoder: name`.
+
+    Args:
+        name: what configurations call it.
+        limits: what it cannot do; None for a decoder that works at every output stride and batch size.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def register(build: DecoderBuilder) -> DecoderBuilder:
+        DECODERS.add(name, RegisteredDecoder(build, limits or DecoderLimits()))
+        return build
+
+    return register

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segzoo.backbones import Backbone
+from segzoo.models.auxiliary import AuxiliaryHead
 from segzoo.models.decoder import Decoder
 
 
@@ -17,30 +18,55 @@ class Segmenter(nn.Module):
     Args:
         backbone: gives five taps.
         decoder: turns them into logits.
+        auxiliary: gives a second set of logits from the tap before the last, in training; None for none.
 
     Shape:
         image: float (N, C, H, W), normalised. Result: logits (N, num_classes, H, W).
     """
 
-    def __init__(self, backbone: Backbone, decoder: Decoder) -> None:
+    def __init__(self, backbone: Backbone, decoder: Decoder, auxiliary: AuxiliaryHead | None = None) -> None:
         super().__init__()
         self.backbone = backbone
         self.decoder = decoder
+        self.auxiliary = auxiliary
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (N, num_classes, H, W) for images (N, C, H, W)."""
-        height, width = image.shape[-2:]
-        padded = pad_to_multiple(image, self.decoder.size_divisor)
+        padded = self._pad(image)
         logits: Tensor = self.decoder(self.backbone(padded), (padded.shape[-2], padded.shape[-1]))
-        return logits[..., :height, :width]
+        return logits[..., : image.shape[-2], : image.shape[-1]]
+
+    def training_logits(self, image: Tensor) -> tuple[Tensor, ...]:
+        """What training's loss looks at: the logits, then those of the auxiliary head where there is one.
+
+        Shape:
+            image: (N, C, H, W). Returns one or two (N, num_classes, H, W).
+        """
+        padded = self._pad(image)
+        size = (padded.shape[-2], padded.shape[-1])
+        features = self.backbone(padded)
+        outputs = [self.decoder(features, size)]
+        if self.auxiliary is not None:
+            outputs.append(self.auxiliary(features[-2], size))
+        return tuple(logits[..., : image.shape[-2], : image.shape[-1]] for logits in outputs)
+
+    def _pad(self, image: Tensor) -> Tensor:
+        decoder = self.decoder
+        return pad_to_multiple(image, decoder.size_divisor, decoder.size_remainder, decoder.minimum_size)
 
 
-def pad_to_multiple(image: Tensor, divisor: int) -> Tensor:
-    """Zeros at the bottom and the right until height and width are multiples of `divisor`.
+def pad_to_multiple(image: Tensor, divisor: int, remainder: int = 0, minimum: int = 1) -> Tensor:
+    """Zeros at the bottom and the right until height and width are multiples of `divisor`, plus `remainder`.
 
     >>> import torch
     >>> pad_to_multiple(torch.ones(1, 3, 97, 129), 16).shape
     torch.Size([1, 3, 112, 144])
+    >>> pad_to_multiple(torch.ones(1, 3, 97, 130), 16, 1).shape
+    torch.Size([1, 3, 97, 145])
+    >>> pad_to_multiple(torch.ones(1, 3, 97, 130), 16, minimum=128).shape
+    torch.Size([1, 3, 128, 144])
     """
-    height, width = image.shape[-2:]
-    return F.pad(image, (0, -width % divisor, 0, -height % divisor))
+    height, width = (max(size, minimum) for size in image.shape[-2:])
+    bottom = height + (remainder - height) % divisor - image.shape[-2]
+    right = width + (remainder - width) % divisor - image.shape[-1]
+    return F.pad(image, (0, right, 0, bottom))

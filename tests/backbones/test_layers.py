@@ -52,6 +52,14 @@ def test_batch_norm_moves():
     assert not torch.equal(before["stem.norm1.running_mean"], network.state_dict()["stem.norm1.running_mean"])
 
 
+def test_frozen_norms_stay_frozen_on_several_gpus():
+    """Where training shares BatchNorm among devices, torch turns every BatchNorm into one that moves."""
+    network = nn.SyncBatchNorm.convert_sync_batchnorm(build_backbone("xception", width=0.1, norm="frozen"))
+    before = snapshot(network)
+    train_step(network)
+    assert_same(before, network.state_dict())
+
+
 def test_norm_momentum_and_eps():
     network = build_backbone("xception41p", width=0.1, norm_momentum=0.01, norm_eps=0.5)
     assert {(m.momentum, m.eps) for m in network.modules() if isinstance(m, nn.BatchNorm2d)} == {(0.01, 0.5)}
@@ -73,13 +81,17 @@ def test_group_norm_divides_every_channel_count():
     assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
 
-@pytest.mark.parametrize("name", ["xception", "xception41", "xception41p"])
-def test_checkpointing_changes_memory_only(name):
+@pytest.mark.parametrize(
+    ("name", "synchronised"), [("xception", False), ("xception41", False), ("xception41p", False), ("xception", True)]
+)
+def test_checkpointing_changes_memory_only(name, synchronised):
     """Gradients and BatchNorm's statistics: a second run of the batch must not count it twice."""
     torch.manual_seed(1)
     plain = build_backbone(name, width=0.1)
     frugal = build_backbone(name, width=0.1, gradient_checkpointing=True)
     frugal.load_state_dict(plain.state_dict())
+    if synchronised:
+        plain, frugal = map(nn.SyncBatchNorm.convert_sync_batchnorm, (plain, frugal))
     image = torch.rand(2, 3, 65, 65)
     kept = []
     for network in (plain, frugal):

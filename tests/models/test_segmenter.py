@@ -9,29 +9,29 @@ from segzoo.errors import ConfigError, UnknownNameError
 from segzoo.models.build import build_segmenter, list_decoders
 from segzoo.models.segmenter import Segmenter, pad_to_multiple
 
-SIZES = [(64, 64), (65, 65), (97, 129), (1, 1), (1, 200)]
+SIZES = [(64, 64), (1, 1), (1, 200)]
+"""Sizes that need no padding, or most of all; tests/models/test_decoders.py has others, on more backbones."""
 
 
-def build(decoder: str, output_stride: int, backbone: str = "xception") -> Segmenter:
+def build(decoder: str, output_stride: int) -> Segmenter:
     return build_segmenter(
         ModelConfig.model_validate(
             {
                 "decoder": decoder,
                 "output_stride": output_stride,
-                "backbone": BackboneConfig(name=backbone, width=0.1),
+                "backbone": BackboneConfig(name="xception", width=0.1),
             }
         ),
         num_classes=5,
     ).eval()
 
 
-@pytest.mark.parametrize("backbone", ["xception", "xception65"])
 @pytest.mark.parametrize(
     ("decoder", "output_stride"),
     [("deeplabv3plus_smp", 8), ("deeplabv3plus_smp", 16), ("unet", 8), ("unet", 16), ("unet", 32)],
 )
-def test_logits_at_the_images_size(decoder: str, output_stride: int, backbone: str) -> None:
-    segmenter = build(decoder, output_stride, backbone)
+def test_logits_at_the_images_size(decoder: str, output_stride: int) -> None:
+    segmenter = build(decoder, output_stride)
     with torch.inference_mode():
         for height, width in SIZES:
             logits = segmenter(torch.randn(1, 3, height, width))
@@ -67,13 +67,6 @@ def test_taps_that_are_not_activated_pass_a_relu() -> None:
         moved = segmenter.decoder([taps[0], taps[1].abs(), *taps[2:]], (64, 64))
     assert torch.equal(logits, clipped)
     assert not torch.equal(logits, moved)
-
-
-def test_one_step_of_training() -> None:
-    segmenter = build("unet", 16).train()
-    loss = segmenter(torch.randn(2, 3, 65, 65)).square().mean()
-    loss.backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in segmenter.parameters())
 
 
 def test_schema_and_build_backbone_agree_on_defaults() -> None:
@@ -116,7 +109,7 @@ def test_valid_stem_is_refused() -> None:
 
 def test_wrong_requests() -> None:
     assert {"deeplabv3plus_smp", "unet"} <= set(list_decoders())
-    with pytest.raises(ConfigError, match="deeplabv3plus_smp needs 8 or 16, not 32"):
+    with pytest.raises(ConfigError, match="deeplabv3plus_smp works at output stride 8 or 16, not 32"):
         build("deeplabv3plus_smp", 32)
     with pytest.raises(UnknownNameError, match=r"Unknown decoder 'umet'. Did you mean unet\?"):
         build("umet", 16)

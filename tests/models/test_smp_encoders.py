@@ -117,6 +117,20 @@ def test_set_in_channels_keeps_the_rest():
     assert encoder(torch.rand(2, 5, 64, 64))[0].shape[1] == 5
 
 
+@pytest.mark.parametrize("change", [lambda e: e.make_dilated(8), lambda e: e.set_in_channels(4)])
+def test_planning_anew_keeps_what_is_frozen(change):
+    encoder = SegzooEncoder("xception", width=0.125)
+    encoder.backbone.stem.conv1.requires_grad_(False)
+    frozen = [parameter.requires_grad for parameter in encoder.parameters()]
+    change(encoder)
+    assert [parameter.requires_grad for parameter in encoder.parameters()] == frozen
+    encoder.backbone.freeze()
+    encoder.set_in_channels(12)
+    encoder.train()
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())
+    assert not encoder.backbone.training
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")
 @pytest.mark.parametrize(
     ("name", "output_stride"),

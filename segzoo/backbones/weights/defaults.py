@@ -51,7 +51,7 @@ def _backbone_settings(backbone: BackboneConfig, recipe: Recipe) -> dict[str, An
 
 
 def _data_settings(config: RunConfig, recipe: Recipe) -> dict[str, Any]:
-    asked, expected = config.data.preprocessing, Preprocessing(mean=recipe.mean, std=recipe.std)
+    asked, expected = config.data.preprocessing, _preprocessing(recipe, config.data.channels)
     if "preprocessing" not in config.data.model_fields_set:
         return {"preprocessing": expected}
     for key in ("mean", "std"):
@@ -63,6 +63,15 @@ def _data_settings(config: RunConfig, recipe: Recipe) -> dict[str, Any]:
                 list(getattr(expected, key)),
             )
     return {}
+
+
+def _preprocessing(recipe: Recipe, channels: int) -> Preprocessing:
+    """What the weights expect of RGB, for as many channels: repeated in turn, as `adapt_channels` does with kernels."""
+    turns = range(channels)
+    return Preprocessing(
+        mean=tuple(recipe.mean[turn % len(recipe.mean)] for turn in turns),
+        std=tuple(recipe.std[turn % len(recipe.std)] for turn in turns),
+    )
 
 
 def _warn(key: str, asked: object, weights: object, expected: object) -> None:

@@ -100,7 +100,7 @@ def read_pickle(file: Path) -> Any:
     try:
         # weights_only is said although it is the default: an environment variable can turn the default off.
         with file.open("rb") as opened:  # given a path, torch looks at the suffix
-            return torch.load(opened, map_location="cpu", weights_only=True)
+            content = torch.load(opened, map_location="cpu", weights_only=True)
     except UnpicklingError:
         raise CheckpointError(
             f"{file}: refused, because it is no file of tensors and plain values only: "
@@ -108,6 +108,13 @@ def read_pickle(file: Path) -> Any:
         ) from None
     except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
         raise CheckpointError(f"{file}: cannot be read ({first_line(error)}); is it cut off?") from None
+    settings = content.get("hyper_parameters") if isinstance(content, dict) else None
+    if isinstance(settings, dict) and "_instantiator" in settings:
+        raise CheckpointError(
+            f"{file}: refused, because its hyper_parameters name a function for Lightning to call "
+            f"({settings['_instantiator']!r}). Nothing was executed."
+        )
+    return content
 
 
 def _read_safetensors(file: Path, source: str) -> SourceWeights:

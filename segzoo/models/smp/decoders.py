@@ -1,91 +1,233 @@
-"""SMP's decoders on segzoo's backbones.
+"""SMP's decoders on segzoo's backbones, with SMP's own defaults.
 
-SMP's decoders want a list that starts with the image, and activated features. Only the size of that first
-entry is ever read, so a tensor without channels stands in for it.
+Source: segmentation_models_pytorch 0.6. Everywhere else than there, the backbone is dilated where the output stride
+asks for it; sizes that SMP refuses are padded and cropped; taps pass the ReLU that they are taken before.
 """
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from segmentation_models_pytorch.base import SegmentationHead
-from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3PlusDecoder
+from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3Decoder, DeepLabV3PlusDecoder
+from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
+from segmentation_models_pytorch.decoders.linknet.decoder import LinknetDecoder
+from segmentation_models_pytorch.decoders.manet.decoder import MAnetDecoder
+from segmentation_models_pytorch.decoders.pan.decoder import PANDecoder
+from segmentation_models_pytorch.decoders.pspnet.decoder import PSPDecoder
+from segmentation_models_pytorch.decoders.segformer.decoder import SegformerDecoder
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
-from torch import Tensor, nn
+from segmentation_models_pytorch.decoders.unetplusplus.decoder import UnetPlusPlusDecoder
+from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
 
 from segzoo.backbones import FeatureSpec
+from segzoo.config.decoders import UnetConfig
 from segzoo.config.schema import ModelConfig
-from segzoo.errors import ConfigError
-from segzoo.models.decoder import Decoder, register_decoder
+from segzoo.models.decoder import Decoder, DecoderLimits, register_decoder
+from segzoo.models.smp.adapter import DOUBLING, NORMS, SmpDecoder, pixels_for, smp_channels
 
-IMAGE_CHANNELS = 3  # of the image that stands first in SMP's channel list; no decoder here convolves it
-
-
-class SmpDecoder(Decoder):
-    """One of SMP's decoders with its segmentation head.
-
-    Args:
-        features: the taps it gets.
-        decoder: SMP's decoder.
-        head: SMP's segmentation head; its upsampling reaches the image's size.
-        size_divisor: what image sizes have to be a multiple of.
-    """
-
-    def __init__(self, features: Sequence[FeatureSpec], decoder: nn.Module, head: nn.Module, size_divisor: int) -> None:
-        super().__init__()
-        self.activated = tuple(spec.activated for spec in features)
-        self.decoder = decoder
-        self.head = head
-        self.size_divisor = size_divisor
-
-    def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
-        """Logits of `size`; taps that are not activated yet pass a ReLU first."""
-        active = [feature if done else F.relu(feature) for feature, done in zip(features, self.activated, strict=True)]
-        image = features[0].new_empty((features[0].shape[0], 0, *size))
-        logits: Tensor = self.head(self.decoder([image, *active]))
-        return logits
+LINKNET_CHANNELS = 32  # in front of its head; SMP has no setting for it
+PAN_PIXELS = 8  # its attention halves the deepest map three times
 
 
-@register_decoder("deeplabv3plus_smp")
+@register_decoder(
+    "deeplabv3plus_smp",
+    limits=DecoderLimits(
+        output_strides=(8, 16),
+        reason="its decoder resizes the deepest tap by 2 or 4 to reach stride 4",
+        least_batch=2,
+        follows_stride=False,
+    ),
+)
 def deeplabv3plus_smp(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
-    """SMP's DeepLabV3+ with its own defaults, which are not the paper's.
+    """SMP's DeepLabV3+.
 
-    Raises:
-        ConfigError: output stride 32.
-
-    Source: segmentation_models_pytorch 0.6. Against arXiv:1802.02611: no norm and ReLU between depthwise and
-        pointwise, one more separable convolution before upsampling, one convolution instead of two after the
-        concatenation, dropout 0.5, and rates 12/24/36 at every output stride.
+    Source: Against arXiv:1802.02611: no norm and ReLU between depthwise and pointwise, one more separable convolution
+        before upsampling, one convolution instead of two after the concatenation, dropout 0.5, and rates 12/24/36 at
+        every output stride.
     """
-    if config.output_stride not in (8, 16):
-        raise ConfigError(
-            f"model.output_stride: deeplabv3plus_smp needs 8 or 16, not {config.output_stride}. Its decoder "
-            "upsamples the deepest tap straight to stride 4."
-        )
-    width = 256
+    options = config.deeplabv3plus_smp
     decoder = DeepLabV3PlusDecoder(
-        encoder_channels=_smp_channels(features),
+        encoder_channels=smp_channels(features),
         encoder_depth=5,
-        out_channels=width,
-        atrous_rates=(12, 24, 36),
+        out_channels=options.channels,
+        atrous_rates=options.atrous_rates,
         output_stride=config.output_stride,
-        aspp_separable=True,
-        aspp_dropout=0.5,
+        aspp_separable=options.separable,
+        aspp_dropout=options.dropout,
     )
-    head = SegmentationHead(width, num_classes, kernel_size=1, upsampling=4)
-    return SmpDecoder(features, decoder, head, size_divisor=config.output_stride)
+    head = SegmentationHead(options.channels, num_classes, kernel_size=1, upsampling=4)
+    return SmpDecoder(features, decoder, head, initialise=False)
 
 
-@register_decoder("unet")
-def unet(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
-    """SMP's U-Net decoder with its own defaults: 256, 128, 64, 32, 16 channels, BatchNorm.
+@register_decoder(
+    "deeplabv3_smp",
+    limits=DecoderLimits(
+        output_strides=(8, 16), reason="SMP makes it for no other", least_batch=2, follows_stride=False
+    ),
+)
+def deeplabv3_smp(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
+    """SMP's DeepLabV3.
 
-    Source: segmentation_models_pytorch 0.6; after arXiv:1505.04597 with padding and nearest upsampling.
+    Source: Against arXiv:1706.05587: a 3×3 convolution behind the pyramid, dropout 0.5, and rates 12/24/36 at every
+        output stride.
     """
-    channels = (256, 128, 64, 32, 16)
-    decoder = UnetDecoder(_smp_channels(features), channels, n_blocks=len(features))
-    head = SegmentationHead(channels[-1], num_classes, kernel_size=3)
-    return SmpDecoder(features, decoder, head, size_divisor=max(spec.stride for spec in features))
+    options = config.deeplabv3_smp
+    decoder = DeepLabV3Decoder(
+        in_channels=features[-1].channels,
+        out_channels=options.channels,
+        atrous_rates=options.atrous_rates,
+        aspp_separable=options.separable,
+        aspp_dropout=options.dropout,
+    )
+    head = SegmentationHead(options.channels, num_classes, kernel_size=1, upsampling=features[-1].stride)
+    return SmpDecoder(features, decoder, head, initialise=False)
 
 
-def _smp_channels(features: Sequence[FeatureSpec]) -> list[int]:
-    return [IMAGE_CHANNELS, *(spec.channels for spec in features)]
+@register_decoder("unet", limits=DecoderLimits(follows_stride=False))
+def unet(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
+    """SMP's U-Net. Each block resizes to the next tap, so dilated taps, of equal sizes, fit as well.
+
+    Source: arXiv:1505.04597, with padding and nearest upsampling.
+    """
+    return _with_skips(UnetDecoder, features, num_classes, config.unet)
+
+
+@register_decoder("unetplusplus", limits=DOUBLING)
+def unetplusplus(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
+    """SMP's U-Net++.
+
+    Source: arXiv:1807.10165, without deep supervision.
+    """
+    return _with_skips(UnetPlusPlusDecoder, features, num_classes, config.unetplusplus)
+
+
+@register_decoder("fpn", limits=DOUBLING)
+def fpn(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
+    """SMP's feature pyramid network.
+
+    Source: arXiv:1612.03144 with the branches of arXiv:1901.02446.
+    """
+    options = config.fpn
+    decoder = FPNDecoder(
+        smp_channels(features),
+        pyramid_channels=options.pyramid_channels,
+        segmentation_channels=options.segmentation_channels,
+        dropout=options.dropout,
+        merge_policy=options.merge,
+        interpolation_mode=options.interpolation,
+    )
+    head = SegmentationHead(decoder.out_channels, num_classes, kernel_size=1, upsampling=4)
+    return SmpDecoder(features, decoder, head)
+
+
+@register_decoder("pspnet", limits=DecoderLimits(follows_stride=False))
+def pspnet(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
+    """SMP's PSPNet on the deepest tap.
+
+    Source: arXiv:1612.01105, whose backbone is whole and dilated to output stride 8. SMP's default is another one: the
+        backbone's first three stages only. Its upsampling is then 8; here it is the output stride.
+    """
+    options = config.pspnet
+    decoder = PSPDecoder(
+        smp_channels(features),
+        use_norm=NORMS[options.norm],
+        out_channels=options.channels,
+        dropout=options.dropout,
+    )
+    head = SegmentationHead(options.channels, num_classes, kernel_size=3, upsampling=features[-1].stride)
+    return SmpDecoder(features, decoder, head, minimum_pixels=pixels_for(options.norm))
+
+
+@register_decoder(
+    "pan",
+    limits=DecoderLimits(
+        output_strides=(16, 32),
+        reason="SMP makes its attention, which pools the deepest tap, for no other",
+        least_batch=2,
+        follows_stride=False,
+    ),
+)
+def pan(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
+    """SMP's pyramid attention network. Images are padded until the deepest tap has 8×8 pixels.
+
+    Source: arXiv:1805.10180.
+    """
+    options = config.pan
+    decoder = PANDecoder(
+        smp_channels(features),
+        encoder_depth=5,
+        decoder_channels=options.channels,
+        interpolation_mode=options.interpolation,
+    )
+    head = SegmentationHead(options.channels, num_classes, kernel_size=3, upsampling=4)
+    return SmpDecoder(features, decoder, head, minimum_pixels=PAN_PIXELS)
+
+
+@register_decoder("linknet", limits=DOUBLING)
+def linknet(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
+    """SMP's Linknet.
+
+    Source: arXiv:1707.03718.
+    """
+    norm = config.linknet.norm
+    decoder = LinknetDecoder(smp_channels(features), LINKNET_CHANNELS, use_norm=NORMS[norm])
+    head = SegmentationHead(LINKNET_CHANNELS, num_classes, kernel_size=1)
+    return SmpDecoder(features, decoder, head, minimum_pixels=pixels_for(norm))
+
+
+@register_decoder("manet", limits=DOUBLING)
+def manet(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
+    """SMP's multi-scale attention network.
+
+    Source: arXiv:2009.02130.
+    """
+    options = config.manet
+    decoder = MAnetDecoder(
+        smp_channels(features),
+        list(options.channels),
+        use_norm=NORMS[options.norm],
+        pab_channels=options.pab_channels,
+        interpolation_mode=options.interpolation,
+    )
+    head = SegmentationHead(options.channels[-1], num_classes, kernel_size=3)
+    return SmpDecoder(features, decoder, head, minimum_pixels=pixels_for(options.norm))
+
+
+@register_decoder("upernet", limits=DecoderLimits(least_batch=2, follows_stride=False))
+def upernet(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
+    """SMP's unified perceptual parsing network.
+
+    Source: arXiv:1807.10221.
+    """
+    channels = config.upernet.channels
+    decoder = UPerNetDecoder(smp_channels(features), decoder_channels=channels)
+    head = SegmentationHead(channels, num_classes, kernel_size=1, upsampling=4)
+    return SmpDecoder(features, decoder, head)
+
+
+@register_decoder("segformer")
+def segformer(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
+    """SMP's SegFormer decoder.
+
+    Source: arXiv:2105.15203, on five taps instead of four.
+    """
+    channels = config.segformer.channels
+    decoder = SegformerDecoder(smp_channels(features), segmentation_channels=channels)
+    head = SegmentationHead(channels, num_classes, kernel_size=1, upsampling=4)
+    return SmpDecoder(features, decoder, head)
+
+
+def _with_skips(
+    kind: type[UnetDecoder] | type[UnetPlusPlusDecoder],
+    features: Sequence[FeatureSpec],
+    num_classes: int,
+    options: UnetConfig,
+) -> SmpDecoder:
+    decoder = kind(
+        smp_channels(features),
+        options.channels,
+        use_norm=NORMS[options.norm],
+        attention_type=None if options.attention == "none" else options.attention,
+        interpolation_mode=options.interpolation,
+    )
+    head = SegmentationHead(options.channels[-1], num_classes, kernel_size=3)
+    return SmpDecoder(features, decoder, head, minimum_pixels=pixels_for(options.norm))

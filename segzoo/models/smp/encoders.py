@@ -116,5 +116,8 @@ class SegzooEncoder(nn.Module, EncoderMixin):
     def _replan(self, state: dict[str, Tensor]) -> None:
         """Build the network for the present stride and channels, around the parameters of the former."""
         planned = self._build(output_stride=self._output_stride, in_channels=self._in_channels)
+        for own, former in zip(planned.parameters(), self.backbone.parameters(), strict=True):
+            own.requires_grad_(former.requires_grad)  # assigning makes the former follow
         planned.load_state_dict(state, strict=False, assign=True)  # only the stem may be missing
+        planned.frozen = self.backbone.frozen
         self.backbone = planned.train(self.training)

@@ -1,0 +1,134 @@
+"""Requests that no decoder meets: one line, exit status 2, and nothing built."""
+
+import pytest
+
+from segzoo.config.load import config_from_tree, dump_config, load_config
+from segzoo.config.model import OPTIONS_OF, ModelConfig
+from segzoo.config.schema import RunConfig
+from segzoo.errors import ConfigError
+from segzoo.models.build import list_decoders
+from segzoo.models.limits import check_model, check_training
+
+
+@pytest.fixture
+def refused(call_tool, monkeypatch):
+    """The line with which tools/train.py refuses the quickstart with these changes, before it builds anything."""
+
+    def never(*_, **__):
+        raise AssertionError("the network was built")
+
+    monkeypatch.setattr("segzoo.models.build.build_backbone", never)
+
+    def call(*overrides):
+        result = call_tool("train.py", "configs/quickstart.yaml", "--check", *overrides)
+        assert result.returncode == 2, result.stderr
+        assert len(result.stderr.splitlines()) == 1, result.stderr
+        return result.stderr.removeprefix("error: ").strip()
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["model.decoder=fpn"], "model.output_stride: fpn works at output stride 32, not 16: it doubles"),
+        (["model.decoder=unetplusplus"], "model.output_stride: unetplusplus works at output stride 32, not 16"),
+        (
+            ["model.decoder=linknet", "model.output_stride=8"],
+            "model.output_stride: linknet works at output stride 32, not 8",
+        ),
+        (["model.decoder=manet"], "model.output_stride: manet works at output stride 32, not 16"),
+        (
+            ["model.decoder=pan", "model.output_stride=8"],
+            "model.output_stride: pan works at output stride 16 or 32, not 8",
+        ),
+        (["model.output_stride=32"], "model.output_stride: deeplabv3plus_smp works at output stride 8 or 16, not 32"),
+        (
+            ["model.decoder=deeplabv3_smp", "model.output_stride=32"],
+            "model.output_stride: deeplabv3_smp works at output stride 8 or 16, not 32",
+        ),
+        (
+            ["model.decoder=fpn", "model.output_stride=32", "model.eval_output_stride=16"],
+            "model.eval_output_stride: fpn works at output stride 32, not 16",
+        ),
+        (["data.batch_size=1"], "data.batch_size: deeplabv3plus_smp needs 2 images or more on each device, not 1"),
+        (
+            ["model.decoder=pan", "data.batch_size=1"],
+            "data.batch_size: pan needs 2 images or more on each device, not 1",
+        ),
+        (
+            ["model.decoder=upernet", "data.batch_size=2", "trainer.devices=2", "trainer.accelerator=cpu"],
+            "data.batch_size: upernet needs 2 images or more on each device, not 1",
+        ),
+        (
+            ["model.norm=group", "model.backbone.width=1.0", "model.backbone.weights=imagenet"],
+            "model.norm: published weights are BatchNorm's",
+        ),
+        (
+            ["model.decoder=unet", "model.fpn.dropout=0.1"],
+            "model: decoder unet does not read model.fpn. Leave that out",
+        ),
+        (
+            ["model.decoder=deeplabv3", "model.unet.norm=none", "model.pan.channels=8"],
+            "model: decoder deeplabv3 does not read model.pan, model.unet.",
+        ),
+        (
+            ["model.decoder=unet", "model.unet.channels=[8, 8]"],
+            "model.unet.channels: has too few values: [8, 8]",
+        ),
+        (
+            ["model.decoder=unet", "model.unet.attention=scse", "model.unet.channels=[64, 32, 16, 16, 8]"],
+            "model.unet: channels: attention scse needs 16 or more in each block",
+        ),
+        (
+            ["model.decoder=fpn", "model.output_stride=32", "model.fpn.segmentation_channels=100"],
+            "model.fpn.segmentation_channels: should be a multiple of 32, not 100",
+        ),
+    ],
+)
+def test_refused_in_one_line(refused, overrides, line):
+    assert refused(*overrides).startswith(line)
+
+
+def test_every_decoder_of_ours_has_its_section():
+    ours = {name for name in list_decoders() if name in OPTIONS_OF}
+    assert ours == set(OPTIONS_OF)
+    assert set(OPTIONS_OF.values()) <= set(ModelConfig.model_fields)
+
+
+@pytest.mark.parametrize("decoder", sorted(OPTIONS_OF))
+def test_a_dumped_configuration_loads_again(decoder, tmp_path):
+    """It holds every key of every decoder, at its default where it is not the chosen one's."""
+    section = OPTIONS_OF[decoder]
+    changed = {"linknet": {"norm": "none"}, "fpn": {"dropout": 0.5}, "deeplab": {"dropout": 0.5}}
+    options = changed.get(section, {"channels": [8] * 5} if "unet" in section or section == "manet" else {})
+    tree = {
+        "data": {"name": "synthetic"},
+        "trainer": {"max_steps": 1},
+        "model": {"decoder": decoder, section: options},
+    }
+    config = config_from_tree(tree)
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+    assert load_config(tmp_path / "config.yaml") == config
+    assert RunConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_a_decoder_of_the_users_own_may_read_any_section():
+    assert ModelConfig.model_validate({"decoder": "mine", "unet": {"norm": "none"}}).unet.norm == "none"
+    with pytest.raises(ValueError, match="does not read model.unet"):
+        ModelConfig.model_validate({"decoder": "fpn", "unet": {"norm": "none"}})
+
+
+def test_all_problems_in_one_go():
+    backbone = {"name": "xception65", "stem_padding": "valid", "weights": "imagenet"}
+    tree = {"decoder": "pan", "output_stride": 8, "eval_output_stride": 8, "norm": "group", "backbone": backbone}
+    config = ModelConfig.model_validate(tree)
+    keys = ["model.output_stride", "model.eval_output_stride", "model.backbone.stem_padding"]
+
+    def refused_keys(check, *arguments):
+        with pytest.raises(ConfigError) as caught:
+            check(config, *arguments)
+        return [line.split(":")[0] for line in caught.value.problems]
+
+    assert refused_keys(check_model) == keys
+    assert refused_keys(check_training, 1) == [*keys, "data.batch_size", "model.norm"]
