@@ -14,4 +14,5 @@ def known_names() -> KnownNames:
         "model.backbone.name": list_backbones(),
         "model.decoder": list_decoders(),
         "loss.name": list(LOSSES),
+        "loss.add": list(LOSSES),
     }

@@ -1,54 +1,141 @@
-"""Optimiser, parameter groups and learning-rate schedule of the DeepLab recipe."""
+"""Optimiser, parameter groups and learning-rate schedule."""
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
+from timm.optim import RMSpropTF
 from torch import nn
+from torch.nn import Parameter
 from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from segzoo.config.schema import OptimizerConfig
+from segzoo.models.segmenter import Segmenter
+
+PAPER_BATCH = 16
+"""Images per step that the default learning rate, DeepLab's, is made for."""
 
 
-def parameter_groups(network: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
-    """Sort trainable parameters into weights, those without decay, and biases.
+def parameter_groups(network: nn.Module, config: OptimizerConfig, rate: float) -> list[dict[str, Any]]:
+    """Sort trainable parameters into weights, those without decay, and biases; the backbone's by depth if asked.
 
     Weight decay acts on convolution and linear weights; not on depthwise kernels, norms and biases. Biases of
-    convolutions learn `bias_lr_factor` times as fast; offsets of norms do not.
+    convolutions learn `bias_lr_factor` times as fast; offsets of norms do not. Groups with the full learning rate
+    come first.
+
+    Args:
+        network: a segmenter, or any network, which then has no backbone of its own rate.
+        config: decay and factors.
+        rate: learning rate.
 
     Source: TensorFlow's research/deeplab (train_utils.get_model_gradient_multipliers; separable convolutions
         with weight_decay on the pointwise kernel only).
     """
-    weights, plain, biases = [], [], []
+    factors = rate_factors(network, config)
+    groups: dict[tuple[float, str], list[Parameter]] = {}
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            if not parameter.requires_grad:
-                continue
-            if isinstance(module, (_NormBase, nn.GroupNorm, nn.LayerNorm)) or _is_depthwise(module, name):
-                plain.append(parameter)
-            elif name == "bias":
-                biases.append(parameter)
-            else:
-                weights.append(parameter)
-    rate = config.learning_rate
-    groups: list[dict[str, Any]] = [
-        {"name": "weights", "params": weights, "lr": rate, "weight_decay": config.weight_decay},
-        {"name": "no_decay", "params": plain, "lr": rate, "weight_decay": 0.0},
-        {"name": "biases", "params": biases, "lr": rate * config.bias_lr_factor, "weight_decay": 0.0},
+            if parameter.requires_grad:
+                kind = _kind(module, name)
+                groups.setdefault((factors.get(parameter, config.head_lr_factor), kind), []).append(parameter)
+    order = ("weights", "no_decay", "biases")
+    return [
+        {
+            "name": kind if factor == 1 else f"{kind} at {factor:.3g}",
+            "params": groups[factor, kind],
+            "lr": rate * factor * (config.bias_lr_factor if kind == "biases" else 1.0),
+            "weight_decay": config.weight_decay if kind == "weights" else 0.0,
+        }
+        for factor, kind in sorted(groups, key=lambda key: (key[0] != 1, -key[0], order.index(key[1])))
     ]
-    return [group for group in groups if group["params"]]
 
 
-def build_optimizer(network: nn.Module, config: OptimizerConfig) -> Optimizer:
-    """The optimiser over `parameter_groups`."""
-    groups = parameter_groups(network, config)
+def rate_factors(network: nn.Module, config: OptimizerConfig) -> dict[Parameter, float]:
+    """Learning rate of each of the backbone's parameters over the optimiser's.
+
+    The deepest module learns at `backbone_lr_factor * layer_decay`, each one before it `layer_decay` times that.
+
+    Source: layer-wise decay as arXiv:2106.08254, appendix; what is behind the backbone counts as the last layer.
+    """
+    if not isinstance(network, Segmenter):
+        return {}
+    factor = config.backbone_lr_factor
+    factors: dict[Parameter, float] = {}
+    for module in reversed(list(_layers(network.backbone))):
+        factor *= config.layer_decay
+        factors |= dict.fromkeys(module.parameters(), factor)
+    return dict.fromkeys(network.backbone.parameters(), factor) | factors
+
+
+def learning_rate(config: OptimizerConfig, batch_size: int) -> float:
+    """The configuration's learning rate, scaled to the batch if asked.
+
+    Args:
+        config: rate, and the batch that it is meant for.
+        batch_size: images in a step.
+
+    Source: linear for SGD, arXiv:1706.02677; square root for the adaptive ones, arXiv:2205.10287.
+
+    >>> learning_rate(OptimizerConfig(learning_rate=0.01, scale_to_batch=16), 4)
+    0.0025
+    >>> learning_rate(OptimizerConfig(name="adamw", learning_rate=0.01, scale_to_batch=16), 4)
+    0.005
+    """
+    if config.scale_to_batch is None:
+        return config.learning_rate
+    ratio = batch_size / config.scale_to_batch
+    return config.learning_rate * (ratio if config.name == "sgd" else math.sqrt(ratio))
+
+
+def batch_advice(config: OptimizerConfig, batch_size: int) -> str | None:
+    """A line for a run with the paper's learning rate, but half its batch or less, or twice or more."""
+    paper = OptimizerConfig()
+    papers_rate = (config.name, config.learning_rate) == (paper.name, paper.learning_rate)
+    if not papers_rate or config.scale_to_batch or PAPER_BATCH / 2 < batch_size < PAPER_BATCH * 2:
+        return None
+    scaled = paper.learning_rate * batch_size / PAPER_BATCH
+    return (
+        f"optimizer.learning_rate {config.learning_rate:g} is DeepLab's for {PAPER_BATCH} images per step, and this "
+        f"run has {batch_size}. Consider optimizer.scale_to_batch={PAPER_BATCH}, which makes it {scaled:.2g}."
+    )
+
+
+def build_optimizer(network: nn.Module, config: OptimizerConfig, batch_size: int) -> Optimizer:
+    """The optimiser over `parameter_groups`.
+
+    RMSprop is TensorFlow's: epsilon under the root, a mean of squares that starts at 1, the learning rate inside the
+    momentum. torch's own has epsilon beside the root and starts at 0, so its first steps are far larger. Weight decay
+    is decoupled in AdamW only; in the others it joins the gradient.
+
+    Args:
+        network: whose parameters to move.
+        config: which optimiser, and how.
+        batch_size: images in a step.
+    """
+    rate = learning_rate(config, batch_size)
+    groups = parameter_groups(network, config, rate)
     if config.name == "adamw":
-        return AdamW(groups, lr=config.learning_rate, betas=(config.momentum, 0.999))
-    return SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+        betas = (config.momentum, config.square_decay or 0.999)
+        return AdamW(groups, lr=rate, betas=betas, eps=config.epsilon or 1e-8)
+    if config.name == "rmsprop":
+        decay, epsilon = config.square_decay or 0.9, config.epsilon or 1e-10
+        optimizer: Optimizer = RMSpropTF(groups, lr=rate, alpha=decay, eps=epsilon, momentum=config.momentum)
+        return optimizer
+    return SGD(groups, lr=rate, momentum=config.momentum)
 
 
 def learning_rate_factor(step: int, steps: int, config: OptimizerConfig) -> float:
-    """What the learning rate is multiplied by at a step: linear warm-up, then (1 - step / steps) ^ power.
+    """What the learning rate is multiplied by at a step: linear warm-up times the schedule.
+
+    Args:
+        step: steps done before this one.
+        steps: steps in the whole run.
+        config: schedule and warm-up.
+
+    Source: poly as DeepLab, arXiv:1606.00915, section 4.1; cosine as arXiv:1608.03983, equation 5, without restarts;
+        step as Xception's, arXiv:1610.02357v3, section 4.2.
 
     >>> learning_rate_factor(0, 100, OptimizerConfig())
     1.0
@@ -56,12 +143,36 @@ def learning_rate_factor(step: int, steps: int, config: OptimizerConfig) -> floa
     0.5359
     """
     warm_up = min(1.0, (step + 1) / (config.warmup_steps + 1))
-    return float(warm_up * max(0.0, 1 - step / steps) ** config.poly_power)
+    return warm_up * _schedule(step, steps, config)
 
 
 def build_schedule(optimizer: Optimizer, steps: int, config: OptimizerConfig) -> LambdaLR:
     """`learning_rate_factor` as a scheduler that steps with the optimiser."""
     return LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps, config))
+
+
+def _schedule(step: int, steps: int, config: OptimizerConfig) -> float:
+    done = min(1.0, step / steps)
+    if config.schedule == "cosine":
+        return (1 + math.cos(math.pi * done)) / 2
+    if config.schedule == "step":
+        return float(config.step_factor ** (step // (config.step_every or steps)))
+    return float((1 - done) ** config.poly_power)
+
+
+def _layers(backbone: nn.Module) -> Iterator[nn.Module]:
+    """The backbone's modules, shallow to deep: its children, and those of its flows."""
+    for child in backbone.children():
+        if isinstance(child, nn.ModuleList | nn.Sequential):
+            yield from child
+        else:
+            yield child
+
+
+def _kind(module: nn.Module, name: str) -> str:
+    if isinstance(module, (_NormBase, nn.GroupNorm, nn.LayerNorm)) or _is_depthwise(module, name):
+        return "no_decay"
+    return "biases" if name == "bias" else "weights"
 
 
 def _is_depthwise(module: nn.Module, name: str) -> bool:

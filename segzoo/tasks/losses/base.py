@@ -1,0 +1,115 @@
+"""What every loss promises, and the mean over pixels that most of them are."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+
+class SegmentationLoss(nn.Module, ABC):
+    """Logits and target in, a float32 scalar out, in which ignored pixels have no say; 0 where all are ignored.
+
+    A loss of your own may subclass it, or be any module that is called as `forward` is here.
+
+    Args:
+        ignore_index: target value of pixels that do not count.
+    """
+
+    def __init__(self, ignore_index: int) -> None:
+        super().__init__()
+        self.ignore_index = ignore_index
+
+    @abstractmethod
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The loss of a batch.
+
+        Shape:
+            logits (N, K, H, W) of any floating type, target int64 (N, H, W); result a scalar.
+        """
+
+    def share(self, target: Tensor) -> Tensor:
+        """What this batch's mean is divided by: its weight in a mean over several processes.
+
+        Losses that are no mean over pixels, such as Dice, count each process alike; for them the mean over
+        processes is not exactly the loss of all their pixels together.
+
+        Shape:
+            target int64 (N, H, W); result a float32 scalar.
+        """
+        return torch.ones((), device=target.device)
+
+    def at_step(self, step: int) -> None:
+        """Hear how many steps are done, before each step; for losses that change during a run."""
+
+
+class PixelLoss(SegmentationLoss):
+    """Weighted mean of a loss of each pixel.
+
+    Args:
+        ignore_index: target value of pixels that do not count.
+        class_weights: weight of a pixel by its true class; None for equal ones.
+    """
+
+    weight: Tensor | None
+
+    def __init__(self, ignore_index: int, class_weights: tuple[float, ...] | None = None) -> None:
+        super().__init__(ignore_index)
+        # Part of the configuration, so no part of the weights.
+        weight = None if class_weights is None else torch.tensor(class_weights)
+        self.register_buffer("weight", weight, persistent=False)
+
+    @abstractmethod
+    def pixel_losses(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The loss of each pixel, weighted by class; what it says of ignored pixels does not matter.
+
+        Shape:
+            logits float32 (N, K, H, W), target int64 (N, H, W) with class 0 in place of ignored pixels; result
+            float32 (N, H, W).
+        """
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The mean over the pixels that are not ignored; shapes as `SegmentationLoss`."""
+        counted = target != self.ignore_index
+        losses = self.pixel_losses(logits.float(), target.where(counted, 0))
+        return mean_or_zero(losses.where(counted, 0).sum(), self.share(target))
+
+    def share(self, target: Tensor) -> Tensor:
+        """The number of pixels that are not ignored, or the sum of their weights."""
+        counted = target != self.ignore_index
+        weights = self.pixel_weights(target.where(counted, 0))
+        return counted.sum().float() if weights is None else weights.where(counted, 0).sum()
+
+    def pixel_weights(self, target: Tensor) -> Tensor | None:
+        """The weight of each pixel (N, H, W) of a target without ignored ones; None where all are equal."""
+        return None if self.weight is None else self.weight[target]
+
+
+def mean_or_zero(total: Tensor, share: Tensor) -> Tensor:
+    """`total / share`, and 0 with finite gradients where nothing counts."""
+    return total / share.clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def counted_pixels(logits: Tensor, target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
+    """The pixels that are not ignored, as one list.
+
+    Shape:
+        logits (N, K, H, W), target int64 (N, H, W); result float32 (P, K) and int64 (P,).
+    """
+    counted = target != ignore_index
+    return logits.movedim(1, -1)[counted].float(), target[counted]
+
+
+def one_hot(target: Tensor, scores: Tensor) -> Tensor:
+    """1 at the true class, 0 elsewhere, as large as the scores.
+
+    Shape:
+        target int64 (N, ...), scores and result (N, K, ...).
+    """
+    return torch.zeros_like(scores).scatter_(1, target.unsqueeze(1), 1)
+
+
+def loss_share(loss: nn.Module, target: Tensor, ignore_index: int) -> Tensor:
+    """The weight of a process's loss among others: `share`, or the pixels that count, for a module without one."""
+    if isinstance(loss, SegmentationLoss):
+        return loss.share(target)
+    return (target != ignore_index).sum().float()

@@ -1,0 +1,65 @@
+"""Ending a run that gets no better: `trainer.early_stopping`."""
+
+import logging
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+from segzoo.training.callbacks import task_of
+
+logger = logging.getLogger(__name__)
+
+
+class EarlyStopping(Callback):
+    """Ends the run after so many validations without a higher mIoU.
+
+    It has to stand before the callback that saves, so that a checkpoint knows its count.
+
+    Args:
+        patience: validations without a higher mIoU that end the run.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+        self.best_miou = float("-inf")
+        self.without_gain = 0
+        self._validated_step: int | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A run that was stopped after its last validation has nothing left to do."""
+        self._end_if_due(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count, once for each step."""
+        scores = task_of(pl_module).scores
+        if scores is None or self._validated_step == trainer.global_step:
+            return
+        self._validated_step = trainer.global_step
+        miou = float("-inf") if scores.miou is None else scores.miou
+        self.without_gain = 0 if miou > self.best_miou else self.without_gain + 1
+        self.best_miou = max(miou, self.best_miou)
+        self._end_if_due(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run has to know."""
+        return {"best_miou": self.best_miou, "without_gain": self.without_gain, "step": self._validated_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.best_miou, self.without_gain = state_dict["best_miou"], state_dict["without_gain"]
+        self._validated_step = state_dict["step"]
+
+    def _end_if_due(self, trainer: Trainer) -> None:
+        if self.without_gain >= self.patience:
+            end_run(trainer)
+            if trainer.is_global_zero:
+                line = "step %d: the last %d validations were no better than mIoU %.4f; the run ends here"
+                logger.info(line, trainer.global_step, self.without_gain, self.best_miou)
+
+
+def end_run(trainer: Trainer) -> None:
+    """Make the step that was just done the last one.
+
+    `trainer.should_stop` would, too, but Lightning then validates once more.
+    """
+    trainer.fit_loop.epoch_loop.max_steps = trainer.global_step
