@@ -10,7 +10,12 @@ from segzoo.cli import config_parser, parse_overrides, run
 def main(argv: Sequence[str] | None = None) -> int:
     parser = config_parser(__doc__ or "")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".ckpt file or run directory")
-    parser.add_argument("overrides", metavar="key.sub=value", nargs="*", help="changes to data.* and evaluation.*")
+    parser.add_argument(
+        "overrides",
+        metavar="key.sub=value",
+        nargs="*",
+        help="changes to data.*, evaluation.* and model.eval_output_stride",
+    )
     parser.add_argument("--split", help="split to measure (default: the run's validation split)")
     parser.add_argument("--output", metavar="DIR", help="folder for metrics.json")
     arguments = parse_overrides(parser, argv)

@@ -18,6 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from segzoo.data.dataset import build_dataset  # these need torch, which --help does not
     from segzoo.data.images import write_image
+    from segzoo.data.pixels import as_picture
     from segzoo.inference.predict import predict
     from segzoo.tasks.table import per_class_table
     from segzoo.training.resume import requested_config
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     images = result.run_dir / "images"
     images.mkdir()
     for index in range(min(SCENES, len(scenes))):
-        write_image(images / f"{scenes[index].id}.png", scenes[index].image)
+        write_image(images / f"{scenes[index].id}.png", as_picture(scenes[index].image))
     report = predict(result.run_dir, images, output=result.run_dir / "predictions", save=("mask", "overlay"))
     print(f"trained:     {result.run_dir}  (val mIoU {result.summary['best_val_miou']:.3f})")
     print(f"images:      {images}")

@@ -1,6 +1,6 @@
 """Data sets, from files to batches."""
 
-from segzoo.data import camvid, folder, synthetic, voc  # noqa: F401  # importing them registers them
+from segzoo.data import camvid, cityscapes, folder, synthetic, voc  # noqa: F401  # importing them registers them
 from segzoo.data.dataset import (
     DATASETS,
     Sample,

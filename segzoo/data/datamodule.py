@@ -1,74 +1,28 @@
 """Data sets to batches, for Lightning."""
 
 import math
-import os
 import sys
 from collections.abc import Iterator
-from typing import Any, TypedDict
+from typing import Any
 
 import lightning
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader
 
 from segzoo.config.schema import DataConfig
+from segzoo.data.augmentation import check_extra_transforms
+from segzoo.data.cache import cached
+from segzoo.data.cores import available_cores
 from segzoo.data.dataset import SegmentationDataset, build_dataset
+from segzoo.data.items import AugmentedDataset, WholeDataset, as_batch, as_list
 from segzoo.data.labels import LabelSpace
-from segzoo.data.sampling import SampleKey, ShardSampler, StepBatchSampler
-from segzoo.data.transforms import Transform, train_transform
+from segzoo.data.sampling import ShardSampler, StepBatchSampler
+from segzoo.data.transforms import train_transform
 from segzoo.errors import ConfigError, DataError
 
 _MAX_WORKERS = 8
 # Forked workers start at once and share the listing; starting afresh would import torch in each of them.
 _START_METHOD = "fork" if sys.platform == "linux" else None
-
-
-class Item(TypedDict):
-    """One sample as tensors, and a training batch of them with one more dimension in front.
-
-    Shape: image (3, H, W) uint8, mask (H, W) uint8.
-    """
-
-    image: torch.Tensor
-    mask: torch.Tensor
-    id: str
-
-
-class AugmentedDataset(Dataset[Item]):
-    """Augmented samples; each is a function of the seed, the epoch and the index alone.
-
-    Args:
-        dataset: where samples come from.
-        transform: the augmentation.
-        seed: of the run.
-    """
-
-    def __init__(self, dataset: SegmentationDataset, transform: Transform, seed: int) -> None:
-        self.dataset = dataset
-        self.transform = transform
-        self.seed = seed
-
-    def __getitem__(self, key: SampleKey) -> Item:
-        sample = self.dataset[key.index]
-        seed = int(np.random.SeedSequence((self.seed, *key)).generate_state(1)[0])
-        image, mask = self.transform(sample.image, sample.mask, seed)
-        return _item(image, mask, sample.id)
-
-
-class WholeDataset(Dataset[Item]):
-    """Samples as they are.
-
-    Args:
-        dataset: where samples come from.
-    """
-
-    def __init__(self, dataset: SegmentationDataset) -> None:
-        self.dataset = dataset
-
-    def __getitem__(self, index: int) -> Item:
-        sample = self.dataset[index]
-        return _item(sample.image, sample.mask, sample.id)
 
 
 class SampleLoader(DataLoader[Any]):
@@ -96,7 +50,7 @@ class SegmentationData(lightning.LightningDataModule):
     Set `start_step` before training to go on at a later step.
 
     Raises:
-        ConfigError: there are fewer training samples than `data.batch_size`.
+        ConfigError: there are fewer training samples than `data.batch_size`, or an extra transform is wrong.
         DataError: the splits have different classes.
     """
 
@@ -104,12 +58,13 @@ class SegmentationData(lightning.LightningDataModule):
         self, config: DataConfig, *, steps: int | None, epochs: int | None = None, seed: int, eval_batch_size: int
     ) -> None:
         super().__init__()
+        check_extra_transforms(config)
         self.config = config
         self.seed = seed
         self.eval_batch_size = eval_batch_size
         self.start_step = 0
-        self.train_dataset = build_dataset(config, config.train_split)
-        self.val_dataset = build_dataset(config, config.val_split)
+        self.train_dataset = cached(build_dataset(config, config.train_split), config, config.train_split)
+        self.val_dataset = cached(build_dataset(config, config.val_split), config, config.val_split)
         self.labels: LabelSpace = self.train_dataset.labels
         self.steps = steps or math.ceil((epochs or 1) * len(self.train_dataset) / config.batch_size)
         if self.val_dataset.labels != self.labels:
@@ -132,11 +87,12 @@ class SegmentationData(lightning.LightningDataModule):
             rank=rank,
             world_size=world_size,
         )
-        dataset = AugmentedDataset(self.train_dataset, train_transform(self.config), self.seed)
-        workers = _num_workers(self.config)
+        transform = train_transform(self.config, self.labels.ignore_index)
+        workers = worker_count(self.config, world_size)
         return SampleLoader(
-            dataset,
+            AugmentedDataset(self.train_dataset, transform, self.seed),
             batch_sampler=order,
+            collate_fn=as_batch,
             num_workers=workers,
             multiprocessing_context=_START_METHOD if workers else None,
             generator=torch.Generator(),  # or starting the loader would draw from the global one
@@ -169,12 +125,14 @@ def evaluation_loader(
         rank: number of this process.
         world_size: number of processes.
     """
-    workers = _num_workers(config)
+    workers = worker_count(config, world_size)
+    batches = list(BatchSampler(ShardSampler(len(dataset), rank, world_size), batch_size, drop_last=False))
     return SampleLoader(
         WholeDataset(dataset),
-        batch_size=batch_size,
-        sampler=ShardSampler(len(dataset), rank, world_size),
-        collate_fn=_as_list,
+        # A process without images gets an empty list: Lightning would leave it out of the validation, for whose end
+        # the others wait.
+        batch_sampler=batches or [[]],
+        collate_fn=as_list,
         num_workers=workers,
         multiprocessing_context=_START_METHOD if workers else None,
         generator=torch.Generator(),  # as in training
@@ -183,30 +141,21 @@ def evaluation_loader(
     )
 
 
-def _num_workers(config: DataConfig) -> int:
-    """The configured number, else one per core; none for scenes that are quicker made than handed over."""
+def worker_count(config: DataConfig, world_size: int = 1) -> int:
+    """How many processes read and augment for each training process: what the configuration says, or what suits here.
+
+    Where the processor trains, one process is enough: it augments over 100 images a second where training takes a few.
+    Synthetic scenes are quicker made than handed over.
+
+    Args:
+        config: the run's `data` section.
+        world_size: training processes; those of one machine share its cores.
+    """
     if config.num_workers is not None:
         return config.num_workers
     if config.name == "synthetic":
         return 0
-    return min(_MAX_WORKERS, _cores())
-
-
-def _cores() -> int:
-    """Cores this process may use, which a container or a batch system can restrict."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def _item(image: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8], sample_id: str) -> Item:
-    """Tensors of their own memory; a data set may keep its arrays."""
-    channels_first = np.array(image.transpose(2, 0, 1), order="C")
-    return {
-        "image": torch.from_numpy(channels_first),
-        "mask": torch.from_numpy(np.array(mask, order="C")),
-        "id": sample_id,
-    }
-
-
-def _as_list(items: list[Item]) -> list[Item]:
-    """Images may differ in size, so they are not stacked."""
-    return items
+    if not torch.cuda.is_available():
+        return min(1, available_cores() - 1)
+    here = min(world_size, torch.cuda.device_count())
+    return max(1, min(_MAX_WORKERS, available_cores() // here))

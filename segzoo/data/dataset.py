@@ -1,55 +1,35 @@
-"""What a data set is: numbered samples, their ids and their labels; and the registry of data sets by name."""
+"""Data sets by name: the registry, and what all loaders say when something is not there."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-import numpy.typing as npt
 
 from segzoo.config.schema import DataConfig
-from segzoo.data.labels import LabelSpace
+from segzoo.data.regroup import regroup
+from segzoo.data.sample import PartwiseDataset, Sample, SegmentationDataset, read_mask
 from segzoo.errors import ConfigError
 from segzoo.registry import Registry
 
-
-@dataclass(frozen=True)
-class Sample:
-    """One image with its mask.
-
-    Args:
-        image: 8-bit RGB.
-        mask: class indices, and the label space's `ignore_index`.
-        id: name that is unique in its split; prediction files are called after it.
-
-    Shape: image (H, W, 3), mask (H, W).
-    """
-
-    image: npt.NDArray[np.uint8]
-    mask: npt.NDArray[np.uint8]
-    id: str
-
-
-class SegmentationDataset(Protocol):
-    """What training and evaluation ask of a data set. Any class with these four members is one."""
-
-    @property
-    def labels(self) -> LabelSpace:
-        """Classes, colours, ignored value."""
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """One id per sample, in order, without reading a sample."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Sample: ...
-
+__all__ = [
+    "DATASETS",
+    "DatasetBuilder",
+    "PartwiseDataset",
+    "Sample",
+    "SegmentationDataset",
+    "build_dataset",
+    "dataset_root",
+    "how_to_get",
+    "read_mask",
+    "register_dataset",
+    "unknown_split",
+    "without_masks",
+]
 
 DatasetBuilder = Callable[[DataConfig, str], SegmentationDataset]
 
 DATASETS: Registry[DatasetBuilder] = Registry("data set")
+
+PREPARED = {"voc": "VOCdevkit", "cityscapes": "cityscapes", "camvid": "camvid"}
+"""Data sets that tools/prepare_data.py gets, and the folder that each becomes."""
 
 
 def register_dataset(name: str) -> Callable[[DatasetBuilder], DatasetBuilder]:
@@ -65,7 +45,7 @@ def register_dataset(name: str) -> Callable[[DatasetBuilder], DatasetBuilder]:
 
 
 def build_dataset(config: DataConfig, split: str) -> SegmentationDataset:
-    """One split of the data set that `config` names.
+    """One split of the data set that `config` names, with the classes that its settings leave.
 
     Args:
         config: the run's `data` section.
@@ -73,10 +53,10 @@ def build_dataset(config: DataConfig, split: str) -> SegmentationDataset:
 
     Raises:
         UnknownNameError: no data set is registered under `config.name`.
-        ConfigError: the folder or the split does not exist.
+        ConfigError: the folder or the split does not exist, or a class to ignore or merge.
         DataError: what is in the folder cannot be used.
     """
-    return DATASETS[config.name](config, split)
+    return regroup(DATASETS[config.name](config, split), config)
 
 
 def dataset_root(config: DataConfig) -> Path:
@@ -86,14 +66,33 @@ def dataset_root(config: DataConfig) -> Path:
         ConfigError: none is named, or it does not exist.
     """
     if config.root is None:
-        raise ConfigError(f"data.root: not set. Give the folder of the {config.name} data: data.root=FOLDER")
+        raise ConfigError(f"data.root: not set. {how_to_get(config)}")
     root = Path(config.root).expanduser()
     if not root.is_dir():
-        raise ConfigError(f"data.root: no folder '{root}'. Give the folder of the {config.name} data: data.root=FOLDER")
+        raise ConfigError(f"data.root: no folder '{root}'. {how_to_get(config)}")
     return root
+
+
+def how_to_get(config: DataConfig) -> str:
+    """The end of a message that a data set is not where it was looked for."""
+    advice = f"Give the folder of the {config.name} data: data.root=FOLDER"
+    if config.name not in PREPARED:
+        return advice
+    # The tool makes that folder below its own --root.
+    root, made = Path(config.root or PREPARED[config.name]), PREPARED[config.name]
+    asked = next((str(folder.parent) for folder in (root, root.parent) if folder.name == made), "DIR")
+    return f"{advice}. To download it: python tools/prepare_data.py {config.name} --root {asked}"
 
 
 def unknown_split(split: str, found: Sequence[str], where: str) -> ConfigError:
     """The error for a split that is not there, listing those that are."""
     listed = ", ".join(sorted(found)) or "none"
     return ConfigError(f"data: no split '{split}' in {where}. Found: {listed}. Set data.train_split or data.val_split.")
+
+
+def without_masks(split: str, images: Path) -> ConfigError:
+    """The error for a split whose masks only the benchmark's server has."""
+    return ConfigError(
+        f"data: split '{split}' has no public masks, so that nothing can be trained or measured on it. "
+        f"To segment its images: python tools/predict.py CHECKPOINT {images}"
+    )

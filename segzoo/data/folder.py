@@ -1,159 +1,133 @@
 """Any folder of images and masks that share their names."""
 
 import hashlib
+import math
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
-
-from segzoo.config.schema import DataConfig
+from segzoo.config.schema import DataConfig, FolderConfig
 from segzoo.data.dataset import dataset_root, register_dataset, unknown_split
-from segzoo.data.images import IMAGE_SUFFIXES, image_size, mask_size, read_mask
-from segzoo.data.labels import LabelSpace
-from segzoo.data.pairs import FileDataset, Pair, raise_all, size_mismatch
-from segzoo.errors import ConfigError, DataError
+from segzoo.data.folder_labels import infer_labels, mask_values, refuse_binary, stated_labels
+from segzoo.data.folder_pairs import NamedFiles
+from segzoo.data.listing import Listing, Problem, register_listing, with_headers
+from segzoo.data.pairs import FileDataset
+from segzoo.data.pixels import PixelFormat
+from segzoo.data.progress import counted
+from segzoo.data.split_list import scan_split_list
+from segzoo.errors import ConfigError
 
-_IGNORED = 255
-_VAL_SHARE = 5  # one image in five
+TRAIN_FOLDERS = ("train", "training", "trn")
+"""Usual names of the folder with what is trained on."""
+
+_LISTED_SPLITS = ("train", "val", "test")
 
 
 @register_dataset("folder")
 def build_folder(config: DataConfig, split: str) -> FileDataset:
     """Pairs of `images/` and `masks/` with the same stems, in the root or in one folder per split.
 
-    Without split folders one image in five, chosen by its name alone, is `val`, the others are `train`.
-    Classes are those of `config.classes`, else of `classes.txt` (one name a line), else class_0, class_1, ...
-    as many as the training masks hold.
+    A folder per split holds both (`train/images`, `train/masks`) or lies in both (`images/train`, `masks/train`).
+    Without split folders, `train.txt` and `val.txt` in the root list the splits' stems, one a line. Without those, a
+    share of the images (`folder.val_fraction`), chosen by their names alone, is `val`, the others are `train`.
+
+    Masks hold class numbers, as gray values or palette indices, unless `folder` says what their values
+    (`mask_values`, `mask_offset`) or their colours (`colors`) mean. Classes are those of `mask_values`, `colors`,
+    `config.classes` or `classes.txt` (one name a line), else class_0, class_1, ... as many as the training masks hold.
 
     Args:
-        config: `root` holds `images` and `masks`, or `train/images`, `train/masks`, `val/images` and so on.
-        split: name of a split folder, or "train", "val".
+        config: `root` holds `images` and `masks`, or the folders of each split.
+        split: name of a split folder or list, or "train", "val".
 
     Raises:
         ConfigError: the folder, its layout or the split is not there.
         DataError: files do not fit together; all problems in one go.
     """
+    pixels = PixelFormat.of(config)
+    listing = with_headers(list_folder(config, split), pixels)
+    pairs = listing.checked_pairs()
+    labels = listing.labels
+    if labels is None:
+        training = listing if split == config.train_split else list_folder(config, config.train_split)
+        masks = training.checked_pairs()
+        values = (mask_values(pair) for pair in counted(masks, len(masks), "reading masks"))
+        labels = infer_labels(frozenset().union(*values), config)
+    elif config.folder.mask_values is None and config.folder.colors is None:
+        refuse_binary(map(mask_values, pairs), str(config.root))
+    return FileDataset(pairs, labels, listing.where, pixels)
+
+
+@register_listing("folder")
+def list_folder(config: DataConfig, split: str) -> Listing:
+    """The files of `build_folder`, with what their names show to be wrong.
+
+    Raises:
+        ConfigError: the folder, its layout or the split is not there.
+    """
     root = dataset_root(config)
-    pairs = _split_pairs(root, split)
-    names = config.classes or _listed_names(root / "classes.txt")
-    if names is None:
-        training_pairs = pairs if split == config.train_split else _split_pairs(root, config.train_split)
-        names = tuple(f"class_{index}" for index in range(_count_classes(training_pairs, root)))
-    else:
-        _refuse_binary(pairs, root)
-    return FileDataset(pairs, LabelSpace.from_names(names), where=f"{root}, split {split}")
-
-
-def _split_pairs(root: Path, split: str) -> list[Pair]:
-    """The checked pairs of one split."""
-    folders = {path.parent.name: path.parent for path in root.glob("*/images") if path.is_dir()}
+    layout = config.folder
+    labels = stated_labels(config, root)
+    where = f"{root}, split {split}"
+    lists = {name: root / f"{name}.txt" for name in {*_LISTED_SPLITS, split} if (root / f"{name}.txt").is_file()}
+    folders = split_folders(root, config, listed=bool(lists))
     if split in folders:
-        return _checked_pairs(folders[split])
+        pairs, problems = folders[split].pairs()
+        return Listing(tuple(pairs), tuple(problems), where, labels)
     if folders:
         raise unknown_split(split, list(folders), str(root))
-    if not (root / "images").is_dir():
-        raise ConfigError(f"data.root: '{root}' has neither images/ and masks/ nor train/images and train/masks.")
-    if split not in {"train", "val"}:
-        raise unknown_split(split, ["train", "val"], str(root))
-    pairs = _checked_pairs(root)
-    held_out = _held_out(pairs)
-    chosen = [pair for pair in pairs if (pair.id in held_out) == (split == "val")]
-    if not chosen:
-        raise DataError(f"{root}: one image makes no train and val split. Add images.")
-    return chosen
+    if not (root / layout.images).is_dir():
+        raise ConfigError(
+            f"data.root: '{root}' has neither {layout.images}/ and {layout.masks}/ nor train/{layout.images} and "
+            f"train/{layout.masks}. Other names: data.folder.images and data.folder.masks."
+        )
+    if split not in (lists or {"train", "val"}):
+        raise unknown_split(split, list(lists) or ["train", "val"], str(root))
+    files = _named_files(root / layout.images, root / layout.masks, config)
+    if lists:
+        listed = scan_split_list(lists[split])
+        return listed.listing(files.listed(listed.lines), labels, str(lists[split]))
+    pairs, problems = files.pairs()
+    held_out = held_out_ids([pair.id for pair in pairs], layout)
+    chosen = tuple(pair for pair in pairs if (pair.id in held_out) == (split == "val"))
+    if pairs and not chosen:
+        problems.append(Problem("empty split", f"{root}: one image makes no train and val split. Add images."))
+    return Listing(chosen, tuple(problems), where, labels)
 
 
-def _held_out(pairs: Sequence[Pair]) -> set[str]:
-    """The ids with the smallest hashes: the same on every machine, nearly the same when images are added."""
-    ranked = sorted((pair.id for pair in pairs), key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
-    return set(ranked[: -(-len(ranked) // _VAL_SHARE)])
+def split_folders(root: Path, config: DataConfig, *, listed: bool) -> dict[str, NamedFiles]:
+    """Each split that has folders of its own: `train/images` with `train/masks`, or `images/train` with `masks/train`.
 
-
-def _checked_pairs(folder: Path) -> list[Pair]:
-    """Images and masks of `folder` by stem; every fault that names and headers show is raised at once."""
-    if not (folder / "masks").is_dir():
-        raise DataError(f"{folder}: images/ has no masks/ beside it. Put the masks there, under the images' names.")
-    images, image_problems = _by_stem(folder / "images")
-    if not images:
-        raise DataError(f"{folder / 'images'}: no images. Known: {', '.join(sorted(IMAGE_SUFFIXES))}.")
-    masks, mask_problems = _by_stem(folder / "masks")
-    missing = [
-        f"{images[stem]}: no mask masks/{stem}.png. Add it or remove the image." for stem in images if stem not in masks
-    ]
-    orphans = [
-        f"{masks[stem]}: no image of this name. Add it or remove the mask." for stem in masks if stem not in images
-    ]
-    pairs = [Pair(stem, image, masks[stem]) for stem, image in images.items() if stem in masks]
-    raise_all([*image_problems, *mask_problems, *missing, *orphans, *_header_problems(pairs)])
-    return pairs
-
-
-def _by_stem(folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """Files by path without suffix, and a line for every name that two files share."""
-    named: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-            named[path.relative_to(folder).with_suffix("").as_posix()].append(path)
-    problems = [
-        f"{paths[0]}: {', '.join(path.name for path in paths[1:])} has the same name but for the suffix. Rename one."
-        for paths in named.values()
-        if len(paths) > 1
-    ]
-    return {stem: paths[0] for stem, paths in named.items()}, problems
-
-
-def _header_problems(pairs: Iterable[Pair]) -> list[str]:
-    problems = []
-    for pair in pairs:
-        try:
-            image, mask = image_size(pair.image), mask_size(pair.mask)
-        except DataError as error:
-            problems.extend(error.problems)
-            continue
-        if image != mask:
-            problems.append(size_mismatch(pair, image, mask))
-    return problems
-
-
-def _listed_names(path: Path) -> tuple[str, ...] | None:
-    """The lines of classes.txt, if there is such a file."""
-    if not path.is_file():
-        return None
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-    return tuple(line.strip() for line in lines if line.strip())
-
-
-def _refuse_binary(pairs: Iterable[Pair], root: Path) -> None:
-    """255 is the ignored value, so that 0/255 pictures would pass for masks without an object.
-
-    Reads masks until one shows a class above 0, most often a single one.
+    Args:
+        root: of the data set.
+        config: the run's `data` section.
+        listed: whether lists say what belongs to a split; folders below `images` are only names then.
     """
-    seen: set[int] = set()
-    for pair in pairs:
-        seen.update(np.unique(read_mask(pair.mask)).tolist())
-        if not seen <= {0, _IGNORED}:
-            return
-    if _IGNORED in seen:
-        raise _not_counting_up(seen, root)
+    layout = config.folder
+    outer = {path.parent.name: path for path in sorted(root.glob(f"*/{layout.images}")) if path.is_dir()}
+    if outer:
+        return {name: _named_files(path, path.parent / layout.masks, config) for name, path in outer.items()}
+    inner = {path.name: path for path in sorted((root / layout.images).glob("*")) if path.is_dir()}
+    # Without a folder to train on, folders are days or places, whose pictures belong to both splits.
+    if listed or not any(name == config.train_split or name.lower() in TRAIN_FOLDERS for name in inner):
+        return {}
+    return {name: _named_files(path, root / layout.masks / name, config) for name, path in inner.items()}
 
 
-def _count_classes(pairs: Iterable[Pair], root: Path) -> int:
-    """One more than the largest value in the masks, the ignored one aside."""
-    seen: set[int] = set()
-    for pair in pairs:
-        seen.update(np.unique(read_mask(pair.mask)).tolist())
-    classes = seen - {_IGNORED}
-    # Numbers with wide gaps are gray levels or another set's ids.
-    if seen <= {0, _IGNORED} or max(classes) >= 4 * len(classes):
-        raise _not_counting_up(seen, root)
-    return max(classes) + 1
+def _named_files(images: Path, masks: Path, config: DataConfig) -> NamedFiles:
+    return NamedFiles(images, masks, PixelFormat.of(config).suffixes, config.folder.mask_suffix)
 
 
-def _not_counting_up(values: set[int], root: Path) -> DataError:
-    found = ", ".join(map(str, sorted(values)[:12]))
-    return DataError(
-        f"{root}: the masks hold only the values {found}, which are no class numbers 0, 1, 2, ... Write those into "
-        "the masks (1 in place of 255 where there is one class), and 255 only for pixels to ignore."
-    )
+def held_out_ids(ids: Sequence[str], layout: FolderConfig) -> set[str]:
+    """The validation split of images that nothing else splits: those with the smallest hashes.
+
+    The same on every machine, and nearly the same when images are added.
+
+    Args:
+        ids: of all images.
+        layout: says which share, rounded up, and the seed.
+    """
+    prefix = f"{layout.split_seed}/".encode() if layout.split_seed else b""
+    ranked = sorted(ids, key=lambda name: hashlib.sha256(prefix + os.fsencode(name)).digest())
+    # As a fraction of decimals, for in binary 25 * 0.28 is a little above 7.
+    return set(ranked[: math.ceil(len(ranked) * Fraction(str(layout.val_fraction)))])

@@ -6,14 +6,18 @@ luminance of a palette. Every refusal is a `DataError` that names the file.
 
 import io
 import secrets
+import struct
 import threading
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, UnidentifiedImageError
 
 from segzoo.data.labels import LabelSpace
 from segzoo.errors import DataError
@@ -26,6 +30,7 @@ MID_GRAY = 128  # what shows through transparent pixels
 
 # Pillow has decoders for far more, each a risk with files from strangers.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EXIF_ORIENTATION = 0x0112
 _EXIF_TURNED = range(5, 9)  # orientations that swap height and width
 _MASK_MODES = frozenset({"1", "L", "P", "I", "I;16", "I;16B", "I;16L"})
@@ -34,7 +39,21 @@ _STRETCHED = {"L;2": 85, "L;4": 17}
 _pillow_limit = threading.Lock()
 
 
-def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Array8:
+class ImageKind(NamedTuple):
+    """How a picture is stored.
+
+    Args:
+        pixels: in words: "RGB", "gray", "16-bit gray", "with alpha", ...
+        turned: whether its EXIF orientation turns or mirrors it.
+        quarter_turn: whether that swaps height and width.
+    """
+
+    pixels: str
+    turned: bool = False
+    quarter_turn: bool = False
+
+
+def read_image(path: Path, max_pixels: int = MAX_PIXELS, reduction: int = 1) -> Array8:
     """Read a picture as upright RGB.
 
     Gray is repeated, alpha laid over mid-gray, 16-bit gray divided by 257 (of 16-bit colour Pillow keeps the
@@ -43,6 +62,8 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Array8:
     Args:
         path: file in one of the formats of `IMAGE_SUFFIXES`, told by content.
         max_pixels: refuse larger pictures before anything is decoded.
+        reduction: 1, 2, 4 or 8: JPEGs may be decoded at that fraction of their size, rounded up. Each pixel is then
+            about the mean of those it stands for.
 
     Shape: (H, W, 3).
 
@@ -50,7 +71,51 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Array8:
         DataError: the file is missing, no picture, damaged or too large.
     """
     with _opened(path, max_pixels) as image:
+        if reduction > 1 and isinstance(image, JpegImagePlugin.JpegImageFile):
+            image.draft(None, (max(1, image.width // reduction), max(1, image.height // reduction)))
         return np.ascontiguousarray(_to_rgb(_upright(image), path))
+
+
+def read_bands(path: Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[Any]:
+    """Read a picture's channels upright and as they are stored: alpha is one of them, palettes become colours.
+
+    Shape: (H, W, C).
+
+    Raises:
+        DataError: the file is missing, no picture, damaged, too large, or of a kind that Pillow would change.
+    """
+    with _opened(path, max_pixels) as image:
+        raw_mode = _raw_mode(image)
+        if ";16" in raw_mode and not image.mode.startswith("I"):
+            raise DataError(f"{path}: Pillow keeps only 8 of 16 bits of a coloured picture; save it as TIFF or .npy")
+        upright = _upright(image)
+        if upright.mode in {"P", "PA"}:
+            upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+        elif upright.mode == "1":
+            upright = upright.convert("L")
+        bands = np.array(upright)
+        return bands[..., None] if bands.ndim == 2 else bands
+
+
+def read_color_mask(path: Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint32]:
+    """Read a mask whose colours stand for classes, each colour as one number (`labels.color_number`).
+
+    Args:
+        path: coloured, gray or palette picture of a lossless format.
+        max_pixels: refuse larger masks before anything is decoded.
+
+    Shape: (H, W).
+
+    Raises:
+        DataError: the file is missing, damaged, too large, transparent in places, or a JPEG.
+    """
+    with _opened(path, max_pixels) as image:
+        _refuse_jpeg_mask(image, path)
+        upright = _upright(image)
+        if upright.has_transparency_data and np.asarray(upright.convert("RGBA"))[..., 3].min(initial=255) < 255:
+            raise DataError(f"{path}: transparent pixels have no colour; save the mask without transparency")
+        rgb = np.asarray(upright.convert("RGB")).astype(np.uint32)
+        return (rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2]).astype(np.uint32, copy=False)
 
 
 def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.integer]:
@@ -84,14 +149,29 @@ def image_size(path: Path) -> tuple[int, int]:
         return _displayed_size(image)
 
 
-def mask_size(path: Path) -> tuple[int, int]:
+def image_kind(path: Path) -> ImageKind:
+    """How a picture is stored, from its header.
+
+    Raises:
+        DataError: the file is missing or no picture.
+    """
+    with _opened(path) as image:
+        orientation = _orientation(image)
+        return ImageKind(_pixels_in_words(image), orientation not in {0, 1}, orientation in _EXIF_TURNED)
+
+
+def mask_size(path: Path, *, colored: bool = False) -> tuple[int, int]:
     """Height and width of a mask, from its header.
+
+    Args:
+        path: file of the mask.
+        colored: its colours stand for classes, so that every lossless picture will do.
 
     Raises:
         DataError: the file is missing or can be no mask: coloured, or a JPEG.
     """
     with _opened(path) as image:
-        _refuse_as_mask(image, path)
+        (_refuse_jpeg_mask if colored else _refuse_as_mask)(image, path)
         return _displayed_size(image)
 
 
@@ -156,25 +236,40 @@ def _opened(path: Path, max_pixels: int | None = None) -> Iterator[Image.Image]:
             raise DataError(f"{path}: no such file")
         if not path.is_file():  # reading a pipe would wait for ever
             raise DataError(f"{path}: not a regular file")
-        with path.open("rb") as file:
-            if max_pixels is not None:
-                _check(file, path, max_pixels)
-            with _header(file, path) as image:
-                yield image
+        read = _header if max_pixels is None else partial(_checked, max_pixels=max_pixels)
+        with path.open("rb") as file, read(file, path) as image:
+            yield image
     except DataError:
         raise
     except Exception as error:  # decoders raise nearly every type on damaged files
         raise DataError(f"{path}: damaged or unreadable ({_reason(error)})") from error
 
 
-def _check(file: io.BufferedReader, path: Path, max_pixels: int) -> None:
-    """Refuse what is too large or has a wrong checksum, before a pixel is decoded."""
-    with _header(file, path) as image:
-        width, height = image.size
-        if width * height > max_pixels:
-            raise DataError(f"{path}: {width}x{height} pixels are more than the limit of {max_pixels}")
-        if image.format == "PNG":
-            image.verify()  # decoding alone never looks at PNG's checksums
+def _checked(file: io.BufferedReader, path: Path, max_pixels: int) -> Image.Image:
+    """As `_header`, but what is too large or has a wrong checksum is refused before a pixel is decoded."""
+    image = _header(file, path)
+    width, height = image.size
+    if width * height > max_pixels:
+        raise DataError(f"{path}: {width}x{height} pixels are more than the limit of {max_pixels}")
+    if image.format == "PNG":
+        _check_png(file)
+    return image
+
+
+def _check_png(file: io.BufferedReader) -> None:
+    """Compare the checksums of all chunks, which decoding alone never looks at.
+
+    Quicker than Pillow's `verify`, after which a file has to be opened again.
+    """
+    opened_at = file.tell()
+    file.seek(len(_PNG_SIGNATURE))
+    kind = b""
+    while kind != b"IEND":
+        length, kind = struct.unpack(">I4s", file.read(8))
+        content = file.read(length + 4)
+        if len(content) < length + 4 or zlib.crc32(content[:-4], zlib.crc32(kind)) != int.from_bytes(content[-4:]):
+            raise OSError(f"wrong checksum in chunk {kind.decode('latin-1')}")
+    file.seek(opened_at)
 
 
 def _header(file: io.BufferedReader, path: Path) -> Image.Image:
@@ -217,6 +312,14 @@ def _orientation(image: Image.Image) -> object:
         return 1
 
 
+def _pixels_in_words(image: Image.Image) -> str:
+    if image.has_transparency_data:
+        return "with alpha"
+    if image.mode.startswith("I"):
+        return "16-bit gray"
+    return {"1": "black and white", "L": "gray", "P": "palette", "F": "floating-point"}.get(image.mode, image.mode)
+
+
 def _raw_mode(image: Image.Image) -> str:
     """How samples lie in the file, such as "L;4"; known only before the pixels are decoded."""
     tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
@@ -224,13 +327,18 @@ def _raw_mode(image: Image.Image) -> str:
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 
-def _refuse_as_mask(image: Image.Image, path: Path) -> None:
+def _refuse_jpeg_mask(image: Image.Image, path: Path) -> None:
     if image.format in {"JPEG", "MPO"}:
         raise DataError(f"{path}: a JPEG cannot be a mask, its compression changes class numbers; use PNG")
+
+
+def _refuse_as_mask(image: Image.Image, path: Path) -> None:
+    _refuse_jpeg_mask(image, path)
     if image.mode not in _MASK_MODES:
         raise DataError(
             f"{path}: {image.mode} picture where a mask of class numbers belongs; "
-            "save one channel, or an indexed PNG with the classes' numbers as indices"
+            "save one channel, or an indexed PNG with the classes' numbers as indices; in a folder data set "
+            "data.folder.colors may say what its colours mean"
         )
 
 
@@ -243,7 +351,7 @@ def _to_rgb(image: Image.Image, path: Path) -> Array8:
         raise DataError(f"{path}: floating-point pixels; save the picture with 8 or 16 bits")
     if image.has_transparency_data:
         return _over_mid_gray(image.convert("RGBA"))
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # convert copies in any case
 
 
 def _gray_from_16_bits(values: npt.NDArray[np.integer], path: Path) -> Array8:

@@ -1,18 +1,23 @@
 """What the numbers in a mask mean: names, colours, the ignored value, and raw ids on disk."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
-from segzoo.errors import ConfigError, DataError
+from segzoo.errors import ConfigError, DataError, did_you_mean
 
 Color = tuple[int, int, int]
 
 IGNORED_COLOR: Color = (224, 224, 192)  # what VOC paints its void border with
-_REFUSED = -1
+_REFUSED = 0  # in the table of raw values, where every class index stands one higher
+_CITYSCAPES_CLASSES = 19
+_LAST_CITYSCAPES_ID = 33
+_LARGEST_RAW = 2**24 - 1  # three bytes: a colour as one number
 
 
 def voc_palette(count: int) -> tuple[Color, ...]:
@@ -37,6 +42,16 @@ def _voc_color(index: int) -> Color:
     return channels[0], channels[1], channels[2]
 
 
+def color_number(color: Color) -> int:
+    """A colour as one number, as masks whose raw values are colours hold it.
+
+    >>> hex(color_number((255, 128, 0)))
+    '0xff8000'
+    """
+    red, green, blue = color
+    return red << 16 | green << 8 | blue
+
+
 @dataclass(frozen=True)
 class LabelSpace:
     """The classes of a data set, from its files on disk to the masks a model predicts.
@@ -47,6 +62,7 @@ class LabelSpace:
         ignore_index: value of pixels that no loss and no metric counts.
         raw_ids: (value on disk, class index or `ignore_index`) pairs. Empty: files hold class indices and
             `ignore_index` themselves. Otherwise a value that no pair names is refused.
+        raw_colors: files are coloured pictures, and the values of `raw_ids` are colours (`color_number`).
 
     Raises:
         ConfigError: names repeat, colours are missing, or an index does not fit 8 bits.
@@ -60,6 +76,7 @@ class LabelSpace:
     palette: tuple[Color, ...]
     ignore_index: int = 255
     raw_ids: tuple[tuple[int, int], ...] = ()
+    raw_colors: bool = False
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
@@ -85,14 +102,68 @@ class LabelSpace:
             DataError: a value means nothing here. The message lists values with their pixel counts; the
                 caller adds the file's name.
         """
-        if raw_mask.min(initial=0) < 0:
-            raise DataError(self._refusal(raw_mask))
+        if raw_mask.dtype == np.uint8 and raw_mask.size and self._refused_byte is not None:
+            encoded_bytes = cv2.LUT(raw_mask, self._encoded_bytes)  # in a fifth of the time
+            if not (encoded_bytes == self._refused_byte).any():
+                return np.asarray(encoded_bytes, dtype=np.uint8)
         last = len(self._table) - 1
-        in_table = raw_mask if np.iinfo(raw_mask.dtype).max <= last else np.minimum(raw_mask, last)
-        encoded = self._table[in_table]
-        if encoded.min(initial=0) == _REFUSED:
-            raise DataError(self._refusal(raw_mask))
-        return encoded.astype(np.uint8)
+        if raw_mask.min(initial=0) >= 0:
+            in_table = raw_mask if np.iinfo(raw_mask.dtype).max <= last else np.minimum(raw_mask, last)
+            encoded = self._table[in_table]
+            if encoded.min(initial=1) != _REFUSED:
+                return (encoded - 1).astype(np.uint8)
+        raise DataError(self.refusal(*np.unique(raw_mask, return_counts=True)) or "not readable as a mask")
+
+    def refusal(self, values: npt.NDArray[np.integer], counts: npt.NDArray[np.integer]) -> str | None:
+        """Which values of a mask file mean nothing here, how often they are there, and what may be done; None: all fit.
+
+        Args:
+            values: the different values of one or many masks.
+            counts: pixels of each.
+        """
+        known = self._table
+        wrong = [
+            (value, count)
+            for value, count in zip(values.tolist(), counts.tolist(), strict=True)
+            if not 0 <= value < len(known) or known[value] == _REFUSED
+        ]
+        if not wrong:
+            return None
+        listed = ", ".join(f"{self._shown(value)} ({count} px)" for value, count in wrong[:8])
+        more = f" and {len(wrong) - 8} more values" if len(wrong) > 8 else ""
+        kind = "color" if self.raw_colors else "value"
+        return f"{kind} {listed}{more} is no class. {self._hint(set(values.tolist()))}"
+
+    def of_indices(self) -> "LabelSpace":
+        """The same classes, for masks that hold class indices and `ignore_index` themselves."""
+        return replace(self, raw_ids=(), raw_colors=False)
+
+    def regrouped(self, ignored: Sequence[str], merged: Mapping[str, Sequence[str]]) -> "LabelSpace":
+        """The classes that remain when some count as ignored and others become one; files stay as they are.
+
+        Args:
+            ignored: names of classes whose pixels become `ignore_index`.
+            merged: new name to the names it replaces. The new class stands where the first of them stood, in its
+                colour.
+
+        Raises:
+            ConfigError: a name is no class, or is used twice; all problems in one go.
+
+        >>> labels = LabelSpace.from_names(["void", "car", "road", "bus"])
+        >>> labels.regrouped(["void"], {"vehicle": ["car", "bus"]}).names
+        ('vehicle', 'road')
+        """
+        problems = list(self._regroup_problems(ignored, merged))
+        if problems:
+            raise ConfigError(problems)
+        new_names = {old: new for new, members in merged.items() for old in members}
+        kept = {name: new_names.get(name, name) for name in self.names if name not in set(ignored)}
+        names = list(dict.fromkeys(kept.values()))
+        colors = {new: self.palette[self.names.index(old)] for old, new in reversed(kept.items())}
+        indices = {self.names.index(old): names.index(new) for old, new in kept.items()}
+        raw_ids = tuple((raw, indices.get(index, self.ignore_index)) for raw, index in self._pairs())
+        palette = tuple(colors[name] for name in names)
+        return LabelSpace(tuple(names), palette, self.ignore_index, raw_ids, self.raw_colors)
 
     def flat_palette(self) -> list[int]:
         """256 colours in a row, as Pillow's `putpalette` takes them; what is no class is black."""
@@ -108,6 +179,7 @@ class LabelSpace:
             "palette": [list(color) for color in self.palette],
             "ignore_index": self.ignore_index,
             "raw_ids": [list(pair) for pair in self.raw_ids],
+            "raw_colors": self.raw_colors,
         }
 
     @classmethod
@@ -121,40 +193,87 @@ class LabelSpace:
             names = tuple(_strings(values["names"]))
             palette = tuple((red, green, blue) for red, green, blue in _int_rows(values["palette"]))
             raw_ids = tuple((raw, index) for raw, index in _int_rows(values["raw_ids"]))
-            return cls(names, palette, _integer(values["ignore_index"]), raw_ids)
+            raw_colors = bool(values.get("raw_colors", False))  # checkpoints of format 1 may lack it
+            return cls(names, palette, _integer(values["ignore_index"]), raw_ids, raw_colors)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"label space: not readable ({error!r})") from error
 
+    def _pairs(self) -> tuple[tuple[int, int], ...]:
+        """(value on disk, class index or `ignore_index`), written out."""
+        if self.raw_ids:
+            return self.raw_ids
+        return (*((index, index) for index in range(self.num_classes)), (self.ignore_index, self.ignore_index))
+
     @cached_property
-    def _table(self) -> npt.NDArray[np.int16]:
-        """Class index of every raw value; the last entry stands for all values above the named ones."""
-        pairs = self.raw_ids or (
-            *((i, i) for i in range(self.num_classes)),
-            (self.ignore_index, self.ignore_index),
-        )
+    def _table(self) -> npt.NDArray[np.uint16]:
+        """One more than the class index of every raw value; the last entry stands for all values above the named ones.
+
+        Zeros cost no memory until they are touched, so that the table of a few colours is small.
+        """
+        pairs = self._pairs()
         largest = max(raw for raw, _ in pairs)
-        table = np.full(max(256, largest + 2), _REFUSED, dtype=np.int16)
+        table = np.zeros(max(256, largest + 2), dtype=np.uint16)
         for raw, index in pairs:
-            table[raw] = index
+            table[raw] = index + 1
         return table
 
-    def _refusal(self, raw_mask: npt.NDArray[np.integer]) -> str:
-        values, counts = np.unique(raw_mask, return_counts=True)
-        known = self._table
-        wrong = [
-            (value, count)
-            for value, count in zip(values.tolist(), counts.tolist(), strict=True)
-            if not 0 <= value < len(known) or known[value] == _REFUSED
-        ]
-        listed = ", ".join(f"{value} ({count} px)" for value, count in wrong[:8])
-        more = f" and {len(wrong) - 8} more values" if len(wrong) > 8 else ""
-        return f"value {listed}{more} is no class. {self._hint(set(values.tolist()))}"
+    @cached_property
+    def _refused_byte(self) -> int | None:
+        """A byte that is neither a class nor `ignore_index`, if there is one."""
+        return next((byte for byte in range(self.num_classes, 256) if byte != self.ignore_index), None)
+
+    @cached_property
+    def _encoded_bytes(self) -> npt.NDArray[np.uint8]:
+        """Class index of every value of an 8-bit file; `_refused_byte` for those that mean nothing."""
+        table = self._table[:256]
+        return np.where(table == _REFUSED, self._refused_byte or 0, table - 1).astype(np.uint8)
+
+    def _shown(self, value: int) -> str:
+        return f"[{value >> 16}, {value >> 8 & 255}, {value & 255}]" if self.raw_colors else str(value)
 
     def _hint(self, values: set[int]) -> str:
+        if self.raw_colors:
+            return f"The {self.num_classes} classes and what is ignored have {len(self.raw_ids)} colours in all."
         if values <= {0, 255}:
-            return "This is a 0/255 picture of one class: write 1 in place of 255."
+            return (
+                "This is a 0/255 picture of one class: write 1 in place of 255, or in a folder data set set "
+                "data.folder.mask_values={background: 0, object: 255}."
+            )
+        if self.raw_ids and values <= {*range(self.num_classes), self.ignore_index}:
+            return (
+                "These look like class indices, such as Cityscapes' trainIds, where the data set's own ids belong. "
+                "Cityscapes: name such files *_gtFine_labelTrainIds.png."
+            )
         expected = f"0 to {self.num_classes - 1}" if not self.raw_ids else "the data set's own ids"
-        return f"The {self.num_classes} classes are {expected}, and {self.ignore_index} is ignored."
+        likely = "" if self.raw_ids else self._likely_ids(values - {self.ignore_index})
+        return f"The {self.num_classes} classes are {expected}, and {self.ignore_index} is ignored.{likely}"
+
+    def _likely_ids(self, values: set[int]) -> str:
+        """Which other numbers files most likely hold, where class indices belong."""
+        if max(values) == self.num_classes:
+            return " If 0 means unlabelled, in a folder data set: data.folder.mask_offset=1."
+        if self.num_classes == _CITYSCAPES_CLASSES and max(values) <= _LAST_CITYSCAPES_ID:
+            return (
+                " These look like Cityscapes' labelIds, where trainIds belong: data.name=cityscapes reads them from "
+                "files named *_gtFine_labelIds.png."
+            )
+        return ""
+
+    def _regroup_problems(self, ignored: Sequence[str], merged: Mapping[str, Sequence[str]]) -> Iterator[str]:
+        used = [("data.ignore_classes", name) for name in ignored]
+        used += [(f"data.merge_classes.{new}", name) for new, members in merged.items() for name in members]
+        for key, name in used:
+            if name not in self.names:
+                yield f"{key}: no class '{name}'. {did_you_mean(name, self.names)}"
+        for name, count in Counter(name for _, name in used).items():
+            if count > 1:
+                yield f"data: class '{name}' is ignored or merged {count} times; once is enough"
+        taken = {name for _, name in used}
+        for new in merged:
+            if new in self.names and new not in taken:
+                yield f"data.merge_classes.{new}: the name of a class that stays; take another, or merge it too"
+        if not set(self.names) - set(ignored):
+            yield "data.ignore_classes: all classes; nothing would be left to learn"
 
     def _problems(self) -> list[str]:
         problems = []
@@ -170,9 +289,12 @@ class LabelSpace:
         if not self.num_classes <= self.ignore_index <= 255:
             problems.append(f"ignore_index {self.ignore_index} must lie above the classes and below 256")
         known = {*range(self.num_classes), self.ignore_index}
-        wrong = [f"{raw}: {index}" for raw, index in self.raw_ids if index not in known or raw < 0]
+        wrong = [f"{raw}: {index}" for raw, index in self.raw_ids if index not in known or not 0 <= raw <= _LARGEST_RAW]
         if wrong:
             problems.append(f"raw ids that lead nowhere: {', '.join(wrong)}")
+        twice = sorted(raw for raw, count in Counter(raw for raw, _ in self.raw_ids).items() if count > 1)
+        if twice:
+            problems.append(f"given to two classes: {', '.join(map(self._shown, twice))}")
         return problems
 
 

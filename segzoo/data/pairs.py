@@ -4,9 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segzoo.data.dataset import Sample
-from segzoo.data.images import read_image, read_mask
+import numpy as np
+import numpy.typing as npt
+
+from segzoo.data.images import read_color_mask, read_mask
 from segzoo.data.labels import LabelSpace
+from segzoo.data.pixels import RGB8, PixelFormat, Pixels
+from segzoo.data.sample import Sample
 from segzoo.errors import DataError
 
 _LISTED = 50  # problems spelled out before the rest is only counted
@@ -36,17 +40,20 @@ class FileDataset:
         pairs: the files, in order.
         labels: what the values in the mask files mean.
         where: the split in words, for messages.
+        pixels: what the image files become.
 
     Raises:
         DataError: there is no pair.
     """
 
-    def __init__(self, pairs: Sequence[Pair], labels: LabelSpace, where: str) -> None:
+    def __init__(self, pairs: Sequence[Pair], labels: LabelSpace, where: str, pixels: PixelFormat = RGB8) -> None:
         if not pairs:
-            raise DataError(f"{where}: empty, no image to use")
+            raise DataError(empty_split(where))
         self.pairs = tuple(pairs)
         self.labels = labels
         self.ids = tuple(pair.id for pair in pairs)
+        self.pixels = pixels
+        self._where = where
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -57,39 +64,67 @@ class FileDataset:
         Raises:
             DataError: a file is damaged, the sizes differ, or the mask holds a value that is no class.
         """
-        pair = self.pairs[index]
-        image = read_image(pair.image)
-        raw_mask = read_mask(pair.mask)
-        if raw_mask.shape != image.shape[:2]:
-            raise DataError(size_mismatch(pair, image.shape[:2], raw_mask.shape))
+        mask = self.read_mask(index)
+        image = self.read_image(index, (mask.shape[0], mask.shape[1]))
+        return Sample(image, mask, self.pairs[index].id)
+
+    def read_mask(self, index: int) -> npt.NDArray[np.uint8]:
+        """Read the mask of a pair.
+
+        Raises:
+            DataError: the file is damaged or holds a value that is no class.
+        """
+        path = self.pairs[index].mask
+        raw_mask = read_raw_mask(path, self.labels)
         try:
-            mask = self.labels.encode(raw_mask)
+            return self.labels.encode(raw_mask)
         except DataError as error:
-            raise DataError(f"{pair.mask}: {error}") from None
-        return Sample(image, mask, pair.id)
+            raise DataError(f"{path}: {error}") from None
+
+    def read_image(self, index: int, size: tuple[int, int], reduction: int = 1) -> Pixels:
+        """Read the image of a pair, whose mask has `size`; a JPEG at 1/`reduction` of its size.
+
+        Raises:
+            DataError: the file is damaged or has another size.
+        """
+        pair = self.pairs[index]
+        image = self.pixels.read(pair.image, reduction=reduction)
+        found = image.shape[:2] if reduction == 1 else self.pixels.size(pair.image)
+        if found != size:
+            raise DataError(size_mismatch(pair, found, size))
+        return image
+
+    def with_labels(self, labels: LabelSpace) -> "FileDataset":
+        """The same files read as other classes."""
+        return FileDataset(self.pairs, labels, self._where, self.pixels)
+
+
+def read_raw_mask(path: Path, labels: LabelSpace) -> npt.NDArray[np.integer]:
+    """Read a mask file's values, for `labels` to encode: numbers, or colours as numbers.
+
+    Shape: (H, W).
+
+    Raises:
+        DataError: the file is missing, damaged, or of a kind that can be no such mask.
+    """
+    return read_color_mask(path) if labels.raw_colors else read_mask(path)
+
+
+def empty_split(where: str) -> str:
+    """The line for a split without a sample."""
+    return f"{where}: empty, no image to use"
 
 
 def size_mismatch(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> str:
     """The line for a mask of another size than its image; sizes are (height, width)."""
+    if tuple(image) == tuple(mask)[::-1]:
+        advice = "turn the mask as the image is shown; an EXIF orientation may have turned the image"
+    else:
+        advice = "export the mask at the image's size"
     return (
         f"{pair.mask}: mask is {mask[0]}x{mask[1]} but its image {pair.image.name} {image[0]}x{image[1]} "
-        "(height x width); export the mask at the image's size"
+        f"(height x width); {advice}"
     )
-
-
-def refuse_missing_files(pairs: Sequence[Pair]) -> None:
-    """Check that every listed file is there.
-
-    Raises:
-        DataError: files are missing; one line each.
-    """
-    problems = [
-        f"{pair.place}: no {kind} {path}. Add the file or take the line out."
-        for pair in pairs
-        for kind, path in (("image", pair.image), ("mask", pair.mask))
-        if not path.is_file()
-    ]
-    raise_all(problems)
 
 
 def raise_all(problems: Sequence[str]) -> None:

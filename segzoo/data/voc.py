@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from segzoo.config.schema import DataConfig
-from segzoo.data.dataset import dataset_root, register_dataset, unknown_split
+from segzoo.data.dataset import dataset_root, how_to_get, register_dataset, unknown_split, without_masks
 from segzoo.data.labels import LabelSpace, voc_palette
-from segzoo.data.pairs import FileDataset, Pair, raise_all, refuse_missing_files
-from segzoo.data.split_list import ListedLine, read_split_list
+from segzoo.data.listing import Listing, Problem, register_listing
+from segzoo.data.pairs import FileDataset, Pair
+from segzoo.data.pixels import PixelFormat
+from segzoo.data.split_list import ListedLine, scan_split_list
 from segzoo.errors import ConfigError
 
 NAMES = (
@@ -17,6 +19,7 @@ NAMES = (
 LABELS = LabelSpace(NAMES, voc_palette(len(NAMES)))
 
 _LISTS = Path("ImageSets", "Segmentation")
+_AUGMENTED = "SegmentationClassAug"
 
 
 @register_dataset("voc")
@@ -25,29 +28,52 @@ def build_voc(config: DataConfig, split: str) -> FileDataset:
 
     Args:
         config: `root` is the VOCdevkit folder or the VOC2012 inside it.
-        split: name of a list; `trainaug` takes its masks from `SegmentationClassAug`.
+        split: name of a list: train, val, trainval. All masks of `trainaug` come from `SegmentationClassAug`, also
+            those of images that VOC's own train has.
+
+    Raises:
+        ConfigError: the folder, its layout or the split is not there, or has no masks, as `test`.
+        DataError: a list names files that are missing.
+    """
+    listing = list_voc(config, split)
+    return FileDataset(listing.checked_pairs(), LABELS, listing.where, PixelFormat.of(config))
+
+
+@register_listing("voc")
+def list_voc(config: DataConfig, split: str) -> Listing:
+    """The files of `build_voc`, with what is wrong with them.
 
     Raises:
         ConfigError: the folder, its layout or the split is not there.
-        DataError: a list names files that are missing.
     """
-    root = _voc_folder(dataset_root(config))
+    root = _voc_folder(config)
     lists = {path.stem: path for path in (root / _LISTS).glob("*.txt")}
+    if split == "test":
+        raise without_masks(split, root / "JPEGImages")
+    if split == "trainaug" and not ("trainaug" in lists and (root / _AUGMENTED).is_dir()):
+        raise ConfigError(
+            f"data: no split 'trainaug' in {root}: it needs {_LISTS / 'trainaug.txt'} and {_AUGMENTED}. To make both: "
+            f"python tools/prepare_data.py sbd --root {root.parent.parent}. Or take data.train_split=train"
+        )
     if split not in lists:
         raise unknown_split(split, list(lists), f"{root / _LISTS}")
-    masks = root / ("SegmentationClassAug" if split == "trainaug" else "SegmentationClass")
-    lines = read_split_list(lists[split])
-    raise_all([f"{line.place}: '{line.text}' is no plain image id" for line in lines if not _is_plain(line.text)])
-    pairs = [_pair(line, root / "JPEGImages", masks) for line in lines]
-    refuse_missing_files(pairs)
-    return FileDataset(pairs, LABELS, where=str(lists[split]))
+    masks = root / (_AUGMENTED if split == "trainaug" else "SegmentationClass")
+    listed = scan_split_list(lists[split])
+    problems = [
+        Problem("refused line", f"{line.place}: '{line.text}' is no plain image id")
+        for line in listed.lines
+        if not _is_plain(line.text)
+    ]
+    pairs = [_pair(line, root / "JPEGImages", masks) for line in listed.lines if _is_plain(line.text)]
+    return listed.listing(pairs, LABELS, str(lists[split]), problems)
 
 
-def _voc_folder(root: Path) -> Path:
+def _voc_folder(config: DataConfig) -> Path:
+    root = dataset_root(config)
     for folder in (root / "VOC2012", root):
         if (folder / _LISTS).is_dir():
             return folder
-    raise ConfigError(f"data.root: no {_LISTS} in '{root}'. Give the VOCdevkit folder or the VOC2012 inside it.")
+    raise ConfigError(f"data.root: no {_LISTS} in '{root}' or a VOC2012 below it. {how_to_get(config)}")
 
 
 def _is_plain(text: str) -> bool:

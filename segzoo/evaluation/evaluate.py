@@ -2,13 +2,11 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from segzoo.checkpoint.read import find_checkpoint, load_segmenter, run_dir_of
@@ -17,11 +15,16 @@ from segzoo.config.schema import RunConfig
 from segzoo.data.datamodule import evaluation_loader
 from segzoo.data.dataset import build_dataset
 from segzoo.data.labels import LabelSpace
+from segzoo.data.progress import counted
 from segzoo.errors import ConfigError
 from segzoo.inference.predictor import Predictor
+from segzoo.models.evaluation import planned_for_evaluation
+from segzoo.models.limits import warn_of_other_stride
 from segzoo.tasks.confusion import ConfusionMatrix, Scores
 from segzoo.tasks.names import known_names
 from segzoo.tasks.segmentation import stack_equal_sizes
+
+CHANGEABLE = ("data.", "evaluation.", "model.eval_output_stride=")
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ def evaluate(
 
     Args:
         checkpoint: a `.ckpt` or a run directory.
-        overrides: `key=value` changes to the configuration it was trained with, such as `data.root=...`.
+        overrides: `key=value` changes to the configuration it was trained with, such as `data.root=...`
+            or `model.eval_output_stride=8`.
         split: which split; None takes `evaluation.split`, else `data.val_split`.
         output: folder for metrics.json; None takes <run directory>/evaluation/<split>.
 
@@ -64,8 +68,11 @@ def evaluate(
         DataError: the data set's content is wrong.
     """
     path = find_checkpoint(checkpoint)
-    predictor = Predictor(load_segmenter(path))
-    config = _override(predictor.source.config, overrides)
+    source = load_segmenter(path)
+    config = _override(source.config, overrides)
+    segmenter = planned_for_evaluation(source.segmenter, config.model, source.labels.num_classes)
+    warn_of_other_stride(config.model)
+    predictor = Predictor(replace(source, segmenter=segmenter))
     split = split or config.evaluation.split or config.data.val_split
     dataset = build_dataset(config.data, split)
     if dataset.labels.names != predictor.labels.names:
@@ -75,7 +82,7 @@ def evaluate(
         )
     loader = evaluation_loader(dataset, config.data, batch_size=config.evaluation.batch_size)
     counts = ConfusionMatrix(dataset.labels.num_classes, dataset.labels.ignore_index)
-    for samples in track(loader, "evaluating", console=Console(stderr=True), transient=True):
+    for samples in counted(loader, len(loader), "evaluating"):
         for batch in stack_equal_sizes(samples):
             counts.update(predictor.logits(batch["image"]).argmax(1).cpu(), batch["mask"])
     matrix = counts.compute()
@@ -86,10 +93,11 @@ def evaluate(
 
 
 def _override(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
-    """The run's configuration with changes; only data and evaluation can differ from what was trained."""
-    wrong = [text for text in overrides if not text.startswith(("data.", "evaluation."))]
+    """The run's configuration with changes; most of it has to be what was trained."""
+    wrong = [text for text in overrides if not text.startswith(CHANGEABLE)]
     if wrong:
-        raise ConfigError([f"{text}: only data.* and evaluation.* can change in an evaluation." for text in wrong])
+        allowed = "only data.*, evaluation.* and model.eval_output_stride can change in an evaluation"
+        raise ConfigError([f"{text}: {allowed}." for text in wrong])
     return config_from_tree(apply_overrides(config.model_dump(mode="json"), overrides), known_names=known_names())
 
 
@@ -107,6 +115,7 @@ def _write_metrics(result: Evaluation, checkpoint: Path, config: RunConfig, spli
         "images": result.images,
         "dataset": config.data.name,
         "split": split,
+        "output_stride": config.model.eval_output_stride or config.model.output_stride,
         "checkpoint": str(checkpoint),
         "torch": str(torch.__version__),
     }

@@ -4,19 +4,20 @@ import hashlib
 import os
 import stat
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from segzoo.data.images import IMAGE_SUFFIXES
 from segzoo.errors import ConfigError
 
 
-def list_images(source: Path, *, without: Path) -> list[Path]:
+def list_images(source: Path, *, without: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:
     """Regular image files at or below `source`, relative to it, sorted; links to folders are not followed.
 
     Args:
         source: a file or a folder.
         without: a folder whose content is left out, such as the output inside the input.
+        suffixes: of image files.
 
     Raises:
         ConfigError: nothing there.
@@ -28,9 +29,9 @@ def list_images(source: Path, *, without: Path) -> list[Path]:
     found = []
     for folder, subfolders, files in os.walk(source, followlinks=False):
         subfolders[:] = [name for name in subfolders if Path(folder, name).resolve() != without.resolve()]
-        found += [Path(folder, name) for name in files if _is_image(Path(folder, name))]
+        found += [Path(folder, name) for name in files if _is_image(Path(folder, name), suffixes)]
     if not found:
-        raise ConfigError(f"{source}: no images in this folder ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+        raise ConfigError(f"{source}: no images in this folder ({', '.join(sorted(suffixes))}).")
     return sorted(path.relative_to(source) for path in found)
 
 
@@ -64,9 +65,9 @@ def _with_hash(image: Path) -> Path:
     return image.with_name(f"{image.stem}_{image.suffix.removeprefix('.')}_{digest}.png")
 
 
-def _is_image(path: Path) -> bool:
+def _is_image(path: Path, suffixes: Collection[str]) -> bool:
     """A regular file (a FIFO would block) with an image's suffix; unreadable ones are kept and reported later."""
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
+    if path.suffix.lower() not in suffixes:
         return False
     try:
         return stat.S_ISREG(path.stat().st_mode)

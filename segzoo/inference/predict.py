@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
-
 from segzoo.checkpoint.read import find_checkpoint, run_dir_of
 from segzoo.data.images import write_image
+from segzoo.data.progress import counted
 from segzoo.errors import ConfigError, DataError, did_you_mean
 from segzoo.inference.listing import list_images, mask_names
 from segzoo.inference.predictor import Prediction, Predictor
@@ -66,12 +64,12 @@ def predict(
     folder = source if source.is_dir() else source.parent
     if output.resolve() == folder.resolve():
         raise ConfigError(f"--output: {output} is the input folder; masks would stand among the images. Name another.")
-    names = mask_names(list_images(source, without=output))
+    predictor = Predictor(path)
+    names = mask_names(list_images(source, without=output, suffixes=predictor.pixels.suffixes))
     targets = {image: output_paths(output, name, save) for image, name in names.items()}
     report = PredictReport(output)
     todo = _select(targets, report, skip_existing=skip_existing, overwrite=overwrite)
-    predictor = Predictor(path)
-    for image in track(todo, "predicting", console=Console(stderr=True), transient=True):
+    for image in counted(todo, len(todo), "predicting"):
         _predict_one(predictor, folder / image, targets[image], report, image)
     _write_failures(report)
     return report

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,11 +11,10 @@ from PIL import Image
 from torch import Tensor
 
 from segzoo.checkpoint.read import TrainedSegmenter, load_segmenter
-from segzoo.data.images import overlay, read_image, write_image, write_mask
+from segzoo.data.images import Array8, overlay, write_image, write_mask
 from segzoo.data.labels import LabelSpace
+from segzoo.data.pixels import PixelFormat, Pixels, as_picture
 from segzoo.data.preprocessing import normalize
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -22,16 +22,16 @@ class Prediction:
     """What the network says of one image.
 
     Args:
-        image: upright 8-bit RGB, (H, W, 3).
+        image: as people look at it: upright 8-bit RGB, (H, W, 3).
         mask: class indices, (H, W).
         labels: their names and colours.
     """
 
-    image: Pixels
-    mask: Pixels
+    image: Array8
+    mask: Array8
     labels: LabelSpace
 
-    def overlay(self, alpha: float = 0.5) -> Pixels:
+    def overlay(self, alpha: float = 0.5) -> Array8:
         """The mask's colours over the image, uint8 (H, W, 3); `alpha` is the colours' share, 0 to 1."""
         return overlay(self.image, self.mask, self.labels, alpha)
 
@@ -60,33 +60,35 @@ class Predictor:
         loaded = checkpoint if isinstance(checkpoint, TrainedSegmenter) else load_segmenter(checkpoint)
         self.source = loaded
         self.labels = loaded.labels
+        self.pixels = PixelFormat.of(loaded.config.data)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.segmenter = loaded.segmenter.to(device=self.device).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
-        """Logits float32 (N, K, H, W) of uint8 images (N, 3, H, W), on the predictor's device."""
+        """Logits float32 (N, K, H, W) of images (N, C, H, W), uint8 or float32 from 0 to 1; on the own device."""
         pixels = normalize(images.to(self.device), self.source.preprocessing)
         logits: Tensor = self.segmenter(pixels.contiguous(memory_format=torch.channels_last))
         return logits
 
-    def __call__(self, image: Pixels | Image.Image | str | Path) -> Prediction:
+    def __call__(self, image: NDArray[Any] | Image.Image | str | Path) -> Prediction:
         """Segment one image.
 
         Args:
-            image: uint8 RGB array (H, W, 3), a PIL image, or a file.
+            image: a file; an array (H, W, C) with values as files hold them, for most networks uint8 RGB; or a PIL
+                image.
 
         Raises:
-            DataError: a file that is no image.
+            DataError: a file that is no image, or not of the kind that the network was trained on.
         """
-        pixels = read_image(Path(image)) if isinstance(image, str | Path) else _to_array(image)
+        pixels = self._read(image)
         batch = torch.from_numpy(pixels.transpose(2, 0, 1)[None].copy())
         mask = self.logits(batch)[0].argmax(0).to(torch.uint8).cpu().numpy()
-        return Prediction(pixels, mask, self.labels)
+        return Prediction(as_picture(pixels), mask, self.labels)
 
-
-def _to_array(image: Pixels | Image.Image) -> Pixels:
-    pixels = np.asarray(image.convert("RGB") if isinstance(image, Image.Image) else image)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ValueError(f"expected a uint8 RGB array (H, W, 3), not {pixels.dtype} {pixels.shape}")
-    return pixels
+    def _read(self, image: NDArray[Any] | Image.Image | str | Path) -> Pixels:
+        if isinstance(image, str | Path):
+            return self.pixels.read(Path(image))
+        if isinstance(image, Image.Image):
+            image = np.asarray(image.convert("RGB") if self.pixels.is_rgb8 else image)
+        return self.pixels.from_array(image)

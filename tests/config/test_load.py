@@ -74,6 +74,10 @@ def test_every_problem_in_one_go_one_line_each() -> None:
             "nosuch: unknown key. Known: data, evaluation, loss, model, optimizer, run_dir, seed, trainer.",
         ),
         (["data.name.x=1"], "data.name.x: data.name is a value, not a section."),
+        (["data.crop_size=[1, 2, 3]"], "data.crop_size: takes at most 2 values, not [1, 2, 3]"),
+        (["data.crop_size=[1]"], "data.crop_size: has too few values: [1]. `--help` explains every key."),
+        (["data.crop_size=wide"], "data.crop_size: should be a list, not 'wide'"),
+        (["data.preprocessing.mean=[]"], "data.preprocessing.mean: takes at least 1 value(s), not []"),
         (["batch_size"], "batch_size: not understood. Write key.sub=value, such as data.batch_size=4."),
     ],
 )
@@ -108,7 +112,7 @@ def test_missing_file_and_folder() -> None:
 
 
 def test_dump_reads_back_to_the_same(tmp_path: Path) -> None:
-    config = config_from_tree(apply_overrides(MINIMAL, ["trainer.precision=16", "data.classes=[a, 'on', '1']"]))
+    config = config_from_tree(apply_overrides(MINIMAL, ["trainer.precision=16", "data.ignore_classes=[a, 'on', '1']"]))
     assert load_config(write(tmp_path / "c.yaml", dump_config(config))) == config
 
 

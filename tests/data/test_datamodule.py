@@ -11,7 +11,8 @@ from PIL import Image
 
 from segzoo.config.schema import DataConfig, SyntheticConfig
 from segzoo.data import DATASETS, LabelSpace, build_dataset
-from segzoo.data.datamodule import SegmentationData
+from segzoo.data.datamodule import SegmentationData, worker_count
+from segzoo.data.dataset import Sample
 from segzoo.data.sampling import StepBatchSampler
 from segzoo.errors import ConfigError, DataError
 
@@ -54,6 +55,69 @@ def test_the_stream_is_the_same_with_0_1_and_3_workers() -> None:
     assert stream(data_module(1)) == alone
     assert stream(data_module(3)) == alone
     assert stream(data_module(0, seed=1)) != alone
+
+
+STRONG = {"recipe": "strong", "extra": [{"name": "GaussNoise", "p": 0.7}, {"name": "Affine", "rotate": 20, "p": 0.5}]}
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_the_strong_stream_is_the_same_with_0_1_and_3_workers_and_no_sample_comes_twice() -> None:
+    alone = stream(data_module(0, augmentation=STRONG))
+    assert stream(data_module(1, augmentation=STRONG)) == alone
+    assert stream(data_module(3, augmentation=STRONG)) == alone
+    images = list(chain(*(batch["image"] for batch in data_module(0, 11, augmentation=STRONG).train_dataloader())))
+    assert len({image.numpy().tobytes() for image in images}) == 44
+
+
+@pytest.mark.parametrize("extra", ["", "strong"])
+def test_a_data_set_of_whole_samples_gives_what_one_of_parts_gives(tmp_path: Path, extra: str) -> None:
+    """Masks first and images then, or both at once: the same crops."""
+    add_pairs(tmp_path, [(60, 70), (41, 33)])
+    settings = {"name": "folder", "root": str(tmp_path), "batch_size": 2, "augmentation": STRONG if extra else {}}
+    parts, samples = data_module(**settings), data_module(**settings)
+    whole = samples.train_dataset
+    rows = [whole[index] for index in range(2)]
+    samples.train_dataset = RowsOfAUser(rows, whole.labels)
+    assert stream(parts) == stream(samples)
+
+
+class RowsOfAUser:
+    def __init__(self, rows: list[object], labels: LabelSpace) -> None:
+        self.rows, self.labels, self.ids = rows, labels, [row.id for row in rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> object:
+        return self.rows[index]
+
+
+def test_a_users_mask_of_another_size_is_named() -> None:
+    module = data_module(synthetic=SyntheticConfig(train_images=4, val_images=1, size=(32, 40)))
+    row = module.train_dataset[0]
+    rows = [Sample(row.image, row.mask[:30], f"row {index}") for index in range(4)]
+    module.train_dataset = RowsOfAUser(rows, module.labels)
+    with pytest.raises(DataError, match=r"row \d: the image has \(32, 40\) pixels, but its mask \(30, 40\)"):
+        next(iter(module.train_dataloader()))
+
+
+def test_batches_lie_in_memory_as_convolutions_like_them() -> None:
+    for workers in (0, 1):
+        image = next(iter(data_module(workers).train_dataloader()))["image"]
+        assert image.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_how_many_processes_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def count(cores: int, gpus: int, world_size: int = 1, **data: object) -> int:
+        monkeypatch.setattr("segzoo.data.datamodule.available_cores", lambda: cores)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+        return worker_count(DataConfig(**{"name": "folder", **data}), world_size)  # type: ignore[arg-type]
+
+    assert [count(cores, 0) for cores in (1, 2, 16)] == [0, 1, 1]
+    assert [count(cores, 1) for cores in (1, 4, 16)] == [1, 4, 8]
+    assert count(16, 4, world_size=4) == count(16, 4, world_size=8) == 4  # the second on two machines
+    assert (count(16, 1, num_workers=0), count(16, 1, name="synthetic")) == (0, 0)
 
 
 def test_samples_are_augmented_differently_in_each_epoch_and_from_each_other() -> None:

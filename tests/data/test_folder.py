@@ -148,8 +148,124 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="neither images/ and masks/ nor train/images"):
         build(tmp_path)
     (tmp_path / "train/images").mkdir(parents=True)
-    with pytest.raises(DataError, match="no masks/ beside it"):
+    with pytest.raises(DataError, match="images: no folder .*train/masks. Put the masks there"):
         build(tmp_path)
     (tmp_path / "train/masks").mkdir()
     with pytest.raises(DataError, match="no images"):
         build(tmp_path)
+
+
+def add_to_split(root: Path, split: str, name: str) -> None:
+    """Add `images/<split>/<name>.jpg` and its mask."""
+    add(root / "all", name, suffix=".jpg")
+    for kind in ("images", "masks"):
+        (root / kind / split).mkdir(parents=True, exist_ok=True)
+        for path in (root / "all" / kind).iterdir():
+            path.rename(root / kind / split / path.name)
+        (root / "all" / kind).rmdir()
+    (root / "all").rmdir()
+
+
+def test_split_folders_inside_images_and_masks(tmp_path: Path) -> None:
+    for split, names in (("train", "abcde"), ("val", "af"), ("extra", "g")):
+        for name in names:
+            add_to_split(tmp_path, split, name)
+    train, val = build(tmp_path), build(tmp_path, "val")
+    assert (train.ids, val.ids) == (tuple("abcde"), tuple("af"))
+    assert build(tmp_path, "extra").ids == ("g",)
+    assert val[0].mask.shape == MASK.shape
+    with pytest.raises(ConfigError, match="no split 'test'.*Found: extra, train, val"):
+        build(tmp_path, "test")
+    (tmp_path / "masks/val/f.png").unlink()
+    with pytest.raises(DataError, match=r"images/val/f.jpg: no mask masks/val/f.png\."):
+        build(tmp_path, "val")
+    (tmp_path / "masks/val").rename(tmp_path / "masks/other")
+    with pytest.raises(DataError, match="images/val: no folder .*masks/val. Put"):
+        build(tmp_path, "val")
+
+
+def test_split_folders_of_other_names_never_mix(tmp_path: Path) -> None:
+    """Else a fifth of both would be measured, most of it seen in training."""
+    add_to_split(tmp_path, "Training", "a")
+    add_to_split(tmp_path, "validation", "b")
+    with pytest.raises(ConfigError, match="no split 'train'.*Found: Training, validation.*data.train_split"):
+        build(tmp_path)
+    splits = {"train_split": "Training", "val_split": "validation"}
+    assert build(tmp_path, "Training", **splits).ids == ("a",)
+    assert build(tmp_path, "validation", **splits).ids == ("b",)
+
+
+def test_folders_that_are_no_splits_and_folders_beside_lists_are_part_of_the_name(tmp_path: Path) -> None:
+    for place in ("north", "south"):
+        for name in "abcde":
+            add_to_split(tmp_path, place, name)
+    train, val = build(tmp_path), build(tmp_path, "val")
+    assert (len(train), len(val)) == (8, 2)
+    assert all("/" in name for name in (*train.ids, *val.ids))
+    add_to_split(tmp_path, "train", "x")
+    (tmp_path / "train.txt").write_text("train/x\nnorth/a\n")
+    assert build(tmp_path).ids == ("train/x", "north/a")
+
+
+def with_mask_suffix(root: Path, names: str, suffix: str = "_mask") -> None:
+    for name in names:
+        add(root, name, suffix=".jpg")
+        (root / f"masks/{name}.png").rename(root / f"masks/{name}{suffix}.png")
+
+
+def test_masks_with_more_in_their_names(tmp_path: Path) -> None:
+    with_mask_suffix(tmp_path / "train", "abc")
+    data = build(tmp_path, folder={"mask_suffix": "_mask"})
+    assert data.ids == ("a", "b", "c")
+    np.testing.assert_array_equal(data[0].mask, MASK)
+    (tmp_path / "train/masks/a_mask.png").rename(tmp_path / "train/masks/a.png")
+    with pytest.raises(DataError) as caught:
+        build(tmp_path, folder={"mask_suffix": "_mask"})
+    lonely, unnamed = sorted(caught.value.problems)
+    assert "images/a.jpg: no mask masks/a_mask.png." in lonely
+    assert "masks/a.png: no '_mask' before its ending" in unnamed
+
+
+def test_a_suffix_that_is_not_stated_is_one_line_with_the_key(tmp_path: Path) -> None:
+    with_mask_suffix(tmp_path / "train", "abc")
+    add(tmp_path / "train", "orphan")
+    (tmp_path / "train/images/orphan.png").unlink()
+    with pytest.raises(DataError) as caught:
+        build(tmp_path)
+    (line,) = caught.value.problems
+    assert "train/masks: no mask has its image's name, but masks such as a_mask.png have '_mask' after it" in line
+    assert line.endswith("data.folder.mask_suffix=_mask")
+
+
+def test_names_in_lists_are_those_of_images(tmp_path: Path) -> None:
+    with_mask_suffix(tmp_path, "abc", ".label")
+    (tmp_path / "train.txt").write_text("a\nc.jpg\n")
+    (tmp_path / "val.txt").write_text("b\nd\n")
+    suffix = {"mask_suffix": ".label"}
+    assert build(tmp_path, folder=suffix).ids == ("a", "c")
+    with pytest.raises(DataError, match=r"val.txt:2: no mask .*masks/d.label.png"):
+        build(tmp_path, "val", folder=suffix)
+
+
+def test_images_and_masks_in_one_folder(tmp_path: Path) -> None:
+    with_mask_suffix(tmp_path / "train", "abc")
+    for path in (tmp_path / "train/masks").iterdir():
+        path.rename(tmp_path / "train/images" / path.name)
+    (tmp_path / "train/images").rename(tmp_path / "train/both")
+    data = build(tmp_path, folder={"images": "both", "masks": "both", "mask_suffix": "_mask"})
+    assert data.ids == ("a", "b", "c")
+    np.testing.assert_array_equal(data[2].mask, MASK)
+
+
+def test_a_names_file_in_another_encoding_is_one_line(tmp_path: Path) -> None:
+    add(tmp_path / "train", "a")
+    (tmp_path / "classes.txt").write_bytes("background\nb\xe4ume\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"classes.txt: no UTF-8 text"):
+        build(tmp_path)
+
+
+def test_one_value_too_many_hints_at_the_offset(tmp_path: Path) -> None:
+    add(tmp_path / "train", "a", np.array([[0, 1, 2, 3]], np.uint8))
+    data = build(tmp_path, classes=("x", "y", "z"))
+    with pytest.raises(DataError, match=r"value 3 \(1 px\) is no class.*data.folder.mask_offset=1"):
+        data[0]

@@ -3,6 +3,7 @@ import pytest
 
 from segzoo.config.schema import DataConfig
 from segzoo.data.dataset import build_dataset
+from segzoo.data.labels import LabelSpace
 from segzoo.data.statistics import balanced_weights, class_pixels
 
 
@@ -20,3 +21,23 @@ def test_pixels_are_counted_and_ignored_ones_are_not() -> None:
 def test_rare_classes_weigh_more() -> None:
     weights = balanced_weights(np.array([0, 10, 990]))
     assert weights == pytest.approx([1 / np.log(1.02 + share) for share in (0.0, 0.01, 0.99)], abs=0.06)
+
+
+def test_masks_are_counted_without_their_images() -> None:
+    class MasksOnly:
+        labels = LabelSpace.from_names(["a", "b"])
+        ids = ("x", "y")
+
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> object:
+            raise AssertionError("decoded an image")
+
+        def read_mask(self, index: int) -> np.ndarray:
+            return np.array([[0, 1, index, 255]], np.uint8)
+
+        def read_image(self, index: int, size: tuple[int, int], reduction: int = 1) -> np.ndarray:
+            raise AssertionError("decoded an image")
+
+    assert class_pixels(MasksOnly()).tolist() == [3, 3]

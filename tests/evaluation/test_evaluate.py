@@ -46,7 +46,7 @@ def test_split_and_default_output(tiny_run: TrainResult, tmp_path: Path) -> None
 
 
 def test_wrong_requests(tiny_run: TrainResult, shared: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"model.decoder=unet: only data\.\* and evaluation\.\*"):
+    with pytest.raises(ConfigError, match=r"model.decoder=unet: only data\.\*, evaluation\.\* and model\.eval_"):
         evaluate(tiny_run.run_dir, ["model.decoder=unet"], output=tmp_path)
     with pytest.raises(ConfigError, match="no split 'tset'"):
         evaluate(tiny_run.run_dir, split="tset", output=tmp_path)

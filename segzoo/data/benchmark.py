@@ -1,0 +1,153 @@
+"""How many training samples a second one core reads and augments, beside a plain data set of the same recipe."""
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from segzoo.config.schema import DataConfig
+from segzoo.data.augmentation import plain_pipeline
+from segzoo.data.cache import cached
+from segzoo.data.dataset import SegmentationDataset, build_dataset
+from segzoo.data.items import AugmentedDataset, as_batch
+from segzoo.data.pairs import FileDataset, Pair
+from segzoo.data.preprocessing import normalize
+from segzoo.data.sampling import SampleKey, StepBatchSampler
+from segzoo.data.transforms import train_transform
+from segzoo.errors import ConfigError
+
+_NAMES = ("plain", "segzoo", "segzoo, normalised", "segzoo, reduced decoding", "segzoo, cache")
+
+
+@dataclass(frozen=True)
+class LoaderSpeed:
+    """One way of reading, measured.
+
+    Args:
+        name: which.
+        images_per_second: median over the rounds, on one core.
+        ratio: median over the rounds of its rate over that of the plain data set in the same round.
+    """
+
+    name: str
+    images_per_second: float
+    ratio: float
+
+
+class PlainDataset(Dataset[Any]):
+    """What one writes with Pillow and albumentations in a few lines; it holds none of our tricks, nor our checks.
+
+    Decodes all of both files, scales all of both, pads, crops, flips, normalises to float32, turns into tensors. Values
+    of masks stay as they are on disk.
+
+    Args:
+        pairs: the files.
+        config: scale range, crop size, flip probability, mean and standard deviation.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], config: DataConfig) -> None:
+        self.pairs = pairs
+        self.pipeline = plain_pipeline(config)
+
+    def __getitem__(self, key: SampleKey) -> tuple[torch.Tensor, torch.Tensor]:
+        pair = self.pairs[key.index]
+        image = np.array(Image.open(pair.image).convert("RGB"))
+        mask = np.array(Image.open(pair.mask))
+        result = self.pipeline(image=image, mask=mask)
+        return result["image"], result["mask"].long()
+
+
+def measure_loader(config: DataConfig, *, images: int = 48, rounds: int = 9) -> list[LoaderSpeed]:
+    """Read the same samples in each way, the ways taking turns, in this process and on one core.
+
+    The files are in the system's memory after the first round, which is not counted.
+
+    Args:
+        config: the run's `data` section; its training split is read.
+        images: samples in a round.
+        rounds: counted rounds.
+
+    Raises:
+        ConfigError: the data set is not read from pairs of files.
+    """
+    dataset = build_dataset(config, config.train_split)
+    if not isinstance(dataset, FileDataset):
+        raise ConfigError(f"data.name: {config.name} is not read from pairs of files; there is nothing to compare")
+    with tempfile.TemporaryDirectory() as folder, _one_core():
+        ways = _ways(dataset, config, folder, images)
+        times = [[_seconds(way) for way in ways] for _ in range(rounds + 1)][1:]
+    return [
+        LoaderSpeed(
+            name,
+            images_per_second=round(images / statistics.median(row[index] for row in times), 1),
+            ratio=round(statistics.median(row[0] / row[index] for row in times), 2),
+        )
+        for index, name in enumerate(_NAMES)
+    ]
+
+
+def speed_table(speeds: Sequence[LoaderSpeed]) -> str:
+    """A Markdown table."""
+    rows = [f"| {speed.name} | {speed.images_per_second:.1f} | {speed.ratio:.2f} |" for speed in speeds]
+    return "\n".join(["| loader | images/s per core | over plain |", "| --- | ---: | ---: |", *rows])
+
+
+def _ways(dataset: FileDataset, config: DataConfig, folder: str, images: int) -> list[Callable[[], None]]:
+    """One function for each of `_NAMES`, that reads all samples of a round."""
+    batch = min(config.batch_size, len(dataset), images)
+    order = StepBatchSampler(len(dataset), batch, steps=max(1, images // batch), seed=0)
+    in_cache = cached(dataset, config.model_copy(update={"cache": folder}), config.train_split)
+    whole, reduced = (config.model_copy(update={"reduced_decoding": value}) for value in (False, True))
+
+    def ours(source: SegmentationDataset, settings: DataConfig) -> DataLoader[Any]:
+        samples = AugmentedDataset(source, train_transform(settings, dataset.labels.ignore_index), seed=0)
+        return DataLoader(samples, batch_sampler=order, collate_fn=as_batch)
+
+    def normalised() -> None:
+        for batch in ours(dataset, whole):
+            normalize(batch["image"], config.preprocessing)
+
+    plain = DataLoader(PlainDataset(dataset.pairs, config), batch_sampler=order)
+    loaders = [ours(dataset, whole), ours(dataset, reduced), ours(in_cache, whole)]
+    as_they_are = [lambda loader=loader: _exhaust(loader) for loader in (plain, *loaders)]
+    return [as_they_are[0], as_they_are[1], normalised, *as_they_are[2:]]
+
+
+def _exhaust(loader: DataLoader[Any]) -> None:
+    for _ in loader:
+        pass
+
+
+def _seconds(way: Callable[[], None]) -> float:
+    start = time.process_time()
+    way()
+    return time.process_time() - start
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """This process on one core, with one thread in torch and none beside in OpenCV."""
+    threads, cv_threads = torch.get_num_threads(), cv2.getNumThreads()
+    cores = os.sched_getaffinity(0) if sys.platform == "linux" else set()
+    try:
+        torch.set_num_threads(1)
+        cv2.setNumThreads(0)
+        if cores:
+            os.sched_setaffinity(0, {min(cores)})
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(cv_threads)
+        if cores:
+            os.sched_setaffinity(0, cores)

@@ -1,0 +1,227 @@
+"""The files of a cache of decoded samples: where each sample lies, and reading and writing them from many processes.
+
+A split has three files: the pixels of all samples one after the other (`.pixels`), which of them are written, with a
+checksum (`.done`), and the place of each (`.json`). Whoever reads a sample first writes it; several writers of one
+sample write the same bytes. A place belongs to files of one name, size and time of change: another version of a file
+gets another place, so that a process that still reads the old one is left in peace.
+"""
+
+import hashlib
+import json
+import logging
+import secrets
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from segzoo.data.dataset import Sample
+from segzoo.data.pairs import FileDataset, Pair
+from segzoo.data.pixels import PixelFormat
+from segzoo.errors import DataError, first_line
+
+logger = logging.getLogger(__name__)
+
+_RECORD = np.dtype([("written", np.uint8), ("checksum", np.uint32)])
+_ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a sample lies in the cache.
+
+    Args:
+        version: names, sizes and times of change of its files, hashed.
+        slot: number of its record in `.done`.
+        offset: first byte of the image in `.pixels`; the mask follows.
+        height: of image and mask, in pixels.
+        width: of both.
+    """
+
+    version: str
+    slot: int
+    offset: int
+    height: int
+    width: int
+
+
+class CacheFiles:
+    """The open files of one cache: read through a memory map, written through calls that may fail.
+
+    A write into a map would end the process where the disk is full.
+
+    Args:
+        stem: the files, without their suffixes.
+        pixels: what images are made of.
+    """
+
+    def __init__(self, stem: Path, pixels: PixelFormat) -> None:
+        self._stem = stem
+        self._format = pixels
+        self._pixels = np.memmap(_file(stem, "pixels"), np.uint8, mode="r").view(np.ndarray)
+        self._done = np.memmap(_file(stem, "done"), _RECORD, mode="r").view(np.ndarray)
+        self._writable = True
+
+    def is_whole(self, place: Place) -> bool:
+        """Whether a sample is there, as it was written."""
+        record = self._done[place.slot]
+        return bool(record["written"]) and zlib.crc32(self._bytes(place).data) == record["checksum"]
+
+    def read(self, place: Place) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+        """Image and mask, as views that cannot be written to."""
+        content, pixels = self._bytes(place), place.height * place.width
+        image = content[:-pixels].view(_dtype(self._format)).reshape(place.height, place.width, self._format.channels)
+        return image, content[-pixels:].reshape(place.height, place.width)
+
+    def write(self, place: Place, sample: Sample) -> None:
+        """Keep a sample, if there is room for it."""
+        if not self._writable or sample.mask.shape != (place.height, place.width):
+            return
+        content = sample.image.tobytes() + sample.mask.tobytes()
+        record = np.array([(1, zlib.crc32(content))], _RECORD).tobytes()
+        try:
+            _write_at(_file(self._stem, "pixels"), content, place.offset)
+            _write_at(_file(self._stem, "done"), record, place.slot * _RECORD.itemsize)
+        except OSError as error:
+            self._writable = False
+            logger.warning("data.cache: %s; going on without writing more", first_line(error))
+
+    def _bytes(self, place: Place) -> npt.NDArray[np.uint8]:
+        return self._pixels[place.offset : place.offset + _length(place.height, place.width, self._format)]
+
+
+def place_samples(dataset: FileDataset, stem: Path) -> list[Place | None]:
+    """Give every sample a place in the cache; those that have one keep it. None for files without a readable header.
+
+    Args:
+        dataset: one split.
+        stem: the cache's files, without their suffixes.
+
+    Raises:
+        OSError: the files cannot be written.
+    """
+    with _locked(_file(stem, "lock")):
+        known = _read_index(_file(stem, "json"))
+        slots, end = _sizes(stem)
+        places: list[Place | None] = []
+        for sample_id, pair in zip(dataset.ids, dataset.pairs, strict=True):
+            place = _kept(known.get(sample_id), pair) or _new(pair, dataset.pixels, slots, end)
+            places.append(place)
+            if place is not None and place.slot == slots:
+                slots, end = slots + 1, end + _aligned(_length(place.height, place.width, dataset.pixels))
+        _grow(_file(stem, "pixels"), max(end, 1))
+        _grow(_file(stem, "done"), max(slots, 1) * _RECORD.itemsize)
+        named = {sample_id: place for sample_id, place in zip(dataset.ids, places, strict=True) if place is not None}
+        _write_index(_file(stem, "json"), known | named)
+    return places
+
+
+def bytes_to_write(places: list[Place | None], stem: Path, pixels: PixelFormat) -> int:
+    """How many bytes the samples take that are not in the cache yet."""
+    done = np.fromfile(_file(stem, "done"), _RECORD)
+    missing = [place for place in places if place is not None and not done[place.slot]["written"]]
+    return sum(_length(place.height, place.width, pixels) for place in missing)
+
+
+def _file(stem: Path, suffix: str) -> Path:
+    return stem.with_name(f"{stem.name}.{suffix}")
+
+
+def _dtype(pixels: PixelFormat) -> np.dtype[Any]:
+    return np.dtype(np.uint8 if pixels.is_rgb8 else np.float32)
+
+
+def _length(height: int, width: int, pixels: PixelFormat) -> int:
+    """Bytes of an image and its mask."""
+    return height * width * (pixels.channels * _dtype(pixels).itemsize + 1)
+
+
+def _aligned(length: int) -> int:
+    return -(-length // _ALIGNMENT) * _ALIGNMENT
+
+
+def _kept(place: Place | None, pair: Pair) -> Place | None:
+    """The place, if it holds these very files."""
+    return place if place is not None and place.version == _version(pair) else None
+
+
+def _new(pair: Pair, pixels: PixelFormat, slot: int, offset: int) -> Place | None:
+    version = _version(pair)
+    if version is None:
+        return None
+    try:
+        height, width = pixels.size(pair.image)
+    except DataError:  # said with its reason when the sample is read
+        return None
+    return Place(version, slot, offset, height, width)
+
+
+def _version(pair: Pair) -> str | None:
+    """What changes when one of the files does; None where one is missing."""
+    try:
+        stats = [(str(path.absolute()), path.stat()) for path in (pair.image, pair.mask)]
+    except OSError:
+        return None
+    return fingerprint([(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats])
+
+
+def fingerprint(*values: object) -> str:
+    """A short name for values that have a repr of their own."""
+    return hashlib.blake2b(repr(values).encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
+
+
+def _sizes(stem: Path) -> tuple[int, int]:
+    """Records and bytes that the files hold: what was given away once is not given away again."""
+    done, pixels = _file(stem, "done"), _file(stem, "pixels")
+    if not (done.exists() and pixels.exists()):
+        return 0, 0
+    return done.stat().st_size // _RECORD.itemsize, _aligned(pixels.stat().st_size)
+
+
+def _grow(path: Path, size: int) -> None:
+    with path.open("ab") as file:
+        if file.tell() < size:
+            file.truncate(size)
+
+
+def _write_at(path: Path, content: bytes, offset: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(content)
+
+
+def _read_index(path: Path) -> dict[str, Place]:
+    """The places by sample; none where the file is missing or is none of ours."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {sample_id: Place(**values) for sample_id, values in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _write_index(path: Path, places: dict[str, Place]) -> None:
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        temporary.write_text(json.dumps({key: asdict(place) for key, place in places.items()}), encoding="utf-8")
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time; the lock ends with its process, however that ends."""
+    import fcntl  # not on Windows, where everything else here works
+
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:  # closing is not enough where a process forked meanwhile
+            fcntl.flock(file, fcntl.LOCK_UN)

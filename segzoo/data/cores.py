@@ -1,0 +1,56 @@
+"""A function over many items on all cores, with progress."""
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from segzoo.data.progress import counted
+from segzoo.errors import DataError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_FEW = 64  # items for which processes are not worth their start
+_CHUNKS_PER_CORE = 32
+# Forked workers start at once; starting afresh would import everything in each of them.
+_START_METHOD = "fork" if sys.platform == "linux" else None
+
+
+def map_on_all_cores(function: Callable[[T], R], items: Sequence[T], what: str, *, progress: bool) -> list[R]:
+    """`function` of every item, in their order.
+
+    Processes, not threads: around the decoding of small pictures most time is Python's own.
+
+    Args:
+        function: one that other processes can import.
+        items: its arguments.
+        what: what is being done, beside the progress bar.
+        progress: show a bar on standard error.
+
+    Raises:
+        DataError: a process was killed from outside.
+    """
+    cores = available_cores()
+    if cores == 1 or len(items) < _FEW:
+        return _collect(map(function, items), len(items), what, progress)
+    chunk = max(1, min(64, len(items) // (_CHUNKS_PER_CORE * cores)))
+    try:
+        with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context(_START_METHOD)) as pool:
+            # Forks here, before the progress bar starts a thread that could hold a lock.
+            results = pool.map(function, items, chunksize=chunk)
+            return _collect(results, len(items), what, progress)
+    except BrokenProcessPool:
+        raise DataError(f"{what}: a process was killed, most likely because memory ran out. Try again.") from None
+
+
+def available_cores() -> int:
+    """Cores this process may use, which a container or a batch system can restrict."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _collect(results: Iterable[R], total: int, what: str, progress: bool) -> list[R]:
+    return list(counted(results, total, what) if progress else results)

@@ -1,0 +1,115 @@
+"""What the doctor found, as lines and tables for people and as JSON types for programs."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import groupby
+from typing import Any
+
+from rich.table import Table
+
+from segzoo.data.doctor.check import Report, SplitReport
+
+_LISTED = 20  # findings of one kind that are spelled out
+
+
+def finding_lines(report: Report) -> Iterator[str]:
+    """One line for each finding, errors first; of many of one kind the first ones and their number."""
+    for (severity, kind), group in groupby(report.findings, key=lambda finding: (finding.severity, finding.kind)):
+        findings = list(group)
+        yield from (f"{severity}: {finding.line}" for finding in findings[:_LISTED])
+        if len(findings) > _LISTED:
+            yield f"{severity}: ... and {len(findings) - _LISTED} more ({kind}); --json lists all"
+
+
+def verdict(report: Report) -> str:
+    """How it stands, in one line."""
+    warnings = len(report.findings) - report.errors
+    if not report.findings:
+        return "no problem found"
+    return f"{_counted(report.errors, 'error')}, {_counted(warnings, 'warning')}"
+
+
+def image_table(report: Report) -> Table:
+    """Sizes and colours of each split."""
+    table = Table(title="images", title_justify="left", caption_justify="left")
+    for heading in ("split", "images", "height", "width", "channels", "mean", "std"):
+        table.add_column(heading)
+    for split in report.splits:
+        if split.images is None:
+            table.add_row(split.name, "0")
+            continue
+        images = split.images
+        channels = ", ".join(map(str, images.channels))
+        extents = (str(images.height), str(images.width))
+        table.add_row(split.name, str(images.count), *extents, channels, _numbers(images.mean), _numbers(images.std))
+    table.caption = "height and width in pixels: smallest / median / largest; mean and std in units of the full range"
+    return table
+
+
+def class_table(report: Report) -> Table | None:
+    """Pixels and images of each class in each split, and class weights; None where values mean nothing."""
+    if report.labels is None:
+        return None
+    table = Table(title="classes", title_justify="left", caption_justify="left")
+    table.add_column("class")
+    for split in report.splits:
+        table.add_column(f"{split.name}: pixels", justify="right")
+        table.add_column("images", justify="right")
+    table.add_column("weight", justify="right")
+    weights = report.class_weights
+    for index, name in enumerate(report.labels.names):
+        cells = [cell for split in report.splits for cell in _class_cells(split, index)]
+        table.add_row(name, *cells, f"{weights[index]}" if weights else "")
+    table.add_row("(ignored)", *[cell for split in report.splits for cell in _ignored_cells(split)], style="dim")
+    table.caption = "weight: what loss.class_weights=balanced takes, from the training masks"
+    return table
+
+
+def report_dict(report: Report) -> dict[str, Any]:
+    """The whole report in JSON types."""
+    return {
+        "errors": report.errors,
+        "warnings": len(report.findings) - report.errors,
+        "findings": [asdict(finding) for finding in report.findings],
+        "splits": {split.name: _split_dict(split) for split in report.splits},
+        "classes": list(report.labels.names) if report.labels else None,
+        "class_weights": report.class_weights,
+    }
+
+
+def _split_dict(split: SplitReport) -> dict[str, Any]:
+    classes = split.classes
+    return {
+        "samples": split.samples,
+        "images": asdict(split.images) if split.images else None,
+        "class_pixels": classes.pixels if classes else None,
+        "class_shares": [round(share, 6) for share in classes.shares] if classes else None,
+        "class_images": classes.images if classes else None,
+        "ignored_pixels": classes.ignored if classes else None,
+    }
+
+
+def _class_cells(split: SplitReport, index: int) -> tuple[str, str]:
+    if split.classes is None:
+        return "", ""
+    return _percent(split.classes.shares[index], split.classes.pixels[index]), str(split.classes.images[index])
+
+
+def _ignored_cells(split: SplitReport) -> tuple[str, str]:
+    if split.classes is None:
+        return "", ""
+    total = sum(split.classes.pixels) + split.classes.ignored
+    return _percent(split.classes.ignored / max(total, 1), split.classes.ignored), ""
+
+
+def _percent(share: float, pixels: int) -> str:
+    """A share that is not zero never looks like zero."""
+    return "-" if pixels == 0 else f"{100 * share:.2f} %" if share >= 5e-5 else f"{pixels} px"
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.3f}" for value in values)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,163 @@
+"""What one image and its mask hold: read once, in any process, and handed back as a few numbers."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from segzoo.data.dataset import SegmentationDataset
+from segzoo.data.images import ImageKind, image_kind, read_mask
+from segzoo.data.labels import LabelSpace
+from segzoo.data.listing import Problem
+from segzoo.data.pairs import Pair, read_raw_mask, size_mismatch
+from segzoo.data.pixels import PixelFormat
+from segzoo.errors import DataError
+
+_PIXELS_AT_ONCE = 1 << 17
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """An image in numbers.
+
+    Args:
+        size: height and width as displayed.
+        kind: how it is stored.
+        digest: of the decoded pixels: equal for equal pictures, whatever their files.
+        sums: of each channel, in units of the full range.
+        squares: sums of each channel's squares.
+    """
+
+    size: tuple[int, int]
+    kind: ImageKind
+    digest: bytes
+    sums: tuple[float, ...]
+    squares: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class MaskFacts:
+    """A mask in numbers.
+
+    Args:
+        values: the values it holds.
+        counts: pixels of each.
+    """
+
+    values: tuple[int, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """An image with its mask, as far as they can be read.
+
+    Args:
+        image_name: file of the image, or the id of a sample that is no pair of files.
+        mask_name: file of the mask, or the same id.
+        image: None where it cannot be read.
+        mask: None where it cannot be read or has another size than the image.
+        problems: why not.
+        pair: the files, where there are any.
+    """
+
+    image_name: str
+    mask_name: str
+    image: ImageFacts | None
+    mask: MaskFacts | None
+    problems: tuple[Problem, ...] = ()
+    pair: Pair | None = None
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of the mask; 0 where there is none."""
+        return sum(self.mask.counts) if self.mask else 0
+
+
+def scan_pair(pair: Pair, pixels: PixelFormat, labels: LabelSpace | None) -> Scan:
+    """Read both files of a pair as training does; what is wrong with them is kept, never raised.
+
+    Args:
+        pair: the files.
+        pixels: what the image file becomes.
+        labels: what the mask file holds; None: numbers.
+    """
+    problems: list[Problem] = []
+    image = mask = None
+    try:
+        image = image_facts(pixels.read(pair.image), stored_kind(pair.image))
+    except DataError as error:
+        problems += [Problem("unreadable image", line) for line in error.problems]
+    try:
+        raw_mask = read_raw_mask(pair.mask, labels) if labels else read_mask(pair.mask)
+    except DataError as error:
+        problems += [Problem("unusable mask", line) for line in error.problems]
+    else:
+        if image is None or image.size == raw_mask.shape:
+            mask = mask_facts(raw_mask)
+        else:
+            problems.append(Problem("size mismatch", size_mismatch(pair, image.size, raw_mask.shape)))
+    return Scan(str(pair.image), str(pair.mask), image, mask, tuple(problems), pair)
+
+
+def scan_sample(dataset: SegmentationDataset, index: int) -> Scan:
+    """Read one sample of a data set that is no list of files, such as one of your own classes."""
+    name = dataset.ids[index]
+    try:
+        sample = dataset[index]
+    except DataError as error:
+        return Scan(name, name, None, None, tuple(Problem("unreadable sample", line) for line in error.problems))
+    facts = image_facts(sample.image, ImageKind("sample"))
+    if sample.mask.shape != facts.size:
+        line = f"{name}: mask is {sample.mask.shape} but its image {facts.size}"
+        return Scan(name, name, facts, None, (Problem("size mismatch", line),))
+    return Scan(name, name, facts, mask_facts(sample.mask))
+
+
+def image_facts(image: npt.NDArray[Any], kind: ImageKind) -> ImageFacts:
+    """The numbers of a decoded image.
+
+    Shape: (H, W, C).
+    """
+    height, width, channels = image.shape
+    sums, squares = zip(*(_moments(image[..., channel]) for channel in range(channels)), strict=True)
+    content = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16)
+    content.update(repr((image.shape, image.dtype.str)).encode())
+    return ImageFacts((height, width), kind, content.digest(), sums, squares)
+
+
+def stored_kind(path: Path) -> ImageKind:
+    """How an image whose size or pixels could be read is stored."""
+    try:
+        return image_kind(path)
+    except DataError:  # what is no picture and could be read is an array
+        return ImageKind("array")
+
+
+def mask_facts(mask: npt.NDArray[np.integer]) -> MaskFacts:
+    """The numbers of a mask.
+
+    Shape: (H, W).
+    """
+    if mask.dtype in (np.uint8, np.uint16):  # counting is much faster than the sorting of np.unique
+        pixels = np.bincount(mask.ravel())
+        values = np.flatnonzero(pixels)
+        counts = pixels[values]
+    else:
+        values, counts = np.unique(mask, return_counts=True)
+    return MaskFacts(tuple(values.tolist()), tuple(counts.tolist()))
+
+
+def _moments(channel: npt.NDArray[Any]) -> tuple[float, float]:
+    """Sum and sum of squares in units of the full range; a few rows at a time, so that large images need no memory."""
+    full = np.iinfo(channel.dtype).max if np.issubdtype(channel.dtype, np.integer) else 1
+    rows = max(1, _PIXELS_AT_ONCE // max(channel.shape[1], 1))
+    total = squares = 0.0
+    for start in range(0, len(channel), rows):
+        piece = channel[start : start + rows].astype(np.float64).ravel() / full
+        total += float(piece.sum())
+        squares += float(piece @ piece)
+    return total, squares

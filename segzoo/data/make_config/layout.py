@@ -1,0 +1,147 @@
+"""How a folder of images and masks is laid out: which data set it is, and where its parts are."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from segzoo.data.arrays import ARRAY_SUFFIXES
+from segzoo.data.folder import TRAIN_FOLDERS
+from segzoo.data.folder_pairs import NamedFiles
+from segzoo.data.images import IMAGE_SUFFIXES
+from segzoo.errors import ConfigError
+
+_IMAGES = ("images", "image", "imgs", "img", "jpegimages", "inputs", "input", "photos", "rgb")
+_MASKS = (
+    "masks", "mask", "labels", "label", "annotations", "annotation", "segmentationclass", "segmentation",
+    "segmentations", "gt", "groundtruth", "ground_truth", "targets", "target",
+)  # fmt: skip
+_VAL = ("val", "valid", "validation", "dev", "test", "testing")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a data set's parts are.
+
+    Args:
+        name: value of `data.name`.
+        root: value of `data.root`.
+        train_split: value of `data.train_split`.
+        val_split: value of `data.val_split`.
+        images: folder data sets only: name of the sub-folder with images.
+        masks: of the one with masks.
+        mask_suffix: what the names of masks have after those of their images.
+        reason: how it was told, in words.
+    """
+
+    name: str
+    root: Path
+    reason: str
+    train_split: str = "train"
+    val_split: str = "val"
+    images: str = "images"
+    masks: str = "masks"
+    mask_suffix: str = ""
+
+
+def find_layout(folder: Path) -> Layout:
+    """Recognise a data set by the names of its folders and lists.
+
+    Args:
+        folder: where to look; Pascal VOC also one or two levels below.
+
+    Raises:
+        ConfigError: nothing there, or no layout that is known.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such folder.")
+    if not any(folder.iterdir()):
+        raise ConfigError(f"{folder}: an empty folder. Put images/ and masks/ into it.")
+    known = _voc(folder) or _cityscapes(folder) or _camvid(folder)
+    layout = known or _split_folders(folder) or _inner_split_folders(folder) or _one_folder(folder)
+    if layout is None:
+        raise ConfigError(_advice(folder))
+    return layout if known else _with_mask_suffix(layout)
+
+
+def _voc(folder: Path) -> Layout | None:
+    for root in (folder, folder / "VOC2012", folder / "VOCdevkit" / "VOC2012"):
+        lists = root / "ImageSets" / "Segmentation"
+        if (root / "JPEGImages").is_dir() and lists.is_dir():
+            has_sbd = (lists / "trainaug.txt").is_file() and (root / "SegmentationClassAug").is_dir()
+            split = "trainaug" if has_sbd else "train"
+            return Layout("voc", root, "JPEGImages with ImageSets/Segmentation: Pascal VOC", train_split=split)
+    return None
+
+
+def _cityscapes(folder: Path) -> Layout | None:
+    if (folder / "leftImg8bit").is_dir() and (folder / "gtFine").is_dir():
+        return Layout("cityscapes", folder, "leftImg8bit with gtFine: Cityscapes")
+    return None
+
+
+def _camvid(folder: Path) -> Layout | None:
+    if (folder / "701_StillsRaw_full").is_dir():
+        return Layout("camvid", folder, "701_StillsRaw_full: CamVid with its 32 colours")
+    lists = [folder / "train.txt", folder / "val.txt"]
+    if all(path.is_file() for path in lists) and (folder / "trainannot").is_dir():
+        return Layout("camvid", folder, "trainannot with lists of pairs: CamVid in SegNet's layout")
+    return None
+
+
+def _split_folders(folder: Path) -> Layout | None:
+    """`train/images` and `train/masks`, `val/images` and `val/masks`, under any of the usual names."""
+    train, val = _named(folder, TRAIN_FOLDERS), _named(folder, _VAL)
+    if train is None or val is None:
+        return None
+    images, masks = _named(train, _IMAGES), _named(train, _MASKS)
+    if images is None or masks is None:
+        return None
+    reason = f"{train.name}/{images.name} with {train.name}/{masks.name}, and {val.name}"
+    return Layout("folder", folder, reason, train.name, val.name, images.name, masks.name)
+
+
+def _inner_split_folders(folder: Path) -> Layout | None:
+    """`images/train` and `masks/train`, `images/val` and `masks/val`, under any of the usual names."""
+    images, masks = _named(folder, _IMAGES), _named(folder, _MASKS)
+    if images is None or masks is None or any((folder / f"{name}.txt").is_file() for name in ("train", "val")):
+        return None
+    train, val = _named(images, TRAIN_FOLDERS), _named(images, _VAL)
+    if train is None or val is None:
+        return None
+    reason = f"{images.name}/{train.name} with {masks.name}/{train.name}, and {val.name}"
+    return Layout("folder", folder, reason, train.name, val.name, images.name, masks.name)
+
+
+def _with_mask_suffix(layout: Layout) -> Layout:
+    """The layout with what the names of its masks have after those of the images, if anything."""
+    root, train = layout.root, layout.train_split
+    places = [(root / train / layout.images, root / train / layout.masks)]
+    places += [(root / layout.images / train, root / layout.masks / train), (root / layout.images, root / layout.masks)]
+    images, masks = next(place for place in places if place[0].is_dir())
+    suffix = NamedFiles(images, masks, IMAGE_SUFFIXES | ARRAY_SUFFIXES).likely_mask_suffix()
+    if not suffix:
+        return layout
+    return replace(layout, reason=f"{layout.reason}; masks end in {suffix}", mask_suffix=suffix)
+
+
+def _one_folder(folder: Path) -> Layout | None:
+    images, masks = _named(folder, _IMAGES), _named(folder, _MASKS)
+    if images is None or masks is None:
+        return None
+    reason = f"{images.name} with {masks.name}"
+    return Layout("folder", folder, reason, images=images.name, masks=masks.name)
+
+
+def _named(folder: Path, names: tuple[str, ...]) -> Path | None:
+    """The sub-folder with the first of some names, whatever its case."""
+    present = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()}
+    return next((present[name] for name in names if name in present), None)
+
+
+def _advice(folder: Path) -> str:
+    inside = ", ".join(sorted(path.name for path in folder.iterdir())[:8])
+    loose = any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
+    move = " The images lie in the folder itself: move them into images/." if loose else ""
+    return (
+        f"{folder}: no images/ and masks/ (or img, labels, annotations, ...), no train/ and val/ with or in these, no "
+        f"Pascal VOC, Cityscapes or CamVid; only {inside}.{move}"
+    )

@@ -1,0 +1,116 @@
+"""A folder looked at, and a configuration written for it."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from segzoo.config.load import load_config
+from segzoo.data.make_config.choose import Choice, Choices, choose_training
+from segzoo.data.make_config.classes import Classes, choose_classes
+from segzoo.data.make_config.facts import Facts, collect_facts
+from segzoo.data.make_config.layout import Layout, find_layout
+from segzoo.data.make_config.machine import Machine, this_machine
+from segzoo.data.make_config.pixels import find_pixels
+from segzoo.data.make_config.write import config_text
+from segzoo.data.pixels import PixelFormat
+from segzoo.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class MadeConfig:
+    """What was written, and what it was made of.
+
+    Args:
+        path: of the configuration.
+        findings: what the folder and the machine are, a line each.
+    """
+
+    path: Path
+    findings: tuple[str, ...]
+
+
+def make_config(
+    folder: Path, output: Path | None = None, *, machine: Machine | None = None, progress: bool = True
+) -> MadeConfig:
+    """Write a configuration that trains on a folder of images and masks.
+
+    Args:
+        folder: the data set.
+        output: file to write; None is <folder>.yaml in the working directory.
+        machine: that will train; None is this one.
+        progress: show a bar on standard error.
+
+    Raises:
+        ConfigError: nothing there, no layout that is known, or the file exists.
+        DataError: files do not fit together or cannot be read; all problems in one go.
+    """
+    output = output or Path(f"{folder.resolve().name}.yaml")
+    if output.exists():
+        raise ConfigError(f"{output}: exists already. Name another file: --output FILE")
+    layout = find_layout(folder.expanduser().resolve())
+    pixels = find_pixels(layout)
+    facts = collect_facts(layout, pixels, progress=progress)
+    classes = choose_classes(facts, layout.root)
+    machine = machine or this_machine()
+    choices = {
+        **_place_choices(layout, facts, classes),
+        **_pixel_choices(pixels),
+        **choose_training(facts, classes, machine),
+    }
+    findings = _findings(layout, facts, classes, machine)
+    head = [*findings, f"python tools/train.py {output}"]
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(config_text(head, choices, classes), encoding="utf-8")
+    load_config(output)  # what was written is read the way training will
+    return MadeConfig(output, tuple(findings))
+
+
+def _place_choices(layout: Layout, facts: Facts, classes: Classes) -> Choices:
+    choices = {
+        "data.name": Choice(layout.name, layout.reason),
+        "data.root": Choice(str(layout.root), "absolute, so that the command works from anywhere"),
+        "data.train_split": Choice(layout.train_split, _images(facts.train_images)),
+        "data.val_split": Choice(layout.val_split, _images(facts.val_images)),
+    }
+    if classes.key == "data.classes":
+        choices[classes.key] = Choice(None, f"{classes.reason}; rename the classes as you like")
+    if layout.name == "folder":
+        choices["data.folder.images"] = Choice(layout.images)
+        choices["data.folder.masks"] = Choice(layout.masks)
+    if layout.mask_suffix:
+        choices["data.folder.mask_suffix"] = Choice(layout.mask_suffix, "after an image's name, in its mask's")
+    if classes.offset:
+        choices["data.folder.mask_offset"] = Choice(classes.offset, "of the numbers in the masks")
+    if classes.key.startswith("data.folder."):
+        choices[classes.key] = Choice(None, f"{classes.reason}; rename the classes as you like")
+    return choices
+
+
+def _pixel_choices(pixels: PixelFormat) -> Choices:
+    choices: Choices = {}
+    if pixels.channels != PixelFormat().channels:
+        choices["data.channels"] = Choice(pixels.channels, "of the arrays")
+    if pixels.value_range is not None:
+        choices["data.value_range"] = Choice(list(pixels.value_range), "values that mean 0 and 1, from some images")
+    return choices
+
+
+def _findings(layout: Layout, facts: Facts, classes: Classes, machine: Machine) -> list[str]:
+    names = ", ".join(classes.names[:8]) + (", ..." if len(classes.names) > 8 else "")
+    return [
+        f"data: {layout.root} ({layout.reason})",
+        f"images: {facts.train_images} for training, {facts.val_images} for validation, median {facts.height} x "
+        f"{facts.width}, {_kinds(facts.kinds)}",
+        f"classes: {len(classes.names)} ({names}); {classes.reason}",
+        f"machine: {machine}",
+    ]
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'' if count == 1 else 's'}"
+
+
+def _kinds(kinds: Counter[str]) -> str:
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())

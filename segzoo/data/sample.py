@@ -1,0 +1,71 @@
+"""What a data set is: numbered samples, their ids and their labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from segzoo.data.labels import LabelSpace
+from segzoo.data.pixels import Pixels
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its mask.
+
+    Args:
+        image: 8-bit RGB; or, with other channels or a stated range of values, float32 from 0 to 1 (`PixelFormat`).
+        mask: class indices, and the label space's `ignore_index`.
+        id: name that is unique in its split; prediction files are called after it.
+
+    Shape: image (H, W, C), mask (H, W).
+    """
+
+    image: Pixels
+    mask: npt.NDArray[np.uint8]
+    id: str
+
+
+class SegmentationDataset(Protocol):
+    """What training and evaluation ask of a data set. Any class with these four members is one."""
+
+    @property
+    def labels(self) -> LabelSpace:
+        """Classes, colours, ignored value."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """One id per sample, in order, without reading a sample."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+@runtime_checkable
+class PartwiseDataset(SegmentationDataset, Protocol):
+    """A data set that reads masks without images, and an image when it is known how much of it is needed.
+
+    Optional: training is quicker with it.
+    """
+
+    def read_mask(self, index: int) -> npt.NDArray[np.uint8]:
+        """The mask of a sample. Shape: (H, W)."""
+
+    def read_image(self, index: int, size: tuple[int, int], reduction: int = 1) -> Pixels:
+        """The image of a sample.
+
+        Args:
+            index: number of the sample.
+            size: height and width of its mask, which the image must have.
+            reduction: 1, 2, 4 or 8: the image may come at this fraction of its size, or a larger one, rounded up.
+
+        Shape: (H, W, C).
+        """
+
+
+def read_mask(dataset: SegmentationDataset, index: int) -> npt.NDArray[np.uint8]:
+    """The mask of a sample, without its image where the data set can."""
+    return dataset.read_mask(index) if isinstance(dataset, PartwiseDataset) else dataset[index].mask
