@@ -22,21 +22,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.overrides.insert(0, arguments.config)
         arguments.config = None
 
-    from segzoo.backbones.weights import with_weights_settings  # these need torch, which --help does not
+    from segzoo.checkpoint.transfer import with_starting_settings  # these need torch, which --help does not
+    from segzoo.tasks.processes import is_first_process
     from segzoo.tasks.table import per_class_table, percent
     from segzoo.training.resume import requested_config
     from segzoo.training.train import check, train
 
     config = requested_config(arguments.config, arguments.overrides, arguments.resume)
     if arguments.print_config:
-        print(dump_config(with_weights_settings(config)), end="")
+        print(dump_config(with_starting_settings(config)), end="")
     elif arguments.check:
         print(check(config))
     else:
         result = train(config, name=Path(arguments.config or "run").stem, resume=arguments.resume)
-        Console().print(per_class_table(result.scores, result.labels.names))
-        print(f"best val mIoU: {percent(result.summary['best_val_miou'])}")
-        print(f"run directory: {result.run_dir}")
+        if is_first_process():
+            Console().print(per_class_table(result.scores, result.labels.names))
+            print(f"best val mIoU: {percent(result.summary['best_val_miou'])}")
+            print(f"run directory: {result.run_dir}")
     return 0
 
 

@@ -1,5 +1,6 @@
 """Reading checkpoints safely: no pickled objects, names from registries, strict weights."""
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from segzoo.backbones.weights.recognise import read_pickle
 from segzoo.checkpoint.format import Description, parse_description
 from segzoo.config.schema import Preprocessing, RunConfig
 from segzoo.data.labels import LabelSpace
-from segzoo.errors import CheckpointError, ConfigError
+from segzoo.errors import CheckpointError, ConfigError, first_line
 from segzoo.models.build import build_segmenter
+from segzoo.models.evaluation import evaluation_config
 from segzoo.models.segmenter import Segmenter
 
 PREFIX = "segmenter."
@@ -77,16 +79,38 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint's content, read without executing anything from it.
 
     Raises:
-        CheckpointError: not a segzoo checkpoint, damaged, or with pickled objects in it.
+        CheckpointError: not a segzoo checkpoint, damaged, or with something in it that could run code.
     """
     content = read_pickle(path)
-    if not isinstance(content, dict) or "segzoo" not in content or "state_dict" not in content:
+    if not _is_ours(content):
         raise CheckpointError(f"{path}: not a segzoo checkpoint. `tools/train.py` writes them.")
+    _check_sums(path)
     return content
 
 
+def _is_ours(content: object) -> bool:
+    if not isinstance(content, dict):
+        return False
+    description, state = content.get("segzoo"), content.get("state_dict")
+    if not isinstance(description, dict) or not isinstance(state, dict):
+        return False
+    return all(isinstance(value, Tensor) for value in state.values())
+
+
+def read_description(content: dict[str, Any], path: Path) -> Description:
+    """What a checkpoint says about itself.
+
+    Raises:
+        CheckpointError: a newer format, or content that does not fit it.
+    """
+    try:
+        return parse_description(content["segzoo"])
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
 def load_segmenter(checkpoint: str | Path) -> TrainedSegmenter:
-    """Rebuild the network of a checkpoint, in evaluation mode, on the CPU.
+    """Rebuild the network of a checkpoint, in evaluation mode and at its `model.eval_output_stride`, on the CPU.
 
     Args:
         checkpoint: a `.ckpt` or a run directory.
@@ -97,11 +121,10 @@ def load_segmenter(checkpoint: str | Path) -> TrainedSegmenter:
     """
     path = find_checkpoint(checkpoint)
     content = read_checkpoint(path)
-    try:
-        description = parse_description(content["segzoo"])
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
-    segmenter = build_segmenter(description.config.model, description.labels.num_classes, pretrained=False)
+    description = read_description(content, path)
+    model = evaluation_config(description.config.model)
+    channels = description.config.data.channels
+    segmenter = build_segmenter(model, description.labels.num_classes, in_channels=channels, pretrained=False)
     load_strictly(segmenter, segmenter_state(content["state_dict"]), path)
     return TrainedSegmenter(segmenter.eval(), description, path)
 
@@ -127,6 +150,17 @@ def load_strictly(segmenter: Segmenter, state: Mapping[str, Tensor], path: Path)
     if problems:
         raise CheckpointError(f"{path}: weights refused: {'; '.join(problems)}")
     segmenter.load_state_dict(dict(state), strict=True)
+
+
+def _check_sums(path: Path) -> None:
+    """Torch reads a tensor whose bytes were damaged on the disk without a word; the archive has their sums."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError) as error:
+        raise CheckpointError(f"{path}: damaged ({first_line(error)}).") from None
+    if damaged is not None:
+        raise CheckpointError(f"{path}: damaged on the disk: {damaged} is not what was written.")
 
 
 def _differences(what: str, keys: set[str]) -> list[str]:

@@ -1,12 +1,14 @@
 """Writing checkpoints so that a good one is never lost."""
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 
+from segzoo.checkpoint.read import read_checkpoint
 from segzoo.errors import CheckpointError, first_line
 
 
@@ -31,9 +33,10 @@ class AtomicCheckpointIO(CheckpointIO):
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-            torch.load(part, map_location="meta", weights_only=True)
+            _read_back(part)
             part.replace(target)
-        except (OSError, RuntimeError) as error:
+            _flush_folder(target.parent)
+        except (OSError, RuntimeError, zipfile.BadZipFile) as error:
             reason = first_line(error)
             raise CheckpointError(f"{target}: not saved ({reason}); the file before it is untouched.") from error
         finally:
@@ -41,9 +44,27 @@ class AtomicCheckpointIO(CheckpointIO):
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read without executing anything, whatever the caller asks for."""
-        content: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
-        return content
+        return read_checkpoint(Path(path))
 
     def remove_checkpoint(self, path: Any) -> None:
         """Delete a checkpoint."""
         Path(path).unlink(missing_ok=True)
+
+
+def _read_back(path: Path) -> None:
+    """See that every byte arrived: torch checks the structure, the archive its sums."""
+    torch.load(path, map_location="meta", weights_only=True)
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise OSError(f"{damaged} did not read back as it was written")
+
+
+def _flush_folder(folder: Path) -> None:
+    """Bring the new name to the disk, as far as the system can."""
+    if os.name == "posix":
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)

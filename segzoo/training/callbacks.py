@@ -1,20 +1,15 @@
-"""What happens beside training: time, metrics.csv, checkpoints, seeds, signals."""
+"""What keeps a run exact: its time, its seeds, one folder and one set of statistics for all processes."""
 
-import csv
-import os
-import signal
-import threading
 import time
-from collections.abc import Sequence
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from torch import distributed
 
-from segzoo.errors import InterruptedTrainingError
-from segzoo.tasks.segmentation import Batch, SegmentationTask
+from segzoo.errors import TrainingError
+from segzoo.tasks.processes import process_count
+from segzoo.tasks.segmentation import SegmentationTask
 from segzoo.training.run_dir import RunDir
 
 
@@ -54,117 +49,9 @@ class TrainingClock(Callback):
         self._since = now
         self.steps += 1
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def restart(self) -> None:
         """Training goes on from here."""
         self._since = time.perf_counter()
-
-
-class MetricsFile(Callback):
-    """metrics.csv: one row per step and split.
-
-    Args:
-        path: the file; rows after `step` are dropped, so that a resumed run has each once.
-        class_names: one IoU column for each.
-        clock: for images per second.
-        log_every_steps: steps between training rows.
-        samples: images in a pass over the training split.
-        step: where the run starts or goes on.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        class_names: Sequence[str],
-        clock: TrainingClock,
-        *,
-        log_every_steps: int,
-        samples: int,
-        step: int = 0,
-    ) -> None:
-        self.path = path
-        self.clock = clock
-        self.log_every_steps = log_every_steps
-        self.samples = samples
-        self.columns = ["step", "epoch", "split", "loss", "learning_rate", "images_per_second"]
-        self.columns += ["miou", "pixel_accuracy", *(f"iou/{name}" for name in class_names)]
-        rows = [row for row in self._read() if int(row["step"]) <= step]
-        self.validated = {int(row["step"]) for row in rows if row["split"] == "val"}
-        with self.path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.columns)
-            writer.writeheader()
-            writer.writerows(rows)
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
-        """Append a training row every `log_every_steps` steps."""
-        step = trainer.global_step
-        if step % self.log_every_steps:
-            return
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self._append(step, "train", loss=float(outputs["loss"]), learning_rate=rate)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Append a validation row."""
-        task = task_of(pl_module)
-        scores = task.scores
-        if scores is None or trainer.global_step in self.validated:
-            return
-        self.validated.add(trainer.global_step)
-        classes = {f"iou/{name}": _blank(value) for name, value in zip(task.labels.names, scores.iou, strict=True)}
-        accuracy = _blank(scores.pixel_accuracy)
-        self._append(trainer.global_step, "val", miou=_blank(scores.miou), pixel_accuracy=accuracy, **classes)
-
-    def _append(self, step: int, split: str, **values: float | str) -> None:
-        row = {
-            "step": step,
-            "epoch": round(step * self.clock.batch_size / self.samples, 3),
-            "split": split,
-            "images_per_second": round(self.clock.images_per_second, 2),
-            **values,
-        }
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, self.columns).writerow(row)
-
-    def _read(self) -> list[dict[str, str]]:
-        if not self.path.exists():
-            return []
-        with self.path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-
-
-class Checkpoints(Callback):
-    """Save last.ckpt after each validation, and best.ckpt when mIoU is the highest so far.
-
-    Args:
-        run_dir: where to.
-    """
-
-    def __init__(self, run_dir: RunDir) -> None:
-        self.run_dir = run_dir
-        self.best_miou: float | None = None
-        self.best_step: int | None = None
-        self.validated_step: int | None = None
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save; every process takes part, the first one writes."""
-        scores = task_of(pl_module).scores
-        miou = scores.miou if scores else None
-        self.validated_step = trainer.global_step
-        better = self.best_step is None or (miou is not None and (self.best_miou is None or miou > self.best_miou))
-        if better:
-            self.best_miou, self.best_step = miou, trainer.global_step
-        trainer.save_checkpoint(self.run_dir.last)
-        if better:
-            trainer.save_checkpoint(self.run_dir.best)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a resumed run has to know."""
-        return {"best_miou": self.best_miou, "best_step": self.best_step}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        self.best_miou, self.best_step = state_dict["best_miou"], state_dict["best_step"]
 
 
 class SeededSteps(Callback):
@@ -184,37 +71,29 @@ class SeededSteps(Callback):
         torch.manual_seed(hash((self.seed, trainer.global_step, trainer.global_rank)) % 2**63)
 
 
-class StopOnSignal(Callback):
-    """On SIGTERM or SIGINT: finish the step, save last.ckpt, stop. A second SIGINT leaves at once.
-
-    Lightning's own handling ends with status 0 or 1 and saves nothing.
+class OneRun(Callback):
+    """All processes work on the first one's folder, from the same step, and validate with its BatchNorm statistics.
 
     Args:
-        run_dir: where to save.
+        run_dir: what this process takes for the run directory.
+        start_step: where it goes on.
     """
 
-    def __init__(self, run_dir: RunDir) -> None:
+    def __init__(self, run_dir: RunDir, start_step: int) -> None:
         self.run_dir = run_dir
-        self.received: int | None = None
+        self.start_step = start_step
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals over; Lightning gives them back to the handlers before it when training ends."""
-        if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(signum, self._note)
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Agree."""
+        self.run_dir.path, step = trainer.strategy.broadcast((self.run_dir.path, self.start_step))
+        if step != self.start_step:
+            raise TrainingError(
+                f"process {trainer.global_rank} found a checkpoint of step {self.start_step} in {self.run_dir.path}, "
+                f"the first one of step {step}. Does every machine see the same folder?"
+            )
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Save and stop, if a signal came."""
-        if self.received is not None:
-            trainer.save_checkpoint(self.run_dir.last)
-            advice = f"stopped at step {trainer.global_step}, which is saved. Go on with --resume {self.run_dir.path}"
-            raise InterruptedTrainingError(self.received, advice)
-
-    def _note(self, signum: int, frame: FrameType | None) -> None:
-        if self.received == signal.SIGINT and signum == signal.SIGINT:
-            os._exit(128 + signum)  # files are replaced whole, so none is left corrupt
-        self.received = signum
-
-
-def _blank(value: float | None) -> float | str:
-    return "" if value is None else value
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The statistics that are saved are those that are measured."""
+        if process_count() > 1:
+            for buffer in task_of(pl_module).segmenter.buffers():
+                distributed.broadcast(buffer, src=0)

@@ -1,8 +1,10 @@
 """What a person sees while it trains: a bar, and a line at each validation."""
 
 import logging
+import sys
 from typing import Any
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -17,7 +19,7 @@ LOSS_EVERY = 5  # steps between readings of the loss for the progress bar
 
 
 class ProgressReport(Callback):
-    """A bar with loss, mIoU, images per second and time left; a log line at each validation.
+    """A bar with loss, mIoU, images per second, memory and time left; a log line at each validation.
 
     Args:
         steps: in the whole run.
@@ -57,10 +59,12 @@ class ProgressReport(Callback):
     ) -> None:
         """Move the bar."""
         if trainer.global_step % LOSS_EVERY == 0:  # reading the loss waits for the device
-            self._loss = f"loss {float(outputs['loss']):.3f}"
+            self._loss = f"loss {float(task_of(pl_module).step_loss):.3f}  "
         if self._bar is None or self._train is None:
             return
-        note = f"{self._loss}  {_miou_text(task_of(pl_module).scores)}{self.clock.images_per_second:.1f} images/s"
+        scores = _miou_text(task_of(pl_module).scores)
+        memory = memory_text(pl_module.device)
+        note = f"{self._loss}{scores}{self.clock.images_per_second:.1f} images/s  {memory}"
         self._bar.update(self._train, completed=trainer.global_step, note=note)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -79,8 +83,9 @@ class ProgressReport(Callback):
         if self._bar is not None and self._validate is not None:
             self._bar.remove_task(self._validate)
         if trainer.is_global_zero:
-            scores = _miou_text(task_of(pl_module).scores)
-            logger.info("step %d of %d: %s%s", trainer.global_step, self.steps, scores, self._loss)
+            task = task_of(pl_module)
+            loss = f"loss {float(task.step_loss):.3f}"
+            logger.info("step %d of %d: %s%s", trainer.global_step, self.steps, _miou_text(task.scores), loss)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave the terminal as it was."""
@@ -95,3 +100,15 @@ class ProgressReport(Callback):
 
 def _miou_text(scores: Scores | None) -> str:
     return f"val mIoU {scores.miou:.4f}  " if scores is not None and scores.miou is not None else ""
+
+
+def memory_text(device: torch.device) -> str:
+    """The most memory that was in use so far: of the GPU, else of this process."""
+    if device.type == "cuda":
+        return f"{torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB"
+    if sys.platform == "win32":
+        return ""
+    import resource
+
+    unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, kibibytes elsewhere
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit:.1f} GiB"

@@ -1,16 +1,20 @@
 """Which configuration is asked for, and going on with a run: the same one, from the newest checkpoint."""
 
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segzoo.checkpoint.format import parse_description
-from segzoo.checkpoint.read import read_checkpoint
+from segzoo.checkpoint.read import read_checkpoint, read_description
 from segzoo.config.load import apply_overrides, config_from_tree, load_config, read_yaml
 from segzoo.config.schema import RunConfig
+from segzoo.data.labels import LabelSpace
 from segzoo.errors import CheckpointError, ConfigError
 from segzoo.tasks.names import known_names
 from segzoo.training.run_dir import RunDir, open_run_dir
+
+_logger = logging.getLogger(__name__)
 
 
 def requested_config(config: str | None, overrides: Sequence[str] = (), resume: str | Path | None = None) -> RunConfig:
@@ -50,19 +54,64 @@ def resumed_config(run_dir: str | Path, config: str | None = None, overrides: Se
     return kept
 
 
-def last_checkpoint(run_dir: RunDir, config: RunConfig) -> dict[str, Any]:
-    """The newest checkpoint of a run, which has to be of this configuration.
+@dataclass(frozen=True)
+class Start:
+    """Where a resumed run goes on.
+
+    Args:
+        path: the checkpoint.
+        step: steps done in it.
+        labels: classes it was trained on.
+    """
+
+    path: Path
+    step: int
+    labels: LabelSpace
+
+
+def newest_checkpoint(run_dir: RunDir, config: RunConfig) -> Start | None:
+    """The newest checkpoint of a run that can be read; None where it was stopped before it saved one.
 
     Raises:
-        CheckpointError: none was saved, or it is refused.
+        CheckpointError: there are checkpoints, and none can be read.
         ConfigError: it is of another configuration.
     """
-    if not run_dir.last.is_file():
-        raise CheckpointError(f"{run_dir.path}: no checkpoint was saved before it stopped. Start the run anew.")
-    content = read_checkpoint(run_dir.last)
-    saved = parse_description(content["segzoo"]).config
-    _refuse_differences(saved, config, "Its checkpoint is of another configuration")
-    return content
+    kept = [run_dir.best, *run_dir.all_kept()]
+    found = [path for path in (run_dir.last, *kept) if path.is_file()]
+    problems: list[str] = []
+    readable = [start for path in found[:1] if (start := _start(path, config, problems))]
+    if problems:
+        readable = [start for path in found[1:] if (start := _start(path, config, problems))]
+    if found and not readable:
+        raise CheckpointError([*problems, f"{run_dir.path}: no checkpoint in it can be read. Start the run anew."])
+    start = max(readable, key=lambda start: start.step, default=None)
+    for problem in problems:
+        _logger.warning("%s", problem)
+    if start and problems:
+        _logger.warning("going on from %s, of step %d, instead", start.path, start.step)
+    return start
+
+
+def refuse_other_classes(start: Start, labels: LabelSpace) -> None:
+    """See that the data set still has the classes that the run was started with.
+
+    Raises:
+        ConfigError: it has others.
+    """
+    if start.labels != labels:
+        before, now = (", ".join(space.names) for space in (start.labels, labels))
+        difference = f"the run has {before}; the data set now has {now}" if before != now else "colours or ids differ"
+        raise ConfigError(f"data: other classes: {difference}. A resumed run keeps its classes; start a new one.")
+
+
+def _start(path: Path, config: RunConfig, problems: list[str]) -> Start | None:
+    try:
+        description = read_description(read_checkpoint(path), path)
+    except CheckpointError as error:
+        problems += error.problems
+        return None
+    _refuse_differences(description.config, config, "Its checkpoint is of another configuration")
+    return Start(path, description.step, description.labels)
 
 
 def _refuse_differences(old: RunConfig, new: RunConfig, reason: str) -> None:

@@ -4,6 +4,8 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from segzoo.checkpoint.format import versions
 from segzoo.config.load import dump_config
 from segzoo.config.schema import RunConfig
 from segzoo.errors import ConfigError
+from segzoo.tasks.processes import is_first_process
+from segzoo.training.lock import locked
 
 
 class RunDir:
@@ -25,35 +29,106 @@ class RunDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config = path / "config.yaml"
-        self.environment = path / "environment.json"
-        self.metrics = path / "metrics.csv"
-        self.summary = path / "summary.json"
-        self.best = path / "checkpoints" / "best.ckpt"
-        self.last = path / "checkpoints" / "last.ckpt"
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration; a folder with it holds a run."""
+        return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, machine, command."""
+        return self.path / "environment.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One row per step and split."""
+        return self.path / "metrics.csv"
+
+    @property
+    def summary(self) -> Path:
+        """What a finished run came to."""
+        return self.path / "summary.json"
+
+    @property
+    def curves(self) -> Path:
+        """metrics.csv as a picture."""
+        return self.path / "curves.png"
+
+    @property
+    def overlays(self) -> Path:
+        """Drawn validation images."""
+        return self.path / "overlays"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the highest mIoU."""
+        return self.path / "checkpoints" / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    def kept(self, step: int) -> Path:
+        """A checkpoint that stays."""
+        return self.path / "checkpoints" / f"step_{step:06d}.ckpt"
+
+    def all_kept(self) -> list[Path]:
+        """The checkpoints that stay, newest first."""
+        return sorted((self.path / "checkpoints").glob("step_*.ckpt"), reverse=True)
 
 
-def create_run_dir(config: RunConfig, name: str) -> RunDir:
-    """Make the folder of a new run and write its configuration and environment.
+@contextmanager
+def new_run_dir(config: RunConfig, name: str) -> Iterator[RunDir]:
+    """Make the folder of a new run, write its configuration and environment, and keep other runs out of it.
+
+    Only the first process does so; the others learn of its folder later, from `processes.OneFolder`.
 
     Args:
         config: the resolved run.
         name: the configuration's name, for the default folder runs/<name>/<time>.
 
     Raises:
-        ConfigError: the folder holds a run already, or cannot be made.
+        ConfigError: the folder holds a run already, is in use, or cannot be made.
     """
+    if not is_first_process():
+        yield RunDir(Path(config.run_dir or Path("runs", name)))
+        return
     path = Path(config.run_dir) if config.run_dir else _free_path(Path("runs", name))
-    run_dir = RunDir(path)
-    if run_dir.config.exists():
-        raise ConfigError(f"run_dir: {path} holds a run already. Continue it with --resume {path}, or name another.")
     try:
         (path / "checkpoints").mkdir(parents=True, exist_ok=True)
-        run_dir.config.write_text(dump_config(config), encoding="utf-8")
-        write_json(run_dir.environment, environment())
     except OSError as error:
-        raise ConfigError(f"run_dir: cannot write to {path} ({error.strerror}). Name another folder.") from None
-    return run_dir
+        raise _cannot_write(path, error) from None
+    with locked(path):
+        run_dir = RunDir(path)
+        if run_dir.config.exists():
+            raise ConfigError(
+                f"run_dir: {path} holds a run already. Continue it with --resume {path}, or name another."
+            )
+        try:
+            write_json(run_dir.environment, environment())
+            write_whole(run_dir.config, dump_config(config))
+        except OSError as error:
+            raise _cannot_write(path, error) from None
+        yield run_dir
+
+
+@contextmanager
+def resumed_run_dir(path: Path) -> Iterator[RunDir]:
+    """Keep other runs out of a run's folder while it is resumed, and clear away what a killed write left.
+
+    Raises:
+        ConfigError: no run there, or it is in use.
+    """
+    run_dir = open_run_dir(path)
+    if not is_first_process():
+        yield run_dir
+        return
+    with locked(path):
+        for part in (*path.glob("*.part"), *path.glob("checkpoints/*.part")):
+            part.unlink(missing_ok=True)
+        yield run_dir
 
 
 def open_run_dir(path: Path) -> RunDir:
@@ -68,11 +143,26 @@ def open_run_dir(path: Path) -> RunDir:
     return run_dir
 
 
+def finished_step(run_dir: RunDir) -> int | None:
+    """The step at which a run came to its end, which can be an early one; None while it has not."""
+    if not run_dir.summary.exists():
+        return None
+    return int(json.loads(run_dir.summary.read_text(encoding="utf-8"))["steps"])
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write JSON so that the file is either the old or the new one, never half of it."""
+    write_whole(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write text so that the file is either the old or the new one, never half of it."""
     part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
+    try:
+        part.write_text(text, encoding="utf-8", newline="")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def environment() -> dict[str, Any]:
@@ -89,10 +179,24 @@ def environment() -> dict[str, Any]:
 
 
 def _free_path(parent: Path) -> Path:
-    """runs/<name>/<time>, with a suffix where two runs start in the same second."""
+    """A new folder runs/<name>/<time>, with a suffix where two runs start in the same second."""
     stamp = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
     path, number = parent / stamp, 1
-    while path.exists():
+    while not _made(path):
         number += 1
         path = parent / f"{stamp}_{number}"
     return path
+
+
+def _made(path: Path) -> bool:
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    return True
+
+
+def _cannot_write(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"run_dir: cannot write to {path} ({error.strerror}). Name another folder.")

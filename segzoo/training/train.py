@@ -1,32 +1,35 @@
 """A run from configuration to run directory."""
 
 import logging
+import math
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning import Trainer, seed_everything
+from lightning import seed_everything
 
-from segzoo.backbones.weights import with_weights_settings
-from segzoo.checkpoint.write import AtomicCheckpointIO
+from segzoo.checkpoint.transfer import WholeNetwork, read_network, start_from, with_starting_settings
 from segzoo.config.schema import RunConfig
 from segzoo.data.datamodule import SegmentationData
+from segzoo.data.doctor.quick import quick_check
 from segzoo.data.labels import LabelSpace
 from segzoo.data.statistics import balanced_weights, class_pixels
 from segzoo.errors import ConfigError
+from segzoo.models.limits import check_training
 from segzoo.tasks.confusion import Scores
+from segzoo.tasks.processes import is_first_process
 from segzoo.tasks.segmentation import SegmentationTask
-from segzoo.training.callbacks import Checkpoints, MetricsFile, SeededSteps, StopOnSignal, TrainingClock
-from segzoo.training.progress import ProgressReport
-from segzoo.training.resume import last_checkpoint
-from segzoo.training.run_dir import RunDir, create_run_dir, open_run_dir, write_json
+from segzoo.training.boards import check_boards
+from segzoo.training.curves import draw_curves
+from segzoo.training.faults import faults_explained
+from segzoo.training.launch import other_processes, with_processes
+from segzoo.training.resume import Start, newest_checkpoint, refuse_other_classes
+from segzoo.training.run_dir import RunDir, finished_step, new_run_dir, resumed_run_dir, write_json
+from segzoo.training.trainer import Watchers, build_trainer, quiet_lightning, watchers_of
 
-PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,9 @@ class TrainResult:
 def train(config: RunConfig, *, name: str = "run", resume: str | Path | None = None) -> TrainResult:
     """Train, validate and save by a configuration.
 
+    With `trainer.devices` above 1 the other processes run this script again; each of them returns from here, and
+    `segzoo.is_first_process()` says which one should print.
+
     Args:
         config: the resolved run.
         name: names the default run directory, runs/<name>/<time>.
@@ -57,23 +63,26 @@ def train(config: RunConfig, *, name: str = "run", resume: str | Path | None = N
     Raises:
         ConfigError: the request cannot be met; nothing is written.
         DataError: the data set's content is wrong.
-        TrainingError: the loss is not finite.
-        CheckpointError: saving failed; the checkpoint before is untouched.
+        TrainingError: the loss is not finite, or memory, a data worker or another process was lost.
+        CheckpointError: saving failed, the checkpoint before is untouched; or nothing to resume can be read.
+        InterruptedTrainingError: a signal stopped the run, which is saved.
     """
-    _check_devices(config)
-    if resume is None:
-        config = with_weights_settings(config)
-    seed_everything(config.seed, verbose=False)
-    data = build_data(config)
-    config = with_balanced_weights(config, data)
-    task = SegmentationTask(config, data.labels, data.steps, pretrained=resume is None)
-    run_dir = create_run_dir(config, name) if resume is None else open_run_dir(Path(resume))
-    if resume is not None:
-        data.start_step = last_checkpoint(run_dir, config)["segzoo"]["step"]
-        if data.start_step >= data.steps and run_dir.summary.exists():
-            raise ConfigError(f"--resume: the run in {run_dir.path} is finished; nothing is left to do.")
-    logging.getLogger(__name__).info("run directory: %s", run_dir.path)
-    return _fit(config, data, task, run_dir)
+    config = with_processes(config)
+    if not is_first_process():
+        logging.getLogger("segzoo").setLevel(logging.ERROR)
+    with ExitStack() as stack:
+        if resume is not None:
+            run_dir = stack.enter_context(resumed_run_dir(Path(resume)))
+            start = newest_checkpoint(run_dir, config)
+            config, data, task = prepare(config, start)
+            if start and start.step >= (finished_step(run_dir) or math.inf):
+                raise ConfigError(f"--resume: the run in {run_dir.path} is finished; nothing is left to do.")
+        else:
+            start = None
+            config, data, task = prepare(with_starting_settings(config), None)
+            run_dir = stack.enter_context(new_run_dir(config, name))
+        logger.info("run directory: %s", run_dir.path)
+        return _fit(config, data, task, run_dir, start)
 
 
 def check(config: RunConfig) -> str:
@@ -86,13 +95,10 @@ def check(config: RunConfig) -> str:
         ConfigError: as `train`.
         DataError: as `train`.
     """
-    _check_devices(config)
-    config = with_weights_settings(config)
-    seed_everything(config.seed, verbose=False)
-    data = build_data(config)
-    task = SegmentationTask(with_balanced_weights(config, data), data.labels, data.steps)
-    batch = next(iter(data.train_dataloader()))
-    loss = task.training_step(batch, 0)
+    config, data, task = prepare(with_starting_settings(with_processes(config)), None)
+    with faults_explained():
+        batch = next(iter(data.train_dataloader()))
+        loss = task.training_step(batch, 0)
     parameters = sum(parameter.numel() for parameter in task.parameters())
     shape = "×".join(map(str, batch["image"].shape))
     return (
@@ -126,89 +132,56 @@ def with_balanced_weights(config: RunConfig, data: SegmentationData) -> RunConfi
     return config.model_copy(update={"loss": config.loss.model_copy(update={"class_weights": weights})})
 
 
-def _fit(config: RunConfig, data: SegmentationData, task: SegmentationTask, run_dir: RunDir) -> TrainResult:
-    clock = TrainingClock(config.data.batch_size)
-    checkpoints = Checkpoints(run_dir)
-    samples = len(data.train_dataset)
-    metrics = MetricsFile(
-        run_dir.metrics,
-        data.labels.names,
-        clock,
-        log_every_steps=config.trainer.log_every_steps,
-        samples=samples,
-        step=data.start_step,
-    )
-    progress = ProgressReport(data.steps, clock, show_bar=config.trainer.progress)
-    callbacks = [clock, SeededSteps(config.seed), metrics, checkpoints, progress, StopOnSignal(run_dir)]
+def prepare(config: RunConfig, start: Start | None) -> tuple[RunConfig, SegmentationData, SegmentationTask]:
+    """Data and network of a run; weights only where no checkpoint follows. What cannot be trained is refused first."""
+    check_boards(config)
+    check_training(config.model, config.data.batch_size // (config.trainer.devices * config.trainer.num_nodes))
+    if start is None and is_first_process():
+        quick_check(config.data)
+    seed_everything(config.seed, verbose=False)
+    data = build_data(config)
+    config = with_balanced_weights(config, data)
+    if start is not None:
+        refuse_other_classes(start, data.labels)
+        data.start_step = start.step
+    network: WholeNetwork | None = None
+    if start is None and config.model.weights is not None:
+        network = read_network(config.model.weights)
+    task = SegmentationTask(config, data.labels, data.steps, pretrained=start is None and network is None)
+    if network is not None:
+        start_from(network, task.segmenter, config.model, data.labels)
+    return config, data, task
+
+
+def _fit(
+    config: RunConfig, data: SegmentationData, task: SegmentationTask, run_dir: RunDir, start: Start | None
+) -> TrainResult:
+    watchers = watchers_of(config, data, run_dir)
     began = time.perf_counter()
-    with _quiet_lightning():
-        trainer = _build_trainer(config, data, callbacks)
+    with quiet_lightning(), faults_explained(), other_processes(config), watchers.signals.listening():
+        trainer = build_trainer(config, data, watchers.all)
         try:
-            trainer.fit(task, data, ckpt_path=run_dir.last if data.start_step else None, weights_only=True)
-            if checkpoints.validated_step != data.steps:
-                trainer.validate(task, data, verbose=False)
+            trainer.fit(task, data, ckpt_path=start.path if start else None, weights_only=True)
         finally:
-            progress.close()
+            watchers.close()
     scores = task.scores or Scores(None, None, ())
-    summary = {
-        "best_val_miou": checkpoints.best_miou,
-        "best_step": checkpoints.best_step,
-        "last_val_miou": scores.miou,
-        "epoch": round(data.steps * config.data.batch_size / samples, 3),
-        "steps": data.steps,
-        "seconds": round(time.perf_counter() - began, 2),
-        "images_per_second": round(clock.images_per_second, 3),
-    }
-    write_json(run_dir.summary, summary)
+    summary = _summary(config, data, watchers, scores, trainer.global_step, time.perf_counter() - began)
+    if is_first_process():
+        with faults_explained():
+            write_json(run_dir.summary, summary)
+            draw_curves(run_dir.metrics, run_dir.curves)
     return TrainResult(run_dir.path, data.labels, scores, summary)
 
 
-def _build_trainer(config: RunConfig, data: SegmentationData, callbacks: list[Any]) -> Trainer:
-    settings = config.trainer
-    pass_over_data = max(1, len(data.train_dataset) // config.data.batch_size)
-    return Trainer(
-        accelerator=settings.accelerator,
-        devices=settings.devices,
-        precision=PRECISION[settings.precision],
-        max_steps=data.steps,
-        # One pass of the loader is the whole run (see data/sampling.py), so validation counts steps.
-        val_check_interval=min(settings.val_every_steps or pass_over_data, data.steps),
-        check_val_every_n_epoch=None,
-        gradient_clip_val=settings.clip_norm,
-        callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
-        num_sanity_val_steps=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
-
-
-def _check_devices(config: RunConfig) -> None:
-    if config.trainer.devices != 1:
-        raise ConfigError("trainer.devices: this version trains on one device. Take trainer.devices=1.")
-    if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
-        raise ConfigError("trainer.accelerator: no CUDA GPU is visible here. Take auto or cpu.")
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Without Lightning's announcements, and without its advice that does not hold here."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        # The number of workers is data.num_workers, chosen on purpose: 0 is faster for the synthetic set.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        # One pass of the loader is the whole run, and our sampler starts where the run stopped.
-        warnings.filterwarnings("ignore", message=".*is not resumable.*")
-        # Lightning 2.6 uses torch's pytree in a way that torch 2.15 deprecates; nothing of ours is concerned.
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+def _summary(
+    config: RunConfig, data: SegmentationData, watchers: Watchers, scores: Scores, steps: int, seconds: float
+) -> dict[str, Any]:
+    return {
+        "best_val_miou": watchers.checkpoints.best_miou,
+        "best_step": watchers.checkpoints.best_step,
+        "last_val_miou": scores.miou,
+        "epoch": round(steps * config.data.batch_size / len(data.train_dataset), 3),
+        "steps": steps,
+        "seconds": round(seconds, 2),
+        "images_per_second": round(watchers.clock.images_per_second, 3),
+    }

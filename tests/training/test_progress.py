@@ -23,6 +23,7 @@ def test_bar_and_lines(tiny_config: Callable[..., RunConfig], tmp_path: Path, mo
     train(tiny_config(f"run_dir={tmp_path / 'run'}", "trainer.progress=true"))
     assert [step for _, step in seen] == [1, 2, 3, 4, 5, 6]
     assert "images/s" in seen[-1][0]
+    assert seen[-1][0].endswith(" GiB")
     assert "val mIoU" in seen[-1][0]
     assert "loss" in seen[-1][0]
     assert [line.split(":")[0] for line in lines] == ["step 3 of 6", "step 6 of 6"]

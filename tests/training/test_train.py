@@ -34,7 +34,9 @@ def test_run_directory_holds_what_was_promised(tiny_run: TrainResult, tiny_confi
     folder = tiny_run.run_dir
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     checkpoints = {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}
-    assert names == {"config.yaml", "environment.json", "metrics.csv", "summary.json", *checkpoints}
+    pictures = {"curves.png", "overlays/step_000003.png", "overlays/step_000006.png"}
+    texts = {".lock", "config.yaml", "environment.json", "metrics.csv", "summary.json"}
+    assert names == texts | pictures | checkpoints
     assert load_config(folder / "config.yaml") == tiny_config(f"run_dir={folder}")
     summary = json.loads((folder / "summary.json").read_text())
     assert summary.keys() >= {"best_val_miou", "epoch", "steps", "seconds", "images_per_second"}
@@ -131,8 +133,13 @@ def test_loss_that_is_not_finite_stops_with_the_images(tiny_config: Config, tmp_
     [
         ("data.batch_size=13", "data.batch_size: "),
         ("data.train_split=nosuch", "no split 'nosuch'"),
-        ("model.output_stride=32", "deeplabv3plus_smp needs 8 or 16"),
-        ("trainer.devices=2", "trainer.devices: this version trains on one device"),
+        ("data.batch_size=1", "deeplabv3plus_smp needs 2 images or more on each device, not 1"),
+        ("model.output_stride=32", "deeplabv3plus_smp works at output stride 8 or 16, not 32"),
+        ("trainer.devices=3", "data.batch_size: 4 cannot be shared evenly among 3 processes. Take a multiple of 3"),
+        ("trainer.devices=4", "needs 2 images or more on each device, not 1"),
+        ("trainer.num_nodes=2", "start with torchrun or srun"),
+        ("trainer.sync_batchnorm=true", "torch has it for GPUs only"),
+        ("model.weights=nowhere", "nowhere: no such checkpoint"),
     ],
 )
 def test_refused_before_anything_is_written(tiny_config: Config, tmp_path: Path, override: str, line: str) -> None:

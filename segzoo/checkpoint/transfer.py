@@ -1,0 +1,103 @@
+"""Starting a run from the whole network of another: `model.weights`."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from segzoo.backbones.weights import with_weights_settings
+from segzoo.checkpoint.read import find_checkpoint, load_strictly, read_checkpoint, read_description, segmenter_state
+from segzoo.config.schema import ModelConfig, RunConfig
+from segzoo.data.labels import LabelSpace
+from segzoo.models.build import build_segmenter
+from segzoo.models.segmenter import Segmenter
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WholeNetwork:
+    """The network of a checkpoint.
+
+    Args:
+        tensors: by the segmenter's own names.
+        labels: the classes it scores.
+        path: the file.
+    """
+
+    tensors: dict[str, Tensor]
+    labels: LabelSpace
+    path: Path
+
+
+def with_starting_settings(config: RunConfig) -> RunConfig:
+    """The configuration, completed by what the weights that the run starts from expect.
+
+    Preprocessing, eps and padding come from `model.weights` where it is set, else from `model.backbone.weights`, as
+    `with_weights_settings` does it.
+
+    Raises:
+        ConfigError: no such weights.
+        CheckpointError: the file is refused.
+    """
+    weights = config.model.weights
+    if weights is None:
+        return with_weights_settings(config)
+    own = config.model.backbone
+    asked = config.model.model_copy(
+        update={"backbone": own.model_copy(update={"weights": str(find_checkpoint(weights))})}
+    )
+    completed = with_weights_settings(config.model_copy(update={"model": asked}))
+    backbone = completed.model.backbone.model_copy(update={"weights": own.weights})
+    return completed.model_copy(update={"model": completed.model.model_copy(update={"backbone": backbone})})
+
+
+def read_network(checkpoint: str | Path) -> WholeNetwork:
+    """The network of a checkpoint or run directory.
+
+    Raises:
+        ConfigError: no such path.
+        CheckpointError: refused, with the reason.
+    """
+    path = find_checkpoint(checkpoint)
+    content = read_checkpoint(path)
+    return WholeNetwork(segmenter_state(content["state_dict"]), read_description(content, path).labels, path)
+
+
+def start_from(network: WholeNetwork, segmenter: Segmenter, config: ModelConfig, labels: LabelSpace) -> None:
+    """Load a whole network; where the classes are others, all but the layers that give class scores.
+
+    Args:
+        network: what to start from.
+        segmenter: what it goes into, freshly initialised.
+        config: the model section it was built from.
+        labels: the classes of the run.
+
+    Raises:
+        CheckpointError: tensors that do not fit, beyond those of other classes.
+    """
+    tensors = dict(network.tensors)
+    fresh: set[str] = set()
+    if network.labels.names != labels.names:
+        own = segmenter.state_dict()
+        fresh = _of_classes(config, segmenter, labels.num_classes)
+        tensors |= {name: own[name] for name in fresh}
+    load_strictly(segmenter, tensors, network.path)
+    _logger.info("%s: %d of %d tensors loaded", network.path, len(tensors) - len(fresh), len(tensors))
+    if fresh:
+        _logger.info(
+            "it has %d classes and this run %d others, so these start anew: %s",
+            network.labels.num_classes,
+            labels.num_classes,
+            ", ".join(sorted(fresh)),
+        )
+
+
+def _of_classes(config: ModelConfig, segmenter: Segmenter, num_classes: int) -> set[str]:
+    """The tensors whose size is the number of classes: those that change with it."""
+    with torch.device("meta"):  # no memory, no time, no random numbers
+        other = build_segmenter(config, num_classes + 1, in_channels=segmenter.backbone.in_channels, pretrained=False)
+    shapes = {name: tensor.shape for name, tensor in other.state_dict().items()}
+    return {name for name, tensor in segmenter.state_dict().items() if tensor.shape != shapes[name]}

@@ -1,0 +1,103 @@
+"""metrics.csv: one row per step and split, whatever stopped and resumed the run."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+from segzoo.training.callbacks import TrainingClock, task_of
+from segzoo.training.run_dir import RunDir, write_whole
+
+Row = dict[str, str]
+
+
+class MetricsFile(Callback):
+    """Appends a row for every `log_every_steps` steps and every validation; only the first process does.
+
+    Args:
+        run_dir: where metrics.csv is.
+        class_names: one IoU column for each.
+        clock: for images per second.
+        log_every_steps: steps between training rows.
+        samples: images in a pass over the training split.
+        step: where the run starts or goes on; later rows are dropped, so that a resumed run has each once.
+    """
+
+    def __init__(
+        self,
+        run_dir: RunDir,
+        class_names: Sequence[str],
+        clock: TrainingClock,
+        *,
+        log_every_steps: int,
+        samples: int,
+        step: int = 0,
+    ) -> None:
+        self.run_dir = run_dir
+        self.clock = clock
+        self.log_every_steps = log_every_steps
+        self.samples = samples
+        self.step = step
+        self.columns = ["step", "epoch", "split", "loss", "learning_rate", "images_per_second"]
+        self.columns += ["miou", "pixel_accuracy", *(f"iou/{name}" for name in class_names)]
+        self.validated: set[int] = set()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the rows up to where the run goes on."""
+        if not trainer.is_global_zero:
+            return
+        rows = [row for row in read_rows(self.run_dir.metrics) if int(row["step"]) <= self.step]
+        self.validated = {int(row["step"]) for row in rows if row["split"] == "val"}
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.columns)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(self.run_dir.metrics, text.getvalue())
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Append a training row every `log_every_steps` steps."""
+        step = trainer.global_step
+        if step % self.log_every_steps or not trainer.is_global_zero:
+            return
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self._append(step, "train", loss=float(task_of(pl_module).step_loss), learning_rate=rate)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Append a validation row."""
+        task = task_of(pl_module)
+        scores = task.scores
+        if scores is None or trainer.global_step in self.validated or not trainer.is_global_zero:
+            return
+        self.validated.add(trainer.global_step)
+        classes = {f"iou/{name}": _blank(value) for name, value in zip(task.labels.names, scores.iou, strict=True)}
+        accuracy = _blank(scores.pixel_accuracy)
+        self._append(trainer.global_step, "val", miou=_blank(scores.miou), pixel_accuracy=accuracy, **classes)
+
+    def _append(self, step: int, split: str, **values: float | str) -> None:
+        row = {
+            "step": step,
+            "epoch": round(step * self.clock.batch_size / self.samples, 3),
+            "split": split,
+            "images_per_second": round(self.clock.images_per_second, 2),
+            **values,
+        }
+        with self.run_dir.metrics.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self.columns).writerow(row)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a metrics.csv, without one that a killed process left half-written at the end."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = file.readlines()
+    if lines and not lines[-1].endswith("\n"):
+        lines.pop()
+    return [row for row in csv.DictReader(lines) if row["step"].isdecimal() and None not in row.values()]
+
+
+def _blank(value: float | None) -> float | str:
+    return "" if value is None else value

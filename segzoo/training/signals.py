@@ -1,0 +1,81 @@
+"""SIGTERM and SIGINT: the run stops at the next step, saved, and leaves with the shell's status."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+from segzoo.errors import InterruptedTrainingError
+from segzoo.tasks.processes import largest_of_processes, said_once
+from segzoo.training.checkpoints import Checkpoints
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopOnSignal(Callback):
+    """On SIGTERM or SIGINT: finish the step, save last.ckpt, stop. A second SIGINT leaves at once.
+
+    In a validation the process stops at its next batch, and the resumed run validates anew. Where several processes
+    train, one that got the signal stops all. Lightning's own handling ends with status 0 or 1 and saves nothing.
+
+    Args:
+        checkpoints: saves.
+    """
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+        self.received = 0
+        self._running = False
+        self._process = os.getpid()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Handle the signals while inside; before the first step they end the run by an error."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {signum: signal.signal(signum, self._note) for signum in _SIGNALS}
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """From here on there is something to save."""
+        self._running = True
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Save and stop, if a signal came to any process."""
+        self._stop_if_any(trainer)
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Stop at once, if a signal came to this process; the others ask at the end of their share."""
+        if self.received:
+            self._stop_if_any(trainer)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop before anything is made of a validation that another process left."""
+        self._stop_if_any(trainer)
+
+    def _stop_if_any(self, trainer: Trainer) -> None:
+        signum = largest_of_processes(self.received, trainer.strategy.root_device)
+        if signum:
+            self.received = signum
+            self.checkpoints.save_last(trainer)
+            advice = f"stopped at step {trainer.global_step}, which is saved. Go on with --resume"
+            raise said_once(InterruptedTrainingError(signum, f"{advice} {self.checkpoints.run_dir.path}"))
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a data worker, which the run itself ends
+            return
+        if not self._running:
+            raise InterruptedTrainingError(signum, "stopped before the first step; nothing was trained")
+        if self.received == signal.SIGINT and signum == signal.SIGINT:
+            os._exit(128 + signum)  # files are replaced whole, so none is left corrupt
+        self.received = signum

@@ -1,0 +1,138 @@
+"""Lightning's Trainer, set up so that it does what `segzoo.training` promises."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from lightning import Callback, Trainer
+from lightning.pytorch.strategies import DDPStrategy
+
+from segzoo.checkpoint.write import AtomicCheckpointIO
+from segzoo.config.schema import RunConfig
+from segzoo.data.datamodule import SegmentationData
+from segzoo.training.averaging import AveragedWeights
+from segzoo.training.boards import Boards
+from segzoo.training.callbacks import OneRun, SeededSteps, TrainingClock
+from segzoo.training.checkpoints import Checkpoints, Validations
+from segzoo.training.early_stopping import EarlyStopping
+from segzoo.training.launch import shares_batchnorm
+from segzoo.training.metrics_file import MetricsFile
+from segzoo.training.overlays import Overlays
+from segzoo.training.progress import ProgressReport
+from segzoo.training.run_dir import RunDir
+from segzoo.training.signals import StopOnSignal
+
+PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+
+@dataclass(frozen=True)
+class Watchers:
+    """The callbacks of a run; `all` has them in the order in which they act on a step."""
+
+    all: list[Callback]
+    clock: TrainingClock
+    checkpoints: Checkpoints
+    progress: ProgressReport
+    signals: StopOnSignal
+    boards: Boards
+
+    def close(self) -> None:
+        """Let go of the terminal and of what is open elsewhere."""
+        self.progress.close()
+        self.boards.close()
+
+
+def watchers_of(config: RunConfig, data: SegmentationData, run_dir: RunDir) -> Watchers:
+    """The callbacks of a run."""
+    settings = config.trainer
+    samples, steps = len(data.train_dataset), data.steps
+    clock = TrainingClock(config.data.batch_size)
+    checkpoints = Checkpoints(
+        run_dir, save_every_steps=settings.save_every_steps, keep_every_steps=settings.keep_every_steps
+    )
+    metrics = MetricsFile(
+        run_dir,
+        data.labels.names,
+        clock,
+        log_every_steps=settings.log_every_steps,
+        samples=samples,
+        step=data.start_step,
+    )
+    progress = ProgressReport(steps, clock, show_bar=settings.progress)
+    signals = StopOnSignal(checkpoints)
+    every = settings.val_every_steps or max(1, samples // config.data.batch_size)
+    boards = Boards(run_dir, config)
+    one_run = OneRun(run_dir, data.start_step)
+    validations = Validations(every, steps, checkpoints, clock)
+    averaging = [AveragedWeights(config.optimizer.ema_decay)] if config.optimizer.ema_decay else []
+    stopping = [EarlyStopping(settings.early_stopping)] if settings.early_stopping else []
+    # The average is measured, saved and shared in place of the weights, so it comes first.
+    order = [*averaging, one_run, clock, SeededSteps(config.seed), metrics, progress, *stopping]
+    order += [checkpoints, signals, Overlays(run_dir, data.val_dataset, settings.overlay_images), boards, validations]
+    return Watchers(order, clock, checkpoints, progress, signals, boards)
+
+
+def build_trainer(config: RunConfig, data: SegmentationData, callbacks: list[Callback]) -> Trainer:
+    """The Trainer of a run: one pass of the loader is the whole run (see data/sampling.py)."""
+    settings = config.trainer
+    several = settings.devices * settings.num_nodes > 1 or settings.strategy == "ddp"
+    trainer = Trainer(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        num_nodes=settings.num_nodes,
+        # Buffers are shared at the start of a validation (OneRun): with every forward pass, as DDP does it, processes
+        # with unequal numbers of validation images would wait for each other for ever.
+        strategy=DDPStrategy(broadcast_buffers=False) if several else "auto",
+        sync_batchnorm=shares_batchnorm(config),
+        precision=PRECISION[settings.precision],
+        max_epochs=1,
+        # Never by itself: `Validations` does it, and remembers it over a resume.
+        val_check_interval=data.steps + 1,
+        check_val_every_n_epoch=None,
+        gradient_clip_val=settings.clip_norm,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    _without_signal_handlers(trainer)
+    return trainer
+
+
+def _without_signal_handlers(trainer: Trainer) -> None:
+    """Keep Lightning from handling signals, which `StopOnSignal` does.
+
+    Its handlers save nothing, end with status 0, talk to the other processes in the middle of whatever they do, and
+    requeue SLURM jobs. There is no switch.
+    """
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Without Lightning's announcements, and without its advice that does not hold here."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        # The number of workers is data.num_workers, chosen on purpose: 0 is faster for the synthetic set.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # One pass of the loader is the whole run, and our sampler starts where the run stopped.
+        warnings.filterwarnings("ignore", message=".*is not resumable.*")
+        # The name in torch's releases up to 2.14, which we support too.
+        warnings.filterwarnings("ignore", message=".*`broadcast_buffers` is deprecated.*")
+        # Lightning 2.6 uses torch's pytree in a way that torch 2.15 deprecates; nothing of ours is concerned.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,86 @@
+import csv
+import multiprocessing
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import real_process
+import torch
+from ruamel.yaml import YAML
+
+from segzoo.checkpoint.read import read_checkpoint
+
+
+@dataclass(frozen=True)
+class Ended:
+    status: int | None  # as multiprocessing has it: -9 where SIGKILL ended the process
+    stderr: str
+
+
+def rows(run_dir: Path) -> list[dict[str, str]]:
+    with (run_dir / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def steps_of(run_dir: Path) -> list[tuple[int, str]]:
+    return [(int(row["step"]), row["split"]) for row in rows(run_dir)]
+
+
+def weights(run_dir: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = read_checkpoint(run_dir / "checkpoints" / f"{name}.ckpt")["state_dict"]
+    return state
+
+
+@pytest.fixture(scope="session")
+def same_weights() -> Callable[[Path, Path], bool]:
+    def same(one: Path, other: Path) -> bool:
+        """Of last.ckpt and best.ckpt."""
+        for name in ("last", "best"):
+            first, second = weights(one, name), weights(other, name)
+            if first.keys() != second.keys() or not all(torch.equal(first[key], second[key]) for key in first):
+                return False
+        return True
+
+    return same
+
+
+@pytest.fixture(scope="session")
+def start_process() -> Callable[..., object]:
+    """Start tools/train.py with a fault of `real_process` in it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["segzoo.training.train", "segzoo.tasks.table", "matplotlib.figure", "real_process"])
+    return lambda arguments, fault, output: _start(context, arguments, fault, output)
+
+
+def _start(context, arguments, fault, output):
+    process = context.Process(target=real_process.main, args=([str(_) for _ in arguments], fault, output))
+    process.start()
+    return process
+
+
+@pytest.fixture
+def run_process(start_process: Callable[..., object], tmp_path: Path) -> Callable[..., Ended]:
+    """As `start_process`, to its end."""
+
+    def run(*arguments: object, fault: str | None = None, timeout: float = 90) -> Ended:
+        process = start_process(arguments, fault, tmp_path)
+        process.join(timeout)
+        hangs = process.is_alive()
+        if hangs:
+            process.kill()
+            process.join()
+        stderr = (tmp_path / "stderr").read_text()
+        assert not hangs, stderr
+        return Ended(process.exitcode, stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_yaml(tiny_config, tmp_path_factory) -> Path:
+    """The tiny run as a file."""
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    with path.open("w") as file:
+        YAML(typ="safe", pure=True).dump(tiny_config().model_dump(mode="json", exclude_unset=True), file)
+    return path

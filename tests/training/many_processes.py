@@ -1,0 +1,61 @@
+"""What training comes to, as JSON; the tests run it in one process and in several, and compare.
+
+As a script it takes the output and the overrides that all runs share; torchrun, or nothing, starts it.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segzoo.config.load import apply_overrides, config_from_tree
+from segzoo.tasks.confusion import Scores
+from segzoo.tasks.processes import is_first_process
+from segzoo.training.metrics_file import read_rows
+from segzoo.training.train import train
+
+# Statistics of a batch, dropout and random scaling of gradients differ between one process and several.
+EXACT = {
+    "data": {
+        "name": "synthetic",
+        "batch_size": 4,
+        "crop_size": [48, 64],
+        "synthetic": {"train_images": 12, "val_images": 5, "size": [48, 64]},
+    },
+    "model": {
+        "decoder": "deeplabv3plus",
+        "norm": "group",
+        "backbone": {"name": "xception", "width": 0.1},
+        "deeplab": {"dropout": 0.0, "aspp_channels": 64, "decoder_channels": 64},
+    },
+    "optimizer": {"learning_rate": 0.05},
+    "loss": {"class_weights": [1, 2, 3, 4, 5, 6, 7]},
+    "trainer": {"max_steps": 1, "val_every_steps": 10, "log_every_steps": 1, "progress": False, "accelerator": "cpu"},
+}
+VALIDATION_IMAGES = (1, 2, 5, 7)
+
+
+def outcome(folder: Path, *overrides: str) -> dict[str, Any]:
+    """The confusion matrix over some validation images each, after no learning; and the loss of each of eight steps."""
+    matrices: list[list[list[int]]] = []
+    original = Scores.from_matrix
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Scores, "from_matrix", lambda matrix: matrices.append(matrix.tolist()) or original(matrix))
+        for count in VALIDATION_IMAGES:
+            run(folder / str(count), f"data.synthetic.val_images={count}", "optimizer.learning_rate=1e-30", *overrides)
+    run_dir = run(folder / "learning", "trainer.max_steps=8", *overrides)
+    rows = [row for row in read_rows(run_dir / "metrics.csv") if row["split"] == "train"]
+    return {"matrices": matrices, "losses": [float(row["loss"]) for row in rows]}
+
+
+def run(run_dir: Path, *overrides: str) -> Path:
+    return train(config_from_tree(apply_overrides(EXACT, [f"run_dir={run_dir}", *overrides]))).run_dir
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1])
+    found = outcome(target.parent, *sys.argv[2:])
+    if is_first_process():
+        target.write_text(json.dumps(found))

@@ -1,0 +1,160 @@
+"""Runs tools/train.py in a process of its own, with a fault in it; imported there by multiprocessing's forkserver.
+
+Forked from a server that has torch imported, a process starts in no time, and ends as any other does.
+"""
+
+import json
+import multiprocessing
+import os
+import resource
+import runpy
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from segzoo.tasks.segmentation import SegmentationTask
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "train.py"
+
+
+def main(arguments: list[str], fault: str | None, output: Path) -> None:
+    for stream, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(output / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+    if fault is not None:
+        name, *values = fault.split(":")
+        globals()[name](*values)
+    sys.argv = [str(TOOL), *arguments]
+    runpy.run_path(str(TOOL), run_name="__main__")
+
+
+def before(owner: object, name: str, act: Callable[[object], None]) -> None:
+    original = getattr(owner, name)
+
+    def changed(self: object, *rest: object, **named: object) -> object:
+        act(self)
+        return original(self, *rest, **named)
+
+    setattr(owner, name, changed)
+
+
+def at_step(step: str, act: Callable[[], object], where: str = "training_step") -> None:
+    before(SegmentationTask, where, lambda task: act() if task.global_step == int(step) else None)
+
+
+def end(signum: str) -> None:
+    os.kill(os.getpid(), getattr(signal, signum))
+
+
+def in_step(step: str, signum: str = "SIGKILL") -> None:
+    at_step(step, lambda: end(signum))
+
+
+def in_validation(step: str, signum: str = "SIGKILL") -> None:
+    at_step(step, lambda: end(signum), "validation_step")
+
+
+def in_optimizer(step: str, signum: str = "SIGKILL") -> None:
+    at_step(step, lambda: end(signum), "optimizer_step")
+
+
+def after_validation(step: str, signum: str = "SIGKILL") -> None:
+    at_step(step, lambda: end(signum), "on_validation_epoch_end")
+
+
+def in_write(number: str, signum: str = "SIGKILL") -> None:
+    """In the middle of the number-th checkpoint's writing: all is in the .part file, nothing is renamed."""
+    from segzoo.checkpoint import write
+
+    calls = []
+    original = write._read_back
+
+    def read_back(path: Path) -> None:
+        calls.append(path)
+        if len(calls) == int(number):
+            end(signum)
+        original(path)
+
+    write._read_back = read_back
+
+
+def at_worker_start(signum: str = "SIGKILL") -> None:
+    from multiprocessing.process import BaseProcess
+
+    original = BaseProcess.start
+
+    def start(self: BaseProcess) -> None:
+        original(self)
+        end(signum)
+
+    BaseProcess.start = start
+
+
+def at_start(signum: str) -> None:
+    from segzoo.training import train
+
+    original = train.build_trainer
+
+    def build(*arguments: object) -> object:
+        end(signum)
+        return original(*arguments)
+
+    train.build_trainer = build
+
+
+def twice(step: str) -> None:
+    """Two SIGINT in a step that would take a minute."""
+
+    def act() -> None:
+        end("SIGINT")
+        end("SIGINT")
+        time.sleep(60)
+
+    at_step(step, act)
+
+
+def full_disk(step: str) -> None:
+    """From here on no file can grow beyond a few bytes: a real refusal by the system, as of a full disk."""
+    at_step(step, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY)))
+
+
+def lost_worker(step: str) -> None:
+    at_step(step, lambda: multiprocessing.active_children()[0].kill())
+
+
+def no_memory(step: str) -> None:
+    at_step(step, lambda: torch.empty(1 << 50))
+
+
+def wait(step: str, ready: str) -> None:
+    def act() -> None:
+        Path(ready).touch()
+        time.sleep(60)
+
+    at_step(step, act)
+
+
+def nan_loss(step: str) -> None:
+    """The second process's loss, or the only one's, is not a number."""
+    original = SegmentationTask._loss
+
+    def loss(self: SegmentationTask, batch: object) -> torch.Tensor:
+        value = original(self, batch)
+        return value * float("nan") if self.global_step == int(step) else value
+
+    SegmentationTask._loss = loss
+
+
+def record(path: str) -> None:
+    """Which samples each step sees."""
+    original = SegmentationTask.training_step
+
+    def step(self: SegmentationTask, batch: dict[str, object], index: int) -> torch.Tensor:
+        with Path(path).open("a") as file:
+            file.write(json.dumps([self.global_step, batch["id"]]) + "\n")
+        return original(self, batch, index)
+
+    SegmentationTask.training_step = step

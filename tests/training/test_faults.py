@@ -1,0 +1,249 @@
+"""What BEHAVIOUR promises when a run goes wrong, each in a process of its own."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import steps_of, weights
+
+from segzoo.config.schema import RunConfig
+from segzoo.errors import CheckpointError, ConfigError, TrainingError
+from segzoo.tasks.segmentation import SegmentationTask
+from segzoo.training.resume import requested_config
+from segzoo.training.train import TrainResult, train
+
+Config = Callable[..., RunConfig]
+Run = Callable[..., object]
+
+KILL_POINTS = {
+    "first step": "in_step:0",
+    "optimiser": "in_optimizer:1",
+    "first validation": "in_validation:3",
+    "first checkpoint": "in_write:1",
+    "between best and last": "in_write:2",
+    "behind a checkpoint": "in_step:3",
+    "a step without": "in_step:4",
+    "last validation": "in_validation:6",
+    "last scores": "after_validation:6",
+    "last checkpoint": "in_write:4",
+    "start of a data process": "at_worker_start",
+}
+
+
+def resume(run_dir: Path) -> TrainResult:
+    return train(requested_config(None, resume=run_dir), resume=run_dir)
+
+
+def assert_equals_one_run(run_dir: Path, whole: TrainResult, same_weights: Callable[[Path, Path], bool]) -> None:
+    assert same_weights(run_dir, whole.run_dir)
+    assert steps_of(run_dir) == steps_of(whole.run_dir)
+    assert not list(run_dir.rglob("*.part"))
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert summary["best_val_miou"] == whole.summary["best_val_miou"]
+    assert summary["best_step"] == whole.summary["best_step"]
+
+
+@pytest.mark.parametrize(("fault", "workers"), [("in_step:4", 2), ("in_write:2", 0), ("in_validation:3", 0)])
+def test_killed_and_resumed_equals_one_run(
+    fault: str, workers: int, run_process: Run, tiny_yaml: Path, tiny_run: TrainResult, same_weights, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    ended = run_process(tiny_yaml, f"run_dir={run_dir}", f"data.num_workers={workers}", fault=fault)
+    assert ended.status == -9, ended.stderr
+    if fault == "in_write:2":  # last.ckpt, once it is there, must not claim a best.ckpt that is not
+        assert sorted(path.name for path in (run_dir / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt.part"]
+    resume(run_dir)
+    assert_equals_one_run(run_dir, tiny_run, same_weights)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("point", KILL_POINTS)
+def test_killed_anywhere_and_resumed_equals_one_run(
+    point: str, workers: int, run_process: Run, tiny_yaml: Path, tiny_run: TrainResult, same_weights, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    if KILL_POINTS[point] == "at_worker_start" and not workers:
+        pytest.skip("none starts")
+    arguments = (tiny_yaml, f"run_dir={run_dir}", f"data.num_workers={workers}")
+    assert run_process(*arguments, fault=KILL_POINTS[point]).status == -9
+    resume(run_dir)
+    assert_equals_one_run(run_dir, tiny_run, same_weights)
+
+
+def test_a_run_killed_again_and_again_sees_the_samples_of_one_run(
+    run_process: Run, tiny_yaml: Path, tiny_run: TrainResult, same_weights, tmp_path: Path
+) -> None:
+    """With a checkpoint at every second step, and the ids of every step written down."""
+    seen = {}
+    for name in ("whole", "killed"):
+        run_dir, log = tmp_path / name, tmp_path / f"{name}.log"
+        arguments = (tiny_yaml, f"run_dir={run_dir}", "trainer.save_every_steps=2")
+        ended = run_process(*arguments, fault=f"record:{log}")
+        assert ended.status == 0, ended.stderr
+        if name == "killed":
+            shutil.rmtree(run_dir)
+            log.unlink()
+            assert run_process(*arguments, fault="in_step:3").status == -9
+            for fault in ("in_step:4", None):
+                run_process("--resume", run_dir, fault=fault)
+            assert run_process("--resume", run_dir, fault=f"record:{log}").status == 2  # it is finished
+        seen[name] = log.read_text() if log.exists() else ""
+    whole = dict(json.loads(line) for line in seen["whole"].splitlines())
+    assert sorted(whole) == [0, 1, 2, 3, 4, 5]
+    assert same_weights(tmp_path / "killed", tmp_path / "whole")
+    assert steps_of(tmp_path / "killed") == steps_of(tmp_path / "whole")
+
+
+def test_killed_before_the_first_checkpoint_starts_from_zero(
+    run_process: Run, tiny_yaml: Path, tiny_run: TrainResult, same_weights, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    assert run_process(tiny_yaml, f"run_dir={run_dir}", fault="in_step:1").status == -9
+    assert not list((run_dir / "checkpoints").iterdir())
+    resume(run_dir)
+    assert_equals_one_run(run_dir, tiny_run, same_weights)
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "line"),
+    [
+        ("in_validation:3:SIGTERM", 143, "stopped at step 3, which is saved. Go on with --resume"),
+        ("twice:4", 130, ""),
+        ("at_start:SIGINT", 130, "stopped before the first step; nothing was trained"),
+    ],
+)
+def test_signals_end_the_process_with_the_shells_status(
+    fault: str, status: int, line: str, run_process: Run, tiny_yaml: Path, tiny_run: TrainResult, same_weights, tmp_path
+) -> None:
+    run_dir = tmp_path / "run"
+    began = time.monotonic()
+    ended = run_process(tiny_yaml, f"run_dir={run_dir}", fault=fault)
+    assert ended.status == status, ended.stderr
+    assert time.monotonic() - began < 60
+    assert line in " ".join(ended.stderr.split())
+    assert "Traceback" not in ended.stderr
+    resume(run_dir)
+    assert_equals_one_run(run_dir, tiny_run, same_weights)
+
+
+def test_a_full_disk_leaves_the_checkpoint_as_it_was(run_process: Run, tiny_yaml: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    arguments = (tiny_yaml, f"run_dir={run_dir}", "trainer.max_steps=4", "trainer.save_every_steps=4")
+    assert run_process(*arguments, fault="in_step:3").status == -9
+    before = (run_dir / "checkpoints" / "last.ckpt").read_bytes()
+    ended = run_process("--resume", run_dir, fault="full_disk:3")
+    assert ended.status == 1, ended.stderr
+    assert "last.ckpt: not saved (" in ended.stderr.replace("\n", "")
+    assert "Traceback" not in ended.stderr
+    assert (run_dir / "checkpoints" / "last.ckpt").read_bytes() == before
+    assert sorted(path.name for path in (run_dir / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "workers", "line"),
+    [
+        ("lost_worker:2", 2, "A process that reads data was ended from outside"),
+        ("no_memory:2", 0, "out of memory ("),
+    ],
+)
+def test_lost_workers_and_memory_end_with_advice(
+    fault: str, workers: int, line: str, run_process: Run, tiny_yaml: Path, tmp_path: Path
+) -> None:
+    ended = run_process(tiny_yaml, f"run_dir={tmp_path / 'run'}", f"data.num_workers={workers}", fault=fault)
+    assert ended.status == 1, ended.stderr
+    assert line in ended.stderr
+    # torch raises from a signal handler; where that hits a destructor, Python prints it as ignored, and goes on.
+    assert "Traceback" not in ended.stderr or "Exception ignored in" in ended.stderr
+
+
+def test_a_loss_or_weights_that_are_not_finite_leave_finite_checkpoints(
+    run_process: Run, tiny_yaml: Path, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    ended = run_process(tiny_yaml, f"run_dir={run_dir}", "trainer.val_every_steps=1", fault="nan_loss:2")
+    assert ended.status == 1
+    assert "step 2: the loss is nan, for the images" in " ".join(ended.stderr.split())
+    for name in ("last", "best"):
+        assert all(tensor.isfinite().all() for tensor in weights(run_dir, name).values())
+
+
+def test_weights_that_are_not_finite_are_never_saved(tiny_config: Config, tmp_path: Path, monkeypatch) -> None:
+    original = SegmentationTask.optimizer_step
+
+    def explode(task: SegmentationTask, *arguments: object) -> None:
+        original(task, *arguments)
+        next(task.segmenter.parameters()).data[0, 0] = float("inf")
+
+    monkeypatch.setattr(SegmentationTask, "optimizer_step", explode)
+    with pytest.raises(TrainingError, match=r"step 1: weights are no longer finite, .* last images were train_0"):
+        train(tiny_config(f"run_dir={tmp_path}/run", "trainer.val_every_steps=1"))
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_two_runs_in_one_folder(start_process, tiny_yaml: Path, tmp_path: Path) -> None:
+    run_dir, ready = tmp_path / "run", tmp_path / "ready"
+    process = start_process((tiny_yaml, f"run_dir={run_dir}"), f"wait:1:{ready}", tmp_path)
+    try:
+        until = time.monotonic() + 60
+        while not ready.exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        with pytest.raises(ConfigError, match=rf"run_dir: process {process.pid} on .* is training in"):
+            resume(run_dir)
+        with pytest.raises(ConfigError, match="is training in"):
+            train(requested_config(str(tiny_yaml), [f"run_dir={run_dir}"]))
+    finally:
+        process.kill()
+        process.join()
+    assert requested_config(None, resume=run_dir).run_dir == str(run_dir)
+    resume(run_dir)  # the lock went with the process
+
+
+@pytest.mark.parametrize("damage", ["cut", pytest.param("empty", marks=pytest.mark.slow), "flipped"])
+def test_a_damaged_newest_checkpoint_gives_way_to_the_next(
+    damage: str, tiny_config: Config, tiny_run: TrainResult, same_weights, tmp_path: Path, caplog
+) -> None:
+    run_dir = tmp_path / "run"
+    train(tiny_config(f"run_dir={run_dir}", "trainer.keep_every_steps=2"))
+    folder = run_dir / "checkpoints"
+    assert sorted(path.name for path in folder.glob("step_*")) == [f"step_00000{step}.ckpt" for step in (2, 4, 6)]
+    (run_dir / "summary.json").unlink()
+    (folder / "step_000006.ckpt").unlink()
+    (folder / "best.ckpt").unlink()
+    last = folder / "last.ckpt"
+    content = bytearray(last.read_bytes())
+    middle = len(content) // 2
+    content[middle] ^= 1
+    last.write_bytes({"cut": content[:middle], "empty": b"", "flipped": content}[damage])
+    logged = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("segzoo.training.resume._logger.warning", lambda text, *values: logged.append(text % values))
+        resume(run_dir)
+    assert [str(last) in logged[0], "step_000004.ckpt, of step 4, instead" in logged[1]] == [True, True]
+    assert same_weights(run_dir, tiny_run.run_dir)
+    for path in folder.iterdir():
+        path.write_bytes(b"")
+    (run_dir / "summary.json").unlink()
+    with pytest.raises(CheckpointError, match="no checkpoint in it can be read"):
+        resume(run_dir)
+
+
+def test_a_data_set_with_other_classes_is_refused(tiny_config: Config, tmp_path: Path, monkeypatch) -> None:
+    config = tiny_config(f"run_dir={tmp_path / 'run'}", "trainer.max_steps=3")
+    train(config)
+    (tmp_path / "run" / "summary.json").unlink()
+    from segzoo.data import datamodule
+
+    def renamed(config: object, split: str) -> object:
+        data = build(config, split)
+        names = ["heaven", *data.labels.names[1:]]
+        data.__dict__["labels"] = data.labels.from_names(names)
+        return data
+
+    build = datamodule.build_dataset
+    monkeypatch.setattr(datamodule, "build_dataset", renamed)
+    with pytest.raises(ConfigError, match="other classes: the run has sky, .*; the data set now has heaven, "):
+        train(config, resume=tmp_path / "run")

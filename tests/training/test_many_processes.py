@@ -1,0 +1,122 @@
+"""Several gloo processes on this machine, and what they come to against one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import many_processes
+import numpy as np
+import pytest
+from conftest import steps_of
+
+from segzoo.tasks.processes import is_first_process, join_lists, largest_of_processes, process_count
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory):
+    return many_processes.outcome(tmp_path_factory.mktemp("one"))
+
+
+def test_two_processes_come_to_the_same_as_one(one_process, tmp_path: Path) -> None:
+    """Under torchrun, which also says how many they are."""
+    command = [*TORCHRUN, many_processes.__file__, str(tmp_path / "found.json")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=560, check=False)
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert all(0 < np.sum(matrix) <= 48 * 64 * n for n, matrix in zip((1, 2, 5, 7), found["matrices"], strict=True))
+    assert found["matrices"] == one_process["matrices"]
+    np.testing.assert_allclose(found["losses"], one_process["losses"], rtol=1e-4)
+    assert found["losses"][-1] < found["losses"][0] - 0.1  # it did learn
+
+
+def test_alone_a_process_is_the_first_and_only_one() -> None:
+    import torch
+
+    assert (is_first_process(), process_count()) == (True, 1)
+    assert largest_of_processes(15, torch.device("cpu")) == 15
+    assert join_lists(["a"]) == ["a"]
+
+
+@pytest.fixture
+def start_two(tiny_yaml: Path, tmp_path: Path, repository: Path):
+    """tools/train.py with two devices and a fault, which the second process alone has where `second` is set."""
+    started = []
+
+    def start(*arguments, fault: str | None = None, second: bool = False) -> subprocess.Popen[str]:
+        inside = (
+            f"import os, sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import real_process, runpy\n"
+            f"sys.argv = [{str(repository / 'tools' / 'train.py')!r}, *sys.argv[1:]]\n"
+            f"if {fault!r} and (not {second} or os.environ.get('LOCAL_RANK') == '1'):\n"
+            f"    name, *values = {fault!r}.split(':'); getattr(real_process, name)(*values)\n"
+            "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        )
+        script = tmp_path / "train_with_fault.py"
+        script.write_text(inside)
+        settings = ("trainer.devices=2", "trainer.accelerator=cpu") if "--resume" not in arguments else ()
+        words = [sys.executable, str(script), *map(str, arguments), *settings]
+        process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def alone(process: subprocess.Popen[str]) -> bool:
+    """Whether nothing of the process's group is left."""
+    for _ in range(50):
+        listed = subprocess.run(["ps", "-o", "pid=,stat=", "-g", str(process.pid)], capture_output=True, text=True)
+        if not [line for line in listed.stdout.splitlines() if "Z" not in line]:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize(
+    ("fault", "second", "status", "line"),
+    [
+        ("nan_loss:2", True, 1, "step 2: the loss is nan or infinite, for the images train_"),
+        pytest.param("in_validation:3:SIGTERM", True, 143, "stopped at step 3, which is saved", marks=pytest.mark.slow),
+        pytest.param("in_step:2:SIGINT", False, 130, "stopped at step 3, which is saved", marks=pytest.mark.slow),
+        pytest.param("in_step:2", True, 1, "process 1 ended with status -9", marks=pytest.mark.slow),
+    ],
+)
+def test_all_processes_end_with_one_message(fault, second, status, line, start_two, tiny_yaml, tmp_path) -> None:
+    run_dir = tmp_path / "run"
+    process = start_two(tiny_yaml, f"run_dir={run_dir}", fault=fault, second=second)
+    _, stderr = process.communicate(timeout=200)
+    assert process.returncode == status, stderr
+    said = " ".join(stderr.split())
+    assert said.count(line) == 1, stderr
+    assert "Traceback" not in stderr
+    assert alone(process)
+    if status > 128:
+        resumed = start_two("--resume", run_dir)
+        _, stderr = resumed.communicate(timeout=200)
+        assert resumed.returncode == 0, stderr
+        assert steps_of(run_dir) == [(1, "train"), (2, "train"), (3, "train"), (3, "val"), *steps_of(run_dir)[4:]]
+        assert [step for step, split in steps_of(run_dir) if split == "val"] == [3, 6]
+
+
+@pytest.mark.slow
+def test_without_the_first_process_the_others_end(start_two, tiny_yaml, tmp_path) -> None:
+    process = start_two(tiny_yaml, f"run_dir={tmp_path / 'run'}", fault=f"wait:1:{tmp_path / 'ready'}")
+    while not (tmp_path / "ready").exists():
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.kill()
+    for _ in range(300):
+        if alone(process):
+            return
+        time.sleep(0.1)
+    pytest.fail("a process is left")
