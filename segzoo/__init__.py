@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from segzoo.models.decoder import register_decoder as register_decoder
     from segzoo.models.smp.encoders import register_smp_encoders as register_smp_encoders
     from segzoo.tasks.losses import register_loss as register_loss
+    from segzoo.tasks.processes import is_first_process as is_first_process
     from segzoo.training.train import train as train
 
 __version__ = "0.1.0"
@@ -29,6 +30,7 @@ _HOMES = {
     "build_backbone": "segzoo.backbones",
     "build_classifier": "segzoo.backbones",
     "evaluate": "segzoo.evaluation.evaluate",
+    "is_first_process": "segzoo.tasks.processes",
     "list_backbones": "segzoo.backbones",
     "load_config": "segzoo.config.load",
     "load_segmenter": "segzoo.checkpoint.read",
