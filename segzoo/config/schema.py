@@ -2,7 +2,8 @@
 
 Models are closed (an unknown key is an error) and strict (a string is no number). Names of backbones, decoders
 and data sets are open, because a user's script may register its own: `load.py` checks them against the registries.
-The sections live beside this module (`data.py`, `model.py`, `training.py`); the others import them from here.
+The sections live beside this module (`data.py`, `model.py`, `training.py`, `evaluation.py`); the others import them
+from here.
 """
 
 from typing import Annotated
@@ -10,7 +11,8 @@ from typing import Annotated
 from pydantic import Field
 
 from segzoo.config.data import DataConfig, FolderConfig, Preprocessing, SyntheticConfig
-from segzoo.config.fields import PositiveInt, Section
+from segzoo.config.evaluation import EvaluationConfig
+from segzoo.config.fields import Section
 from segzoo.config.model import BackboneConfig, ModelConfig
 from segzoo.config.training import (
     DiceConfig,
@@ -40,15 +42,6 @@ __all__ = [
     "SyntheticConfig",
     "TrainerConfig",
 ]
-
-
-class EvaluationConfig(Section):
-    """How validation and tools/evaluate.py measure: whole images, original resolution, one confusion matrix."""
-
-    batch_size: PositiveInt = 1
-    """Images read at a time; those of equal size run together. Does not change any number."""
-    split: str | None = None
-    """Split that tools/evaluate.py measures; null takes data.val_split."""
 
 
 class RunConfig(Section):

@@ -14,7 +14,8 @@ from segzoo.checkpoint.read import TrainedSegmenter, load_segmenter
 from segzoo.data.images import Array8, overlay, write_image, write_mask
 from segzoo.data.labels import LabelSpace
 from segzoo.data.pixels import PixelFormat, Pixels, as_picture
-from segzoo.data.preprocessing import normalize
+from segzoo.inference.engines.base import Engine
+from segzoo.inference.engines.pytorch import TorchEngine
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,11 @@ class Predictor:
         self.source = loaded
         self.labels = loaded.labels
         self.pixels = PixelFormat.of(loaded.config.data)
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.segmenter = loaded.segmenter.to(device=self.device).to(memory_format=torch.channels_last)
+        self.engine: Engine = TorchEngine(loaded, device)
 
-    @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
-        """Logits float32 (N, K, H, W) of images (N, C, H, W), uint8 or float32 from 0 to 1; on the own device."""
-        pixels = normalize(images.to(self.device), self.source.preprocessing)
-        logits: Tensor = self.segmenter(pixels.contiguous(memory_format=torch.channels_last))
-        return logits
+        """Logits float32 (N, K, H, W) of images (N, C, H, W), uint8 or float32 from 0 to 1; on the engine's device."""
+        return self.engine(images)
 
     def __call__(self, image: NDArray[Any] | Image.Image | str | Path) -> Prediction:
         """Segment one image.

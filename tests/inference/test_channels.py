@@ -64,7 +64,7 @@ def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
 
 def test_the_network_takes_all_channels(run: TrainResult) -> None:
     predictor = Predictor(run.run_dir)
-    assert predictor.segmenter.backbone.in_channels == CHANNELS
+    assert predictor.source.segmenter.backbone.in_channels == CHANNELS
     assert predictor.source.preprocessing.mean == (0.5,) * CHANNELS
     assert "\n  channels: 5\n" in (run.run_dir / "config.yaml").read_text()
 

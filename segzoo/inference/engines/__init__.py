@@ -1,0 +1,1 @@
+"""What computes a trained network's logits: torch, and whatever else can."""
