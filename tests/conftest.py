@@ -8,8 +8,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from segzoo.config.load import apply_overrides, config_from_tree
 from segzoo.config.schema import RunConfig
@@ -96,3 +98,24 @@ def tiny_run(tiny_config: Callable[..., RunConfig], tmp_path_factory: pytest.Tem
     """The tiny run, trained once for all tests that need a checkpoint."""
     run_dir = tmp_path_factory.mktemp("runs") / "tiny"
     return train(tiny_config(f"run_dir={run_dir}"))
+
+
+@pytest.fixture(scope="session")
+def multi_label_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Splits of `images/a.png` and `masks/{disc,square}/a.png`: a red disc and a green square that overlap."""
+    root = tmp_path_factory.mktemp("shapes")
+    generator = np.random.default_rng(0)
+    rows, columns = np.indices((48, 64))
+    for split, count in (("train", 12), ("val", 4)):
+        for number in range(count):
+            (y, x), side = generator.integers(16, 32, 2), generator.integers(9, 14)
+            disc = (rows - y) ** 2 + (columns - x) ** 2 < side**2
+            square = (abs(rows - y - 4) < side) & (abs(columns - x - 8) < side)
+            image = generator.integers(60, 100, (48, 64, 3)).astype(np.uint8)
+            image[..., 0] += np.uint8(120) * disc
+            image[..., 1] += np.uint8(120) * square
+            for name, pixels in (("images", image), ("masks/disc", disc), ("masks/square", square)):
+                path = root / split / name / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels if pixels.ndim == 3 else pixels.astype(np.uint8) * 255).save(path)
+    return root

@@ -47,7 +47,7 @@ def test_there_are_configs(repository):
 
 def test_builds_as_it_is_written(config_path):
     config = load_config(config_path, known_names=known_names())
-    check_training(config.model, config.data.batch_size)
+    check_training(config.model, config.data.batch_size, config.data.crop_size)
     with torch.device("meta"):  # no memory, no time
         segmenter = build_segmenter(config.model, 21, pretrained=False)
     height, width = config.data.crop_size

@@ -188,9 +188,14 @@ def named_norm(name: NormName, channels: int, *, eps: float, momentum: float) ->
     GroupNorm takes the most groups that divide the channels, at most 32: 728 channels make 28 groups of 26.
     """
     if name == "group":
-        return nn.GroupNorm(largest_divisor(channels, 32), channels, eps=eps)
+        return nn.GroupNorm(group_count(channels), channels, eps=eps)
     kind = FrozenBatchNorm if name == "frozen" else nn.BatchNorm2d
     return kind(channels, eps=eps, momentum=momentum)
+
+
+def group_count(channels: int) -> int:
+    """Groups that GroupNorm makes of so many channels."""
+    return largest_divisor(channels, 32)
 
 
 class FrozenBatchNorm(_NormBase):

@@ -14,6 +14,9 @@ from segzoo.data.labels import LabelSpace
 from segzoo.models.build import build_segmenter
 from segzoo.models.segmenter import Segmenter
 
+AUXILIARY = "auxiliary."
+"""Where the tensors of the auxiliary head stand, which training alone needs: a run may have one or not."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -69,6 +72,8 @@ def read_network(checkpoint: str | Path) -> WholeNetwork:
 def start_from(network: WholeNetwork, segmenter: Segmenter, config: ModelConfig, labels: LabelSpace) -> None:
     """Load a whole network; where the classes are others, all but the layers that give class scores.
 
+    The auxiliary head may come or go: one that the run has not is left aside, one that the network has not starts anew.
+
     Args:
         network: what to start from.
         segmenter: what it goes into, freshly initialised.
@@ -78,21 +83,26 @@ def start_from(network: WholeNetwork, segmenter: Segmenter, config: ModelConfig,
     Raises:
         CheckpointError: tensors that do not fit, beyond those of other classes.
     """
-    tensors = dict(network.tensors)
-    fresh: set[str] = set()
-    if network.labels.names != labels.names:
-        own = segmenter.state_dict()
-        fresh = _of_classes(config, segmenter, labels.num_classes)
-        tensors |= {name: own[name] for name in fresh}
+    own = segmenter.state_dict()
+    others = set() if network.labels.names == labels.names else _of_classes(config, segmenter, labels.num_classes)
+    new_head = {name for name in own.keys() - network.tensors.keys() if name.startswith(AUXILIARY)}
+    left = {name for name in network.tensors.keys() - own.keys() if name.startswith(AUXILIARY)}
+    fresh = others | new_head
+    tensors = {name: tensor for name, tensor in network.tensors.items() if name not in left}
+    tensors |= {name: own[name] for name in fresh}
     load_strictly(segmenter, tensors, network.path)
     _logger.info("%s: %d of %d tensors loaded", network.path, len(tensors) - len(fresh), len(tensors))
-    if fresh:
+    if others:
         _logger.info(
             "it has %d classes and this run %d others, so these start anew: %s",
             network.labels.num_classes,
             labels.num_classes,
-            ", ".join(sorted(fresh)),
+            ", ".join(sorted(others)),
         )
+    if new_head:
+        _logger.info("it has no auxiliary head, so this run's starts anew: %d tensors", len(new_head))
+    if left:
+        _logger.info("this run has no auxiliary head, so its %d tensors are left aside", len(left))
 
 
 def _of_classes(config: ModelConfig, segmenter: Segmenter, num_classes: int) -> set[str]:

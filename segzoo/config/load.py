@@ -14,6 +14,7 @@ from ruamel.yaml.nodes import Node
 from ruamel.yaml.representer import SafeRepresenter
 
 from segzoo.config.schema import RunConfig
+from segzoo.config.stages import listed_stages, stage_key_problems, stage_tree, without_kept_keys
 from segzoo.errors import ConfigError, did_you_mean
 
 KnownNames = Mapping[str, Collection[str]]
@@ -43,15 +44,31 @@ def config_from_tree(tree: Mapping[str, Any], *, known_names: KnownNames | None 
     Raises:
         ConfigError: one line per problem.
     """
-    problems = list(_name_problems(tree, known_names or {}))
-    try:
-        config = RunConfig.model_validate(tree)
-    except ValidationError as error:
-        problems = [*_schema_problems(error), *problems]
-        raise ConfigError(problems) from None
-    if problems:
+    names = known_names or {}
+    config, problems = _checked(tree, names)
+    stages = [line for number, stage in enumerate(listed_stages(tree)) for line in _stage(tree, stage, number, names)]
+    # What is wrong at the top level is wrong in every stage, and said once.
+    problems += [f"stages[{number}].{line}" for number, line in stages if line not in problems]
+    if config is None or problems:
         raise ConfigError(problems)
     return config
+
+
+def _checked(tree: Mapping[str, Any], known_names: KnownNames) -> tuple[RunConfig | None, list[str]]:
+    """The configuration, unless the schema refuses it, and a line for each problem."""
+    problems = list(_name_problems(tree, known_names))
+    try:
+        return RunConfig.model_validate(tree), problems
+    except ValidationError as error:
+        return None, [*_schema_problems(error), *problems]
+
+
+def _stage(
+    tree: Mapping[str, Any], stage: Mapping[str, Any], number: int, known_names: KnownNames
+) -> Iterator[tuple[int, str]]:
+    """The number of a stage with each of its problems."""
+    own = _checked(stage_tree(tree, without_kept_keys(stage)), known_names)[1]
+    yield from ((number, line) for line in (*stage_key_problems(stage, number), *own))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -102,7 +119,7 @@ def dump_config(config: RunConfig) -> str:
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # typed as None only
-    yaml.representer.add_representer(list, _list_on_one_line)
+    yaml.representer.add_representer(list, _plain_list_on_one_line)
     stream = StringIO()
     yaml.dump(config.model_dump(mode="json"), stream)
     return stream.getvalue()
@@ -114,8 +131,9 @@ def _yaml() -> YAML:
     return yaml
 
 
-def _list_on_one_line(representer: SafeRepresenter, items: list[object]) -> Node:
-    return representer.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
+def _plain_list_on_one_line(representer: SafeRepresenter, items: list[object]) -> Node:
+    plain = not any(isinstance(item, Mapping) for item in items)
+    return representer.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=plain)
 
 
 def _yaml_problem(error: Exception) -> str:

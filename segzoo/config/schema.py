@@ -6,13 +6,13 @@ The sections live beside this module (`data.py`, `model.py`, `training.py`, `eva
 from here.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from segzoo.config.data import DataConfig, FolderConfig, Preprocessing, SyntheticConfig
 from segzoo.config.evaluation import EvaluationConfig
-from segzoo.config.fields import Section
+from segzoo.config.fields import Section, list_to_tuple
 from segzoo.config.model import BackboneConfig, ModelConfig
 from segzoo.config.training import (
     DiceConfig,
@@ -63,3 +63,11 @@ class RunConfig(Section):
     """Folder of this run; null is runs/<config>/<time>."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of weights, sample order and augmentation."""
+    stages: Annotated[tuple[dict[str, Any], ...], BeforeValidator(list_to_tuple)] = ()
+    """Several runs in a row, each a list item with its changes to the keys above, such as [{}, {model: {output_stride:
+    8, norm: frozen}, optimizer: {learning_rate: 0.001}}]. Each begins with the best network of the one before."""
+
+    @property
+    def images_per_step(self) -> int:
+        """Images whose gradient moves the weights once, over all processes."""
+        return self.data.batch_size * self.trainer.accumulate

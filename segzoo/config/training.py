@@ -125,6 +125,10 @@ class LossConfig(Section):
         return self
 
 
+_ADAPTIVE = {"adamw": (0.999, 1e-8), "rmsprop": (0.9, 1e-10)}
+"""Optimiser -> the square_decay and epsilon that null stands for: AdamW's are torch's, RMSprop's TensorFlow's."""
+
+
 class OptimizerConfig(Section):
     """How weights move: optimiser, learning rate over time and over the network, averaging."""
 
@@ -134,8 +138,8 @@ class OptimizerConfig(Section):
     learning_rate: PositiveFloat = 0.007
     """Learning rate at the first step after warm-up."""
     scale_to_batch: PositiveInt | None = None
-    """Images per step that learning_rate is meant for: it is multiplied by data.batch_size over this (sgd), or by the
-    square root of that (adamw, rmsprop). null takes it as it is."""
+    """Images per step that learning_rate is meant for: it is multiplied by data.batch_size * trainer.accumulate over
+    this (sgd), or by the square root of that (adamw, rmsprop). null takes it as it is."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Momentum of sgd and rmsprop; adamw's first beta."""
     square_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -166,6 +170,14 @@ class OptimizerConfig(Section):
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Evaluate and keep an exponential moving average of the weights with this decay, such as 0.9999 (less in the
     first steps); null evaluates the weights themselves."""
+
+    @property
+    def adaptive(self) -> tuple[float, float] | None:
+        """`square_decay` and `epsilon` with null as the number that it stands for; None for sgd, which has neither."""
+        if self.name == "sgd":
+            return None
+        decay, epsilon = _ADAPTIVE[self.name]
+        return self.square_decay or decay, self.epsilon or epsilon
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "OptimizerConfig":
@@ -210,6 +222,11 @@ class TrainerConfig(Section):
     """Arithmetic: float32, bfloat16 or float16 with loss scaling; weights stay float32."""
     channels_last: bool = True
     """Keep tensors in channels-last memory order: the same numbers, faster convolutions."""
+    accumulate: PositiveInt = 1
+    """Batches in an optimiser step, one after the other: the gradient of data.batch_size times as many images in the
+    memory of data.batch_size. Steps, intervals and learning rates count optimiser steps."""
+    compile: bool = False
+    """Compile the network with torch.compile: a slow start, faster steps. On the CPU it needs a C++ compiler."""
     clip_norm: PositiveFloat | None = None
     """Largest gradient norm; null does not clip."""
     progress: bool = True

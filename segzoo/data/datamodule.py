@@ -1,7 +1,6 @@
 """Data sets to batches, for Lightning."""
 
 import math
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch.utils.data import BatchSampler, DataLoader
 from segzoo.config.schema import DataConfig
 from segzoo.data.augmentation import check_extra_transforms
 from segzoo.data.cache import cached
-from segzoo.data.cores import available_cores
+from segzoo.data.cores import START_METHOD, available_cores
 from segzoo.data.dataset import SegmentationDataset, build_dataset
 from segzoo.data.items import AugmentedDataset, WholeDataset, as_batch, as_list
 from segzoo.data.labels import LabelSpace
@@ -21,8 +20,6 @@ from segzoo.data.transforms import train_transform
 from segzoo.errors import ConfigError, DataError
 
 _MAX_WORKERS = 8
-# Forked workers start at once and share the listing; starting afresh would import torch in each of them.
-_START_METHOD = "fork" if sys.platform == "linux" else None
 
 
 class SampleLoader(DataLoader[Any]):
@@ -46,29 +43,43 @@ class SegmentationData(lightning.LightningDataModule):
         epochs: passes over the training split, where `steps` is None.
         seed: decides order and augmentation.
         eval_batch_size: validation images read at a time.
+        accumulate: batches of `data.batch_size` that make a step, and come as one.
 
     Set `start_step` before training to go on at a later step.
 
     Raises:
-        ConfigError: there are fewer training samples than `data.batch_size`, or an extra transform is wrong.
+        ConfigError: there are fewer training samples than a step takes, or an extra transform is wrong.
         DataError: the splits have different classes.
     """
 
     def __init__(
-        self, config: DataConfig, *, steps: int | None, epochs: int | None = None, seed: int, eval_batch_size: int
+        self,
+        config: DataConfig,
+        *,
+        steps: int | None,
+        epochs: int | None = None,
+        seed: int,
+        eval_batch_size: int,
+        accumulate: int = 1,
     ) -> None:
         super().__init__()
         check_extra_transforms(config)
         self.config = config
         self.seed = seed
         self.eval_batch_size = eval_batch_size
+        self.images_per_step = config.batch_size * accumulate
         self.start_step = 0
         self.train_dataset = cached(build_dataset(config, config.train_split), config, config.train_split)
         self.val_dataset = cached(build_dataset(config, config.val_split), config, config.val_split)
         self.labels: LabelSpace = self.train_dataset.labels
-        self.steps = steps or math.ceil((epochs or 1) * len(self.train_dataset) / config.batch_size)
+        self.steps = steps or math.ceil((epochs or 1) * len(self.train_dataset) / self.images_per_step)
         if self.val_dataset.labels != self.labels:
             raise DataError(f"data: splits {config.train_split} and {config.val_split} have different classes")
+        if accumulate > 1 and len(self.train_dataset) < self.images_per_step:
+            raise ConfigError(
+                f"trainer.accumulate: {accumulate} batches of {config.batch_size} are {self.images_per_step} images a "
+                f"step, more than the {len(self.train_dataset)} samples of split {config.train_split}. Take fewer."
+            )
         if len(self.train_dataset) < config.batch_size:
             raise ConfigError(
                 f"data.batch_size: {config.batch_size} is more than the {len(self.train_dataset)} samples of "
@@ -80,7 +91,7 @@ class SegmentationData(lightning.LightningDataModule):
         rank, world_size = self._process()
         order = StepBatchSampler(
             len(self.train_dataset),
-            self.config.batch_size,
+            self.images_per_step,
             self.steps,
             self.seed,
             start_step=self.start_step,
@@ -94,7 +105,7 @@ class SegmentationData(lightning.LightningDataModule):
             batch_sampler=order,
             collate_fn=as_batch,
             num_workers=workers,
-            multiprocessing_context=_START_METHOD if workers else None,
+            multiprocessing_context=START_METHOD if workers else None,
             generator=torch.Generator(),  # or starting the loader would draw from the global one
             pin_memory=torch.cuda.is_available(),
         )
@@ -134,7 +145,7 @@ def evaluation_loader(
         batch_sampler=batches or [[]],
         collate_fn=as_list,
         num_workers=workers,
-        multiprocessing_context=_START_METHOD if workers else None,
+        multiprocessing_context=START_METHOD if workers else None,
         generator=torch.Generator(),  # as in training
         persistent_workers=workers > 0,  # validation runs many times
         pin_memory=torch.cuda.is_available(),

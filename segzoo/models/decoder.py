@@ -51,12 +51,17 @@ class DecoderLimits:
         least_batch: images on a device that it needs to train.
         follows_stride: whether what it computes stays the same at another output stride; else its own convolutions see
             another extent of the image there.
+        aligned: whether images are padded to one pixel more than a multiple of the stride, so that no tap of theirs is
+            a single pixel.
+        norms_deepest: whether its options have a `norm` that sees the deepest tap at its own size.
     """
 
     output_strides: tuple[int, ...] = (8, 16, 32)
     reason: str = ""
     least_batch: int = 1
     follows_stride: bool = True
+    aligned: bool = False
+    norms_deepest: bool = False
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segzoo.backbones import FeatureSpec
-from segzoo.backbones.layers import Convolution
+from segzoo.backbones.layers import Convolution, group_count
 from segzoo.config.schema import ModelConfig
 from segzoo.errors import ConfigError
-from segzoo.models.decoder import Decoder, register_decoder
+from segzoo.models.decoder import Decoder, DecoderLimits, register_decoder
 from segzoo.models.layers import NORM_EPS, classifier, head_norm, pointwise, resize, spatial, xavier
 
 RATES_STRIDE = 16
@@ -193,7 +193,7 @@ class DeepLabV3Plus(Decoder):
         return resize(self.logits(x), size)
 
 
-@register_decoder("deeplabv3plus")
+@register_decoder("deeplabv3plus", limits=DecoderLimits(aligned=True))
 def deeplabv3plus(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
     """The decoder of DeepLabV3+, see `DeepLabV3Plus`.
 
@@ -204,7 +204,7 @@ def deeplabv3plus(features: Sequence[FeatureSpec], num_classes: int, config: Mod
     return DeepLabV3Plus(features, num_classes, config)
 
 
-@register_decoder("deeplabv3")
+@register_decoder("deeplabv3", limits=DecoderLimits(aligned=True))
 def deeplabv3(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
     """The head of DeepLabV3, see `DeepLabV3`.
 
@@ -258,8 +258,7 @@ def refuse_lone_groups(config: ModelConfig) -> None:
         ConfigError: it would; its output would be its offset, whatever the image.
     """
     channels = config.deeplab.aspp_channels
-    probe = head_norm(channels, config)
-    if config.deeplab.image_pooling and isinstance(probe, nn.GroupNorm) and probe.num_groups == channels:
+    if config.deeplab.image_pooling and config.norm == "group" and group_count(channels) == channels:
         raise ConfigError(
             f"model.deeplab.aspp_channels: {channels} leave GroupNorm one number per group behind image pooling. "
             "Take 64 or more, model.deeplab.image_pooling=false, or model.norm=batch."

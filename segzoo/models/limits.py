@@ -3,6 +3,7 @@
 import logging
 
 from segzoo.backbones.weights.published import find_published
+from segzoo.config.model import OPTIONS_OF
 from segzoo.config.schema import ModelConfig
 from segzoo.errors import ConfigError
 from segzoo.models.decoder import DECODERS, DecoderLimits
@@ -21,15 +22,17 @@ def check_model(config: ModelConfig) -> None:
         raise ConfigError(problems)
 
 
-def check_training(config: ModelConfig, images: int) -> None:
+def check_training(config: ModelConfig, images: int, crop_size: tuple[int, int]) -> None:
     """Refuse what cannot be trained, and warn where evaluation computes something else than training.
 
     Args:
         config: the model section.
         images: in one forward pass on one device.
+        crop_size: height and width of a training image.
 
     Raises:
-        ConfigError: as `check_model`; fewer images than the decoder's norms need; weights of other norms.
+        ConfigError: as `check_model`; fewer images than the decoder's norms need, or a single one so small that nothing
+            is left to normalise over; weights of other norms.
     """
     problems = _model_problems(config)
     limits = DECODERS[config.decoder].limits
@@ -38,6 +41,11 @@ def check_training(config: ModelConfig, images: int) -> None:
             f"data.batch_size: {config.decoder} needs {limits.least_batch} images or more on each device, not "
             f"{images}: it normalises an image pooled to one pixel over the batch. Take a larger batch, or another "
             "decoder: deeplabv3plus and unet train on single images."
+        )
+    elif images == 1 and _normalises_one_pixel(config, crop_size):
+        problems.append(
+            f"data.crop_size: {list(crop_size)} leave one pixel at output stride {config.output_stride}, and BatchNorm "
+            "needs two or more over the batch, which is one image on each device. Take larger crops or batches."
         )
     weights = config.backbone.weights
     if config.norm == "group" and weights is not None and find_published(config.backbone.name, weights) is not None:
@@ -80,6 +88,15 @@ def _model_problems(config: ModelConfig) -> list[str]:
             "stem gives. Take padded; valid is for build_backbone and build_classifier."
         )
     return problems
+
+
+def _normalises_one_pixel(config: ModelConfig, crop_size: tuple[int, int]) -> bool:
+    """Whether a BatchNorm that learns sees a deepest tap of a single pixel."""
+    limits = DECODERS[config.decoder].limits
+    ours = not config.freeze_backbone or limits.aligned or config.auxiliary_weight > 0
+    own = limits.norms_deepest and getattr(config, OPTIONS_OF[config.decoder]).norm == "batch"
+    largest = 1 if limits.aligned else config.output_stride
+    return max(crop_size) <= largest and (own or (ours and config.norm == "batch"))
 
 
 def _either(limits: DecoderLimits) -> str:

@@ -4,12 +4,11 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from segzoo.checkpoint.format import TRAINING_STATE
 from segzoo.checkpoint.read import PREFIX
+from segzoo.errors import CheckpointError
 from segzoo.tasks.averaging import WeightAverage
 from segzoo.training.callbacks import task_of
-
-TRAINING_STATE = "training_state_dict"
-"""Where a checkpoint keeps the weights that training goes on with; its `state_dict` has the averaged ones."""
 
 
 class AveragedWeights(Callback):
@@ -60,7 +59,16 @@ class AveragedWeights(Callback):
         checkpoint["state_dict"], checkpoint[TRAINING_STATE] = averaged, own
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take the two apart again; the module has the average by now."""
+        """Take the two apart again; the module has the average by now.
+
+        Raises:
+            CheckpointError: it was saved by a run that does not average.
+        """
+        if TRAINING_STATE not in checkpoint:
+            raise CheckpointError(
+                f"{trainer.ckpt_path}: has no {TRAINING_STATE}, the weights beside the average, which going on with "
+                "optimizer.ema_decay needs. Start a new run from it: model.weights=CHECKPOINT."
+            )
         state = checkpoint["state_dict"]
         self._saved = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
         pl_module.load_state_dict(checkpoint[TRAINING_STATE])

@@ -18,7 +18,7 @@ from segzoo.training.callbacks import SeededSteps
 from segzoo.training.early_stopping import end_run
 from segzoo.training.faults import faults_explained
 from segzoo.training.launch import with_processes
-from segzoo.training.train import prepare
+from segzoo.training.run import prepare
 from segzoo.training.trainer import build_trainer, quiet_lightning
 
 SMOOTHING = 3.0  # standard deviation of the smoothing of the curve, in steps
@@ -94,7 +94,7 @@ def find_learning_rate(config: RunConfig, *, lowest: float = 1e-5, highest: floa
     config = config.model_copy(update={"trainer": config.trainer.model_copy(update=alone)})
     config, data, task = prepare(with_starting_settings(with_processes(config)), None)
     rates = tuple(np.geomspace(lowest, highest, steps).tolist())
-    sweep = RateSweep(rates, learning_rate(config.optimizer, config.data.batch_size))
+    sweep = RateSweep(rates, learning_rate(config.optimizer, config.images_per_step))
     with quiet_lightning(), faults_explained():
         try:
             build_trainer(config, data, [SeededSteps(config.seed), sweep]).fit(task, data)

@@ -21,6 +21,7 @@ from segzoo.training.faults import is_lost_process
 
 GRACE = 10.0  # seconds that processes get to end by themselves once one has failed
 _PARENT = "SEGZOO_PARENT_PROCESS"  # tells a process that another one started it, and which
+_STARTED = "SEGZOO_STARTED_PROCESSES"  # tells the first process that it has started the others
 
 
 def with_processes(config: RunConfig) -> RunConfig:
@@ -66,7 +67,7 @@ def shares_batchnorm(config: RunConfig) -> bool:
 def other_processes(config: RunConfig) -> Iterator[None]:
     """While inside, the run's other processes on this machine run the same command, each as its own part.
 
-    Where torchrun or SLURM started this process, they did the others too, and this does nothing.
+    Where torchrun or SLURM started this process, they did the others too, and this does nothing; nor inside itself.
 
     Raises:
         TrainingError: another process failed.
@@ -74,7 +75,7 @@ def other_processes(config: RunConfig) -> Iterator[None]:
     if _PARENT in os.environ:
         _end_with_parent(int(os.environ[_PARENT]))
         yield
-    elif config.trainer.devices == 1 or _started_outside() is not None:
+    elif config.trainer.devices == 1 or _STARTED in os.environ or _started_outside() is not None:
         yield
     else:
         yield from _start_others(config.trainer.devices)
@@ -90,7 +91,8 @@ def _start_others(count: int) -> Iterator[None]:
         subprocess.Popen(command, env={**environment, "LOCAL_RANK": str(number)})  # noqa: S603  (our own command)
         for number in range(1, count)
     ]
-    os.environ.update({**place, "LOCAL_RANK": "0"})
+    own = {**place, "LOCAL_RANK": "0", _STARTED: str(count)}
+    os.environ.update(own)
     done = threading.Event()
     threading.Thread(target=_watch, args=(others, done), daemon=True).start()
     try:
@@ -105,7 +107,7 @@ def _start_others(count: int) -> Iterator[None]:
         done.set()
         if distributed.is_initialized():
             distributed.destroy_process_group()
-        for name in (*place, "LOCAL_RANK"):
+        for name in own:
             os.environ.pop(name, None)
 
 

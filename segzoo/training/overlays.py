@@ -7,8 +7,9 @@ from lightning import Callback, LightningModule, Trainer
 from PIL import Image
 
 from segzoo.data.dataset import Sample, SegmentationDataset
-from segzoo.data.images import write_image
+from segzoo.data.images import paint, write_image
 from segzoo.data.labels import LabelSpace
+from segzoo.tasks.decide import decide
 from segzoo.training.callbacks import task_of
 from segzoo.training.run_dir import RunDir
 
@@ -43,7 +44,7 @@ class Overlays(Callback):
             sample = self.dataset[index]
             pixels = torch.from_numpy(np.array(sample.image)).movedim(-1, 0).unsqueeze(0)
             with trainer.precision_plugin.forward_context():
-                prediction = task(pixels.to(task.device)).argmax(1)[0]
+                prediction = decide(task(pixels.to(task.device)), task.labels)[0]
             rows.append(_row(sample, prediction.cpu().numpy(), task.labels))
         self.run_dir.overlays.mkdir(exist_ok=True)
         write_image(self.run_dir.overlays / f"step_{trainer.global_step:06d}.png", _sheet(rows))
@@ -67,6 +68,8 @@ def _sheet(rows: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
 
 def _colors(mask: npt.NDArray[np.integer], labels: LabelSpace) -> npt.NDArray[np.uint8]:
     """A mask in its data set's colours; ignored pixels are mid-gray, which no palette of ours has as a class."""
+    if labels.multi_label:
+        return paint(mask, labels)
     palette = np.full((256, 3), 128, np.uint8)
     palette[: labels.num_classes] = labels.palette
     return palette[mask]

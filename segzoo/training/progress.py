@@ -58,7 +58,7 @@ class ProgressReport(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Move the bar."""
-        if trainer.global_step % LOSS_EVERY == 0:  # reading the loss waits for the device
+        if not self._loss or trainer.global_step % LOSS_EVERY == 0:  # reading the loss waits for the device
             self._loss = f"loss {float(task_of(pl_module).step_loss):.3f}  "
         if self._bar is None or self._train is None:
             return

@@ -25,10 +25,18 @@ class RunDir:
 
     Args:
         path: the folder.
+
+    `whole` is the run that this one is a stage of; None for a run of its own.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.whole: RunDir | None = None
+
+    @property
+    def to_resume(self) -> Path:
+        """The folder that `--resume` should get."""
+        return self.path if self.whole is None else self.whole.path
 
     @property
     def config(self) -> Path:
@@ -148,6 +156,11 @@ def finished_step(run_dir: RunDir) -> int | None:
     if not run_dir.summary.exists():
         return None
     return int(json.loads(run_dir.summary.read_text(encoding="utf-8"))["steps"])
+
+
+def already_finished(run_dir: RunDir) -> ConfigError:
+    """The answer to `--resume` of a run that came to its end."""
+    return ConfigError(f"--resume: the run in {run_dir.path} is finished; nothing is left to do.")
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

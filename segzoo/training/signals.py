@@ -69,7 +69,7 @@ class StopOnSignal(Callback):
             self.received = signum
             self.checkpoints.save_last(trainer)
             advice = f"stopped at step {trainer.global_step}, which is saved. Go on with --resume"
-            raise said_once(InterruptedTrainingError(signum, f"{advice} {self.checkpoints.run_dir.path}"))
+            raise said_once(InterruptedTrainingError(signum, f"{advice} {self.checkpoints.run_dir.to_resume}"))
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a data worker, which the run itself ends

@@ -49,7 +49,7 @@ def watchers_of(config: RunConfig, data: SegmentationData, run_dir: RunDir) -> W
     """The callbacks of a run."""
     settings = config.trainer
     samples, steps = len(data.train_dataset), data.steps
-    clock = TrainingClock(config.data.batch_size)
+    clock = TrainingClock(config.images_per_step)
     checkpoints = Checkpoints(
         run_dir, save_every_steps=settings.save_every_steps, keep_every_steps=settings.keep_every_steps
     )
@@ -63,7 +63,7 @@ def watchers_of(config: RunConfig, data: SegmentationData, run_dir: RunDir) -> W
     )
     progress = ProgressReport(steps, clock, show_bar=settings.progress)
     signals = StopOnSignal(checkpoints)
-    every = settings.val_every_steps or max(1, samples // config.data.batch_size)
+    every = settings.val_every_steps or max(1, samples // config.images_per_step)
     boards = Boards(run_dir, config)
     one_run = OneRun(run_dir, data.start_step)
     validations = Validations(every, steps, checkpoints, clock)

@@ -60,6 +60,32 @@ def test_another_network_is_refused(tiny_run: TrainResult, tiny_config: Config) 
         start(tiny_config(f"model.weights={tiny_run.run_dir}", "model.decoder=unet"))
 
 
+def test_an_auxiliary_head_may_come_and_go(tiny_run: TrainResult, tiny_config: Config, tmp_path: Path) -> None:
+    helped = tiny_config(f"model.weights={tiny_run.run_dir}", "model.auxiliary_weight=0.4")
+    own = load_segmenter(tiny_run.run_dir).segmenter.state_dict()
+    found, lines = start(helped)
+    head = {name: value for name, value in found.items() if name.startswith("auxiliary.")}
+    assert head.keys() == found.keys() - own.keys()
+    assert all(torch.equal(found[name], own[name]) for name in own)
+    assert lines[1:] == [f"it has no auxiliary head, so this run's starts anew: {len(head)} tensors"]
+
+    content = torch.load(find_checkpoint(tiny_run.run_dir), weights_only=True)
+    content["state_dict"] |= {f"segmenter.{name}": torch.full_like(value, 7) for name, value in head.items()}
+    torch.save(content, tmp_path / "helped.ckpt")
+    found, lines = start(tiny_config(f"model.weights={tmp_path / 'helped.ckpt'}"))
+    assert found.keys() == own.keys()
+    assert lines[1:] == [f"this run has no auxiliary head, so its {len(head)} tensors are left aside"]
+    found, lines = start(tiny_config(f"model.weights={tmp_path / 'helped.ckpt'}", "model.auxiliary_weight=0.4"))
+    assert all((found[name] == 7).all() for name in head)
+    assert len(lines) == 1
+    labels = LabelSpace.from_names(["one", "two"])
+    found, lines = start(helped, labels)
+    assert [line.split(",")[0] for line in lines[1:]] == [
+        "it has 7 classes and this run 2 others",
+        "it has no auxiliary head",
+    ]
+
+
 def test_preprocessing_comes_along(tiny_run: TrainResult, tiny_config: Config, tmp_path: Path) -> None:
     content = torch.load(find_checkpoint(tiny_run.run_dir), weights_only=True)
     content["segzoo"]["config"]["data"]["preprocessing"]["mean"] = [0.1, 0.2, 0.3]

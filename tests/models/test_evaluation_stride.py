@@ -180,8 +180,8 @@ def test_validation_is_at_the_finer_stride(runs, call_tool):
 
 def test_prediction_is_at_the_finer_stride(runs):
     plain, finer = runs
-    assert Predictor(plain.run_dir).segmenter.backbone.output_stride == 16
-    assert Predictor(finer.run_dir).segmenter.backbone.output_stride == 8
+    assert Predictor(plain.run_dir).source.segmenter.backbone.output_stride == 16
+    assert Predictor(finer.run_dir).source.segmenter.backbone.output_stride == 8
     assert load_segmenter(finer.run_dir).config.model.output_stride == 16
 
 
@@ -204,9 +204,9 @@ def test_evaluation_at_a_stride_that_the_decoder_refuses(tiny_run, call_tool, tm
 
 def test_decoders_that_do_not_follow_say_so(caplog):
     with caplog.at_level(logging.WARNING, "segzoo"):
-        check_training(settings("deeplabv3plus"), 2)
-        check_training(settings("segformer"), 2)
-        check_training(settings("unet", eval_output_stride=None), 2)
+        check_training(settings("deeplabv3plus"), 2, (513, 513))
+        check_training(settings("segformer"), 2, (513, 513))
+        check_training(settings("unet", eval_output_stride=None), 2, (513, 513))
         assert not caplog.records
-        check_training(settings("unet"), 2)
+        check_training(settings("unet"), 2, (513, 513))
     assert "unet has convolutions on the dilated taps that do not dilate" in caplog.text

@@ -1,12 +1,14 @@
 """Requests that no decoder meets: one line, exit status 2, and nothing built."""
 
 import pytest
+import torch
 
 from segzoo.config.load import config_from_tree, dump_config, load_config
 from segzoo.config.model import OPTIONS_OF, ModelConfig
 from segzoo.config.schema import RunConfig
 from segzoo.errors import ConfigError
-from segzoo.models.build import list_decoders
+from segzoo.models.build import build_segmenter, list_decoders
+from segzoo.models.decoder import DECODERS
 from segzoo.models.limits import check_model, check_training
 
 
@@ -57,6 +59,10 @@ def refused(call_tool, monkeypatch):
             "data.batch_size: pan needs 2 images or more on each device, not 1",
         ),
         (
+            ["model.decoder=unet", "data.batch_size=1", "data.crop_size=16"],
+            "data.crop_size: [16, 16] leave one pixel at output stride 16, and BatchNorm needs two or more",
+        ),
+        (
             ["model.decoder=upernet", "data.batch_size=2", "trainer.devices=2", "trainer.accelerator=cpu"],
             "data.batch_size: upernet needs 2 images or more on each device, not 1",
         ),
@@ -88,6 +94,38 @@ def refused(call_tool, monkeypatch):
 )
 def test_refused_in_one_line(refused, overrides, line):
     assert refused(*overrides).startswith(line)
+
+
+def trains_on_one_pixel(decoder, norm, crop):
+    """Whether torch itself can, asked of a small network at the decoder's largest stride."""
+    limits = DECODERS[decoder].limits
+    stride = max(limits.output_strides)
+    backbone = {"name": "xception", "width": 0.1}
+    tree = {"decoder": decoder, "norm": norm, "output_stride": stride, "backbone": backbone}
+    config = ModelConfig.model_validate(tree)
+    segmenter = build_segmenter(config, 3).train()
+    try:
+        segmenter.training_logits(torch.zeros(1, 3, crop or stride, crop or stride))
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        return config, False
+    return config, True
+
+
+@pytest.mark.parametrize("crop", [1, 0])  # 0: the stride
+@pytest.mark.parametrize("norm", ["batch", "frozen"])
+@pytest.mark.parametrize("decoder", [name for name in sorted(OPTIONS_OF) if DECODERS[name].limits.least_batch == 1])
+def test_one_image_of_one_deepest_pixel_is_refused_where_torch_would(decoder, norm, crop):
+    config, trains = trains_on_one_pixel(decoder, norm, crop)
+    size = crop or config.output_stride
+    if trains:
+        check_training(config, 1, (size, size))
+    else:
+        with pytest.raises(ConfigError, match=r"data.crop_size: \[.*\] leave one pixel at output stride"):
+            check_training(config, 1, (size, size))
+        check_training(config, 2, (size, size))
+        check_training(config, 1, (size, config.output_stride + 1))
 
 
 def test_every_decoder_of_ours_has_its_section():
@@ -131,4 +169,4 @@ def test_all_problems_in_one_go():
         return [line.split(":")[0] for line in caught.value.problems]
 
     assert refused_keys(check_model) == keys
-    assert refused_keys(check_training, 1) == [*keys, "data.batch_size", "model.norm"]
+    assert refused_keys(check_training, 1, (513, 513)) == [*keys, "data.batch_size", "model.norm"]

@@ -9,7 +9,9 @@ import real_process
 import torch
 from ruamel.yaml import YAML
 
+from segzoo.checkpoint.format import TRAINING_STATE
 from segzoo.checkpoint.read import read_checkpoint
+from segzoo.training.train import train
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,10 @@ def steps_of(run_dir: Path) -> list[tuple[int, str]]:
 
 
 def weights(run_dir: Path, name: str = "last") -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = read_checkpoint(run_dir / "checkpoints" / f"{name}.ckpt")["state_dict"]
-    return state
+    """All of them: where the run averages, the average and the weights beside it."""
+    content = read_checkpoint(run_dir / "checkpoints" / f"{name}.ckpt")
+    beside = {f"beside {key}": value for key, value in content.get(TRAINING_STATE, {}).items()}
+    return {**content["state_dict"], **beside}
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +79,18 @@ def run_process(start_process: Callable[..., object], tmp_path: Path) -> Callabl
         return Ended(process.exitcode, stderr)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def averaged_changes() -> tuple[str, ...]:
+    """The tiny run with averaged weights and two batches a step: the same images in a step."""
+    return ("optimizer.ema_decay=0.3", "data.batch_size=2", "trainer.accumulate=2")
+
+
+@pytest.fixture(scope="session")
+def averaged_run(averaged_changes, tiny_config, tmp_path_factory):
+    """Trained once for those that are killed."""
+    return train(tiny_config(f"run_dir={tmp_path_factory.mktemp('runs') / 'averaged'}", *averaged_changes))
 
 
 @pytest.fixture(scope="session")

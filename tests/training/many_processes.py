@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from segzoo.checkpoint.format import TRAINING_STATE
+from segzoo.checkpoint.read import read_checkpoint
 from segzoo.config.load import apply_overrides, config_from_tree
 from segzoo.tasks.confusion import Scores
 from segzoo.tasks.processes import is_first_process
@@ -35,19 +37,33 @@ EXACT = {
     "trainer": {"max_steps": 1, "val_every_steps": 10, "log_every_steps": 1, "progress": False, "accelerator": "cpu"},
 }
 VALIDATION_IMAGES = (1, 2, 5, 7)
+ACCUMULATED = ("data.batch_size=2", "trainer.accumulate=2")  # as many images in a step
 
 
-def outcome(folder: Path, *overrides: str) -> dict[str, Any]:
-    """The confusion matrix over some validation images each, after no learning; and the loss of each of eight steps."""
+def outcome(folder: Path, *overrides: str, accumulated: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The confusion matrix over some validation images each, after no learning; and the loss of each of eight steps.
+
+    Then the same with averaged weights: the losses, and the mIoU and some sums of the average.
+    """
     matrices: list[list[list[int]]] = []
     original = Scores.from_matrix
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Scores, "from_matrix", lambda matrix: matrices.append(matrix.tolist()) or original(matrix))
         for count in VALIDATION_IMAGES:
             run(folder / str(count), f"data.synthetic.val_images={count}", "optimizer.learning_rate=1e-30", *overrides)
-    run_dir = run(folder / "learning", "trainer.max_steps=8", *overrides)
-    rows = [row for row in read_rows(run_dir / "metrics.csv") if row["split"] == "train"]
-    return {"matrices": matrices, "losses": [float(row["loss"]) for row in rows]}
+    learning = run(folder / "learning", "trainer.max_steps=8", *overrides)
+    averaging = run(folder / "averaging", "trainer.max_steps=4", "optimizer.ema_decay=0.5", *accumulated, *overrides)
+    found = {"matrices": matrices, "losses": losses_of(learning), "averaged_losses": losses_of(averaging)}
+    if is_first_process():
+        content = read_checkpoint(averaging / "checkpoints" / "best.ckpt")
+        found["miou"] = content["segzoo"]["metrics"]["val/miou"]
+        for key in ("state_dict", TRAINING_STATE):
+            found[key] = [tensor.double().abs().mean().item() for tensor in content[key].values()]
+    return found
+
+
+def losses_of(run_dir: Path) -> list[float]:
+    return [float(row["loss"]) for row in read_rows(run_dir / "metrics.csv") if row["split"] == "train"]
 
 
 def run(run_dir: Path, *overrides: str) -> Path:
@@ -56,6 +72,6 @@ def run(run_dir: Path, *overrides: str) -> Path:
 
 if __name__ == "__main__":
     target = Path(sys.argv[1])
-    found = outcome(target.parent, *sys.argv[2:])
+    found = outcome(target.parent, *sys.argv[2:], accumulated=ACCUMULATED)
     if is_first_process():
         target.write_text(json.dumps(found))

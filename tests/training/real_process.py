@@ -24,8 +24,8 @@ TOOL = Path(__file__).resolve().parents[2] / "tools" / "train.py"
 def main(arguments: list[str], fault: str | None, output: Path) -> None:
     for stream, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(output / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
-    if fault is not None:
-        name, *values = fault.split(":")
+    for part in (fault or "").split():
+        name, *values = part.split(":")
         globals()[name](*values)
     sys.argv = [str(TOOL), *arguments]
     runpy.run_path(str(TOOL), run_name="__main__")
@@ -65,15 +65,18 @@ def after_validation(step: str, signum: str = "SIGKILL") -> None:
     at_step(step, lambda: end(signum), "on_validation_epoch_end")
 
 
-def in_write(number: str, signum: str = "SIGKILL") -> None:
-    """In the middle of the number-th checkpoint's writing: all is in the .part file, nothing is renamed."""
+def in_write(number: str, name: str = "", signum: str = "SIGKILL") -> None:
+    """In the middle of the number-th checkpoint's writing: all is in the .part file, nothing is renamed.
+
+    With a name, only files that begin with it count: whether best.ckpt is written again depends on the mIoU.
+    """
     from segzoo.checkpoint import write
 
     calls = []
     original = write._read_back
 
     def read_back(path: Path) -> None:
-        calls.append(path)
+        calls.extend([path] if path.name.startswith(name) else [])
         if len(calls) == int(number):
             end(signum)
         original(path)
@@ -94,15 +97,41 @@ def at_worker_start(signum: str = "SIGKILL") -> None:
 
 
 def at_start(signum: str) -> None:
-    from segzoo.training import train
+    from segzoo.training import run
 
-    original = train.build_trainer
+    original = run.build_trainer
 
     def build(*arguments: object) -> object:
         end(signum)
         return original(*arguments)
 
-    train.build_trainer = build
+    run.build_trainer = build
+
+
+def at_hand_over(number: str, signum: str = "SIGKILL") -> None:
+    """When the number-th finished stage is about to give the whole run its checkpoints."""
+    from segzoo.training import stages
+
+    calls = []
+    original = stages._publish
+
+    def publish(*arguments: object) -> None:
+        calls.append(arguments)
+        if len(calls) == int(number):
+            end(signum)
+        original(*arguments)
+
+    stages._publish = publish
+
+
+def in_stage(number: str, step: str, signum: str = "SIGKILL") -> None:
+    folder = f"stage{number}"
+
+    def act(task: SegmentationTask) -> None:
+        if task.global_step == int(step) and Path(str(task.config.run_dir)).name == folder:
+            end(signum)
+
+    before(SegmentationTask, "training_step", act)
 
 
 def twice(step: str) -> None:
@@ -119,6 +148,43 @@ def twice(step: str) -> None:
 def full_disk(step: str) -> None:
     """From here on no file can grow beyond a few bytes: a real refusal by the system, as of a full disk."""
     at_step(step, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY)))
+
+
+def no_permission(step: str) -> None:
+    """From here on the folder of checkpoints is read-only: a real refusal by the system, for root too."""
+
+    def act() -> None:
+        from ctypes import CDLL, c_uint32, get_errno
+
+        version_3, bypass = 0x20080522, 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
+        header, sets = (c_uint32 * 2)(version_3, 0), (c_uint32 * 6)()
+        libc = CDLL(None, use_errno=True)
+        if libc.capget(header, sets):
+            raise OSError(get_errno(), "capget")
+        sets[0] &= ~bypass
+        if libc.capset(header, sets):
+            raise OSError(get_errno(), "capset")
+        folder = next(Path(word.partition("=")[2]) for word in sys.argv if word.startswith("run_dir="))
+        (folder / "checkpoints").chmod(0o555)
+
+    at_step(step, act)
+
+
+def no_temporary_folder(place: str) -> None:
+    """TMPDIR is a file, and so are the places that Python tries after it."""
+    import tempfile
+
+    os.environ["TMPDIR"] = place
+    tempfile.tempdir = None
+    tempfile._candidate_tempdir_list = lambda: [place]
+
+
+def not_installed(name: str) -> None:
+    sys.modules[name] = None
+
+
+def no_program(name: str) -> None:
+    os.environ["CXX"] = name
 
 
 def lost_worker(step: str) -> None:
@@ -149,7 +215,7 @@ def nan_loss(step: str) -> None:
 
 
 def record(path: str) -> None:
-    """Which samples each step sees."""
+    """Which samples each step sees. Name it last: it then notes a step before another fault ends it."""
     original = SegmentationTask.training_step
 
     def step(self: SegmentationTask, batch: dict[str, object], index: int) -> torch.Tensor:

@@ -11,6 +11,7 @@ import torch
 
 from segzoo.checkpoint.read import PREFIX, load_segmenter, read_checkpoint
 from segzoo.config.schema import RunConfig
+from segzoo.errors import CheckpointError
 from segzoo.evaluation.evaluate import evaluate
 from segzoo.training.averaging import TRAINING_STATE, AveragedWeights
 from segzoo.training.resume import requested_config
@@ -75,6 +76,20 @@ def test_resumed_equals_one_run_bitwise(averaged_run: TrainResult, tmp_path: Pat
     with (folder / "metrics.csv").open(newline="") as file:
         scores = [row["miou"] for row in csv.DictReader(file) if row["split"] == "val"]
     assert float(scores[-1]) == pytest.approx(averaged_run.scores.miou)
+
+
+def test_a_checkpoint_without_the_weights_beside_the_average_is_refused(
+    averaged_run: TrainResult, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(averaged_run.run_dir, folder)
+    (folder / "summary.json").unlink()
+    last = folder / "checkpoints" / "last.ckpt"
+    plain = torch.load(last, weights_only=True)
+    del plain[TRAINING_STATE]
+    torch.save(plain, last)
+    with pytest.raises(CheckpointError, match=rf"^{last}: has no training_state_dict, .*model.weights=CHECKPOINT\.$"):
+        train(requested_config(None, resume=folder), resume=folder)
 
 
 def test_saved_amid_a_validation_nothing_is_mixed_up(tiny_config: Config) -> None:

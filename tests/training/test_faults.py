@@ -1,7 +1,6 @@
 """What BEHAVIOUR promises when a run goes wrong, each in a process of its own."""
 
 import json
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +27,7 @@ KILL_POINTS = {
     "a step without": "in_step:4",
     "last validation": "in_validation:6",
     "last scores": "after_validation:6",
-    "last checkpoint": "in_write:4",
+    "last checkpoint": "in_write:2:last",
     "start of a data process": "at_worker_start",
 }
 
@@ -60,42 +59,59 @@ def test_killed_and_resumed_equals_one_run(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("averaged", [False, True])
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("point", KILL_POINTS)
 def test_killed_anywhere_and_resumed_equals_one_run(
-    point: str, workers: int, run_process: Run, tiny_yaml: Path, tiny_run: TrainResult, same_weights, tmp_path: Path
+    point: str,
+    workers: int,
+    averaged: bool,
+    run_process: Run,
+    tiny_yaml: Path,
+    tiny_run: TrainResult,
+    averaged_run: TrainResult,
+    averaged_changes: tuple[str, ...],
+    same_weights,
+    tmp_path: Path,
 ) -> None:
     run_dir = tmp_path / "run"
     if KILL_POINTS[point] == "at_worker_start" and not workers:
         pytest.skip("none starts")
-    arguments = (tiny_yaml, f"run_dir={run_dir}", f"data.num_workers={workers}")
+    changes = averaged_changes if averaged else ()
+    arguments = (tiny_yaml, f"run_dir={run_dir}", f"data.num_workers={workers}", *changes)
     assert run_process(*arguments, fault=KILL_POINTS[point]).status == -9
     resume(run_dir)
-    assert_equals_one_run(run_dir, tiny_run, same_weights)
+    assert_equals_one_run(run_dir, averaged_run if averaged else tiny_run, same_weights)
 
 
-def test_a_run_killed_again_and_again_sees_the_samples_of_one_run(
-    run_process: Run, tiny_yaml: Path, tiny_run: TrainResult, same_weights, tmp_path: Path
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_again_and_again_mid_epoch_with_average_and_accumulation(
+    workers: int,
+    run_process: Run,
+    tiny_yaml: Path,
+    averaged_run: TrainResult,
+    averaged_changes: tuple[str, ...],
+    same_weights,
+    tmp_path: Path,
 ) -> None:
-    """With a checkpoint at every second step, and the ids of every step written down."""
-    seen = {}
-    for name in ("whole", "killed"):
-        run_dir, log = tmp_path / name, tmp_path / f"{name}.log"
-        arguments = (tiny_yaml, f"run_dir={run_dir}", "trainer.save_every_steps=2")
-        ended = run_process(*arguments, fault=f"record:{log}")
-        assert ended.status == 0, ended.stderr
-        if name == "killed":
-            shutil.rmtree(run_dir)
-            log.unlink()
-            assert run_process(*arguments, fault="in_step:3").status == -9
-            for fault in ("in_step:4", None):
-                run_process("--resume", run_dir, fault=fault)
-            assert run_process("--resume", run_dir, fault=f"record:{log}").status == 2  # it is finished
-        seen[name] = log.read_text() if log.exists() else ""
-    whole = dict(json.loads(line) for line in seen["whole"].splitlines())
-    assert sorted(whole) == [0, 1, 2, 3, 4, 5]
-    assert same_weights(tmp_path / "killed", tmp_path / "whole")
-    assert steps_of(tmp_path / "killed") == steps_of(tmp_path / "whole")
+    """Three steps are an epoch. Each step sees the same samples in whichever process comes to it."""
+    run_dir, log = tmp_path / "run", tmp_path / "samples"
+    arguments = (tiny_yaml, f"run_dir={run_dir}", f"data.num_workers={workers}", "trainer.save_every_steps=2")
+    assert run_process(*arguments, *averaged_changes, fault=f"in_step:3 record:{log}").status == -9
+    for fault, status in (("in_step:5", -9), ("", 0)):
+        ended = run_process("--resume", run_dir, fault=f"{fault} record:{log}")
+        assert ended.status == status, ended.stderr
+    seen: dict[int, list[str]] = {}
+    steps = []
+    for line in log.read_text().splitlines():
+        step, ids = json.loads(line)
+        assert seen.setdefault(step, ids) == ids
+        steps.append(step)
+    assert steps == [0, 1, 2, 3, 3, 4, 5, 4, 5]
+    for epoch in ((0, 1, 2), (3, 4, 5)):
+        assert sorted(name for step in epoch for name in seen[step]) == [f"train_{number:05d}" for number in range(12)]
+    assert_equals_one_run(run_dir, averaged_run, same_weights)
+    assert run_process("--resume", run_dir).status == 2  # it is finished
 
 
 def test_killed_before_the_first_checkpoint_starts_from_zero(
@@ -141,6 +157,47 @@ def test_a_full_disk_leaves_the_checkpoint_as_it_was(run_process: Run, tiny_yaml
     assert "Traceback" not in ended.stderr
     assert (run_dir / "checkpoints" / "last.ckpt").read_bytes() == before
     assert sorted(path.name for path in (run_dir / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+def test_without_permission_the_checkpoint_stays_as_it_was(run_process: Run, tiny_yaml: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "checkpoints"
+    arguments = (tiny_yaml, f"run_dir={tmp_path / 'run'}", "trainer.max_steps=4", "trainer.save_every_steps=1")
+    ended = run_process(*arguments, "trainer.keep_every_steps=2", fault="no_permission:2")
+    assert ended.status == 1, ended.stderr
+    assert "last.ckpt: not saved ([Errno 13] Permission denied" in ended.stderr.replace("\n", "")
+    assert "Traceback" not in ended.stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["last.ckpt", "step_000002.ckpt"]
+    assert (folder / "last.ckpt").read_bytes() == (folder / "step_000002.ckpt").read_bytes()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_needs_no_temporary_folder(
+    workers: int, run_process: Run, tiny_yaml: Path, tiny_run: TrainResult, same_weights, tmp_path: Path
+) -> None:
+    run_dir, place = tmp_path / "run", tmp_path / "no_folder"
+    place.touch()
+    arguments = (tiny_yaml, f"run_dir={run_dir}", f"data.num_workers={workers}")
+    ended = run_process(*arguments, fault=f"no_temporary_folder:{place}")
+    assert ended.status == 0, ended.stderr
+    assert_equals_one_run(run_dir, tiny_run, same_weights)
+
+
+@pytest.mark.parametrize(
+    ("fault", "change", "line"),
+    [
+        ("not_installed:tensorboard", "trainer.tensorboard=true", "trainer.tensorboard: not installed. `pip install"),
+        ("not_installed:wandb", "trainer.wandb=project", "trainer.wandb: not installed. `pip install wandb`"),
+        ("no_program:nosuch++", "trainer.compile=true", "C++ compiler, and nosuch++ is not installed"),
+    ],
+)
+def test_what_is_not_installed_is_named_and_nothing_written(
+    fault: str, change: str, line: str, run_process: Run, tiny_yaml: Path, tmp_path: Path
+) -> None:
+    ended = run_process(tiny_yaml, f"run_dir={tmp_path / 'run'}", change, fault=fault)
+    assert ended.status == 2, ended.stderr
+    assert line in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,12 @@ def test_two_processes_come_to_the_same_as_one(one_process, tmp_path: Path) -> N
     assert found["matrices"] == one_process["matrices"]
     np.testing.assert_allclose(found["losses"], one_process["losses"], rtol=1e-4)
     assert found["losses"][-1] < found["losses"][0] - 0.1  # it did learn
+    # Two processes of two batches of one image each, averaged, against one batch of four.
+    np.testing.assert_allclose(found["averaged_losses"], one_process["averaged_losses"], rtol=1e-4)
+    assert found["miou"] == pytest.approx(one_process["miou"], rel=1e-2)
+    for key in ("state_dict", "training_state_dict"):
+        np.testing.assert_allclose(found[key], one_process[key], rtol=1e-3, atol=1e-6)
+    assert not np.allclose(found["state_dict"], found["training_state_dict"], rtol=1e-3)
 
 
 def test_alone_a_process_is_the_first_and_only_one() -> None:

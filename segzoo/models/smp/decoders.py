@@ -5,6 +5,7 @@ asks for it; sizes that SMP refuses are padded and cropped; taps pass the ReLU t
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from segmentation_models_pytorch.base import SegmentationHead
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3Decoder, DeepLabV3PlusDecoder
@@ -119,7 +120,7 @@ def fpn(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) 
     return SmpDecoder(features, decoder, head)
 
 
-@register_decoder("pspnet", limits=DecoderLimits(follows_stride=False))
+@register_decoder("pspnet", limits=DecoderLimits(follows_stride=False, norms_deepest=True))
 def pspnet(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
     """SMP's PSPNet on the deepest tap.
 
@@ -162,7 +163,7 @@ def pan(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) 
     return SmpDecoder(features, decoder, head, minimum_pixels=PAN_PIXELS)
 
 
-@register_decoder("linknet", limits=DOUBLING)
+@register_decoder("linknet", limits=replace(DOUBLING, norms_deepest=True))
 def linknet(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
     """SMP's Linknet.
 
@@ -174,7 +175,7 @@ def linknet(features: Sequence[FeatureSpec], num_classes: int, config: ModelConf
     return SmpDecoder(features, decoder, head, minimum_pixels=pixels_for(norm))
 
 
-@register_decoder("manet", limits=DOUBLING)
+@register_decoder("manet", limits=replace(DOUBLING, norms_deepest=True))
 def manet(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
     """SMP's multi-scale attention network.
 
