@@ -60,6 +60,13 @@ class FolderConfig(Section):
     cell: 255}; null: masks hold 0, 1, 2, ... 255 is ignored where no class has it; any other number is refused."""
     colors: dict[str, Rgb] | None = None
     """Class name to its [red, green, blue] in the masks, where those are coloured pictures; null: they hold numbers."""
+    multi_label: bool = False
+    """A pixel may have several classes, each decided on its own: a folder of masks for each class, masks/<class>/a.png,
+    of 0 where it is absent and 1 or 255 where it is present. Class names are the folders', or those of data.classes."""
+    sparse_masks: bool = False
+    """multi_label only: an image without a file in a class's folder has none of it; false takes it for a fault."""
+    ignore_value: Annotated[int, Field(ge=0, le=255)] | None = None
+    """multi_label only: the number in a class's masks whose pixels do not count for it, such as 255; null: none."""
     mask_offset: NonNegativeInt = 0
     """Subtracted from the numbers in the masks; those below it are ignored. 1 suits masks whose 0 is unlabelled."""
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -72,6 +79,14 @@ class FolderConfig(Section):
         set_keys = [key for key in ("mask_values", "colors", "mask_offset") if getattr(self, key)]
         if len(set_keys) > 1:
             raise ValueError(f"{' and '.join(set_keys)} exclude each other; keep one")
+        if self.multi_label and set_keys:
+            raise ValueError(f"{set_keys[0]}: with multi_label each class has masks of its own, of 0 and 1 or 255")
+        if not self.multi_label and (self.sparse_masks or self.ignore_value is not None):
+            raise ValueError(
+                "sparse_masks and ignore_value are of multi_label; set multi_label: true, or leave them out"
+            )
+        if self.ignore_value in (0, 1):
+            raise ValueError(f"ignore_value: {self.ignore_value} says that a class is absent or present; take another")
         return self
 
 

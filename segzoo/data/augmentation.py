@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from segzoo.config.schema import DataConfig
 from segzoo.data.geometry import FILLED_CHANNELS, Fill
+from segzoo.data.labels import IGNORED
 from segzoo.data.pixels import PixelFormat
 from segzoo.errors import ConfigError, did_you_mean, first_line
 
@@ -75,7 +76,7 @@ def check_extra_transforms(config: DataConfig) -> None:
     Raises:
         ConfigError: a transform is unknown or does not take its arguments; one line each.
     """
-    _extra_steps(config, (0.0,), ignore_index=255)
+    _extra_steps(config, (0.0,), ignore_index=IGNORED)
 
 
 def run_steps(steps: list[A.BasicTransform], image: Any, mask: Any, seed: int) -> tuple[Any, Any]:
@@ -83,10 +84,11 @@ def run_steps(steps: list[A.BasicTransform], image: Any, mask: Any, seed: int) -
 
     Albumentations' `Compose` would hand one seed to all of them, which ties their draws together.
     """
+    target = "mask" if mask.ndim == 2 else "masks"  # a plane for each class
     for step, step_seed in zip(steps, np.random.SeedSequence(seed).generate_state(len(steps)).tolist(), strict=True):
         step.set_random_seed(step_seed)
-        result = step(image=image, mask=mask)
-        image, mask = result["image"], result["mask"]
+        result = step(image=image, **{target: mask})
+        image, mask = result["image"], result[target]
     return image, mask
 
 
@@ -199,7 +201,7 @@ def plain_pipeline(config: DataConfig) -> A.Compose:
     return A.Compose(
         [
             A.RandomScale((low - 1, high - 1), p=1),
-            A.PadIfNeeded(height, width, position="top_left", fill=[255 * value for value in mean], fill_mask=255),
+            A.PadIfNeeded(height, width, position="top_left", fill=[255 * value for value in mean], fill_mask=IGNORED),
             A.RandomCrop(height, width),
             A.HorizontalFlip(p=config.flip_probability),
             A.Normalize(mean, config.preprocessing.std),

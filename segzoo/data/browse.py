@@ -12,6 +12,7 @@ from segzoo.data.images import Array8, write_image
 from segzoo.data.items import AugmentedDataset, Item, WholeDataset
 from segzoo.data.pixels import as_picture
 from segzoo.data.preprocessing import normalize
+from segzoo.data.sample import mask_extent
 from segzoo.data.sampling import SampleKey, StepBatchSampler
 from segzoo.data.sheet import Tile, draw_sheet
 from segzoo.data.transforms import train_transform
@@ -69,7 +70,7 @@ def _whole_rows(dataset: SegmentationDataset, indices: list[int], preprocessing:
 
 def _item_tiles(item: Item, preprocessing: Preprocessing, caption: str) -> list[Tile]:
     image, mask = _as_seen(item["image"], preprocessing), item["mask"].numpy()
-    size = f"{mask.shape[0]} x {mask.shape[1]}"
+    size = " x ".join(map(str, mask_extent(mask)))
     return [Tile(f"{caption}, {size}", image), Tile("with its mask", image, mask)]
 
 

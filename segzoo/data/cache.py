@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segzoo.config.schema import DataConfig
-from segzoo.data.cache_files import CacheFiles, Place, bytes_to_write, fingerprint, place_samples
+from segzoo.data.cache_files import CacheFiles, Place, SampleFormat, bytes_to_write, fingerprint, place_samples
 from segzoo.data.dataset import Sample, SegmentationDataset
 from segzoo.data.labels import LabelSpace
 from segzoo.data.pairs import FileDataset
@@ -41,7 +41,7 @@ def cached(dataset: SegmentationDataset, config: DataConfig, split: str) -> Segm
     try:
         folder.mkdir(parents=True, exist_ok=True)
         places = place_samples(dataset, stem)
-        needed, free = bytes_to_write(places, stem, dataset.pixels), shutil.disk_usage(folder).free
+        needed, free = bytes_to_write(places, stem, SampleFormat.of(dataset)), shutil.disk_usage(folder).free
     except OSError as error:
         raise ConfigError(f"data.cache: '{folder}' cannot be used ({first_line(error)})") from None
     if needed > free:
@@ -88,7 +88,7 @@ class CachedDataset:
         """
         place = self._places[index]
         if self._files is None:
-            self._files = CacheFiles(self._stem, self.dataset.pixels)
+            self._files = CacheFiles(self._stem, SampleFormat.of(self.dataset))
         if place is None or not self._is_whole(index, place, self._files):
             return self._decode(index, place, self._files)
         return Sample(*self._files.read(place), self.ids[index])

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from segzoo.data.dataset import Sample
 from segzoo.data.pairs import FileDataset, Pair
 from segzoo.data.pixels import PixelFormat
+from segzoo.data.sample import mask_extent
 from segzoo.errors import DataError, first_line
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,41 @@ class Place:
     width: int
 
 
+@dataclass(frozen=True)
+class SampleFormat:
+    """What the samples of a cache are made of, beside their sizes.
+
+    Args:
+        pixels: what images are made of.
+        planes: of a mask.
+        multi_label: whether masks have an axis of planes.
+    """
+
+    pixels: PixelFormat
+    planes: int = 1
+    multi_label: bool = False
+
+    @classmethod
+    def of(cls, dataset: FileDataset) -> "SampleFormat":
+        """That of a data set."""
+        labels = dataset.labels
+        return cls(dataset.pixels, labels.num_classes if labels.multi_label else 1, labels.multi_label)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of an image."""
+        return np.dtype(np.uint8 if self.pixels.is_rgb8 else np.float32)
+
+    @property
+    def image_bytes(self) -> int:
+        """Of a pixel in an image."""
+        return self.pixels.channels * self.dtype.itemsize
+
+    def length(self, height: int, width: int) -> int:
+        """Bytes of an image and its mask."""
+        return height * width * (self.image_bytes + self.planes)
+
+
 class CacheFiles:
     """The open files of one cache: read through a memory map, written through calls that may fail.
 
@@ -57,12 +93,12 @@ class CacheFiles:
 
     Args:
         stem: the files, without their suffixes.
-        pixels: what images are made of.
+        shape: of what a sample's image and mask are made.
     """
 
-    def __init__(self, stem: Path, pixels: PixelFormat) -> None:
+    def __init__(self, stem: Path, shape: SampleFormat) -> None:
         self._stem = stem
-        self._format = pixels
+        self._format = shape
         self._pixels = np.memmap(_file(stem, "pixels"), np.uint8, mode="r").view(np.ndarray)
         self._done = np.memmap(_file(stem, "done"), _RECORD, mode="r").view(np.ndarray)
         self._writable = True
@@ -74,13 +110,14 @@ class CacheFiles:
 
     def read(self, place: Place) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
         """Image and mask, as views that cannot be written to."""
-        content, pixels = self._bytes(place), place.height * place.width
-        image = content[:-pixels].view(_dtype(self._format)).reshape(place.height, place.width, self._format.channels)
-        return image, content[-pixels:].reshape(place.height, place.width)
+        content, size = self._bytes(place), (place.height, place.width)
+        end = place.height * place.width * self._format.image_bytes
+        image = content[:end].view(self._format.dtype).reshape(*size, self._format.pixels.channels)
+        return image, content[end:].reshape((self._format.planes, *size) if self._format.multi_label else size)
 
     def write(self, place: Place, sample: Sample) -> None:
         """Keep a sample, if there is room for it."""
-        if not self._writable or sample.mask.shape != (place.height, place.width):
+        if not self._writable or mask_extent(sample.mask) != (place.height, place.width):
             return
         content = sample.image.tobytes() + sample.mask.tobytes()
         record = np.array([(1, zlib.crc32(content))], _RECORD).tobytes()
@@ -92,7 +129,7 @@ class CacheFiles:
             logger.warning("data.cache: %s; going on without writing more", first_line(error))
 
     def _bytes(self, place: Place) -> npt.NDArray[np.uint8]:
-        return self._pixels[place.offset : place.offset + _length(place.height, place.width, self._format)]
+        return self._pixels[place.offset : place.offset + self._format.length(place.height, place.width)]
 
 
 def place_samples(dataset: FileDataset, stem: Path) -> list[Place | None]:
@@ -105,15 +142,16 @@ def place_samples(dataset: FileDataset, stem: Path) -> list[Place | None]:
     Raises:
         OSError: the files cannot be written.
     """
+    shape = SampleFormat.of(dataset)
     with _locked(_file(stem, "lock")):
         known = _read_index(_file(stem, "json"))
         slots, end = _sizes(stem)
         places: list[Place | None] = []
         for sample_id, pair in zip(dataset.ids, dataset.pairs, strict=True):
-            place = _kept(known.get(sample_id), pair) or _new(pair, dataset.pixels, slots, end)
+            place = _kept(known.get(sample_id), pair) or _new(pair, shape, slots, end)
             places.append(place)
             if place is not None and place.slot == slots:
-                slots, end = slots + 1, end + _aligned(_length(place.height, place.width, dataset.pixels))
+                slots, end = slots + 1, end + _aligned(shape.length(place.height, place.width))
         _grow(_file(stem, "pixels"), max(end, 1))
         _grow(_file(stem, "done"), max(slots, 1) * _RECORD.itemsize)
         named = {sample_id: place for sample_id, place in zip(dataset.ids, places, strict=True) if place is not None}
@@ -121,24 +159,15 @@ def place_samples(dataset: FileDataset, stem: Path) -> list[Place | None]:
     return places
 
 
-def bytes_to_write(places: list[Place | None], stem: Path, pixels: PixelFormat) -> int:
+def bytes_to_write(places: list[Place | None], stem: Path, shape: SampleFormat) -> int:
     """How many bytes the samples take that are not in the cache yet."""
     done = np.fromfile(_file(stem, "done"), _RECORD)
     missing = [place for place in places if place is not None and not done[place.slot]["written"]]
-    return sum(_length(place.height, place.width, pixels) for place in missing)
+    return sum(shape.length(place.height, place.width) for place in missing)
 
 
 def _file(stem: Path, suffix: str) -> Path:
     return stem.with_name(f"{stem.name}.{suffix}")
-
-
-def _dtype(pixels: PixelFormat) -> np.dtype[Any]:
-    return np.dtype(np.uint8 if pixels.is_rgb8 else np.float32)
-
-
-def _length(height: int, width: int, pixels: PixelFormat) -> int:
-    """Bytes of an image and its mask."""
-    return height * width * (pixels.channels * _dtype(pixels).itemsize + 1)
 
 
 def _aligned(length: int) -> int:
@@ -150,12 +179,12 @@ def _kept(place: Place | None, pair: Pair) -> Place | None:
     return place if place is not None and place.version == _version(pair) else None
 
 
-def _new(pair: Pair, pixels: PixelFormat, slot: int, offset: int) -> Place | None:
+def _new(pair: Pair, shape: SampleFormat, slot: int, offset: int) -> Place | None:
     version = _version(pair)
     if version is None:
         return None
     try:
-        height, width = pixels.size(pair.image)
+        height, width = shape.pixels.size(pair.image)
     except DataError:  # said with its reason when the sample is read
         return None
     return Place(version, slot, offset, height, width)
@@ -164,7 +193,7 @@ def _new(pair: Pair, pixels: PixelFormat, slot: int, offset: int) -> Place | Non
 def _version(pair: Pair) -> str | None:
     """What changes when one of the files does; None where one is missing."""
     try:
-        stats = [(str(path.absolute()), path.stat()) for path in (pair.image, pair.mask)]
+        stats = [(str(path.absolute()), path.stat()) for path in (pair.image, *pair.mask_files)]
     except OSError:
         return None
     return fingerprint([(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats])

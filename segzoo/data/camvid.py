@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from segzoo.config.schema import DataConfig
 from segzoo.data.dataset import dataset_root, how_to_get, register_dataset, unknown_split
-from segzoo.data.labels import Color, LabelSpace, color_number
+from segzoo.data.labels import IGNORED, Color, LabelSpace, color_number
 from segzoo.data.listing import Listing, Problem, register_listing
 from segzoo.data.pairs import FileDataset, Pair
 from segzoo.data.pixels import PixelFormat
@@ -29,7 +29,7 @@ _VOID = 11
 LABELS = LabelSpace(
     names=tuple(_COLORS),
     palette=tuple(_COLORS.values()),
-    raw_ids=(*((index, index) for index in range(len(_COLORS))), (_VOID, 255)),
+    raw_ids=(*((index, index) for index in range(len(_COLORS))), (_VOID, IGNORED)),
 )
 
 FULL_COLORS: dict[str, Color] = {
@@ -181,7 +181,7 @@ def _full_labels(table: Path) -> LabelSpace:
     classes = [name for name in colors if name != "Void"]
     numbers = {name: color_number(color) for name, color in colors.items()}
     raw_ids = [(numbers[name], index) for index, name in enumerate(classes)]
-    raw_ids += [(numbers["Void"], 255)] if "Void" in colors else []
+    raw_ids += [(numbers["Void"], IGNORED)] if "Void" in colors else []
     palette = tuple(colors[name] for name in classes)
     return LabelSpace(tuple(classes), palette, raw_ids=tuple(raw_ids), raw_colors=True)
 

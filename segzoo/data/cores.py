@@ -16,8 +16,9 @@ R = TypeVar("R")
 
 _FEW = 64  # items for which processes are not worth their start
 _CHUNKS_PER_CORE = 32
-# Forked workers start at once; starting afresh would import everything in each of them.
-_START_METHOD = "fork" if sys.platform == "linux" else None
+START_METHOD = "fork" if sys.platform == "linux" else None
+"""How processes that work for this one begin: forked ones start at once and share what is loaded; starting afresh
+would import everything in each of them."""
 
 
 def map_on_all_cores(function: Callable[[T], R], items: Sequence[T], what: str, *, progress: bool) -> list[R]:
@@ -39,7 +40,7 @@ def map_on_all_cores(function: Callable[[T], R], items: Sequence[T], what: str, 
         return _collect(map(function, items), len(items), what, progress)
     chunk = max(1, min(64, len(items) // (_CHUNKS_PER_CORE * cores)))
     try:
-        with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context(_START_METHOD)) as pool:
+        with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context(START_METHOD)) as pool:
             # Forks here, before the progress bar starts a thread that could hold a lock.
             results = pool.map(function, items, chunksize=chunk)
             return _collect(results, len(items), what, progress)

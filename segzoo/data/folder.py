@@ -3,17 +3,19 @@
 import hashlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 from segzoo.config.schema import DataConfig, FolderConfig
 from segzoo.data.dataset import dataset_root, register_dataset, unknown_split
 from segzoo.data.folder_labels import infer_labels, mask_values, refuse_binary, stated_labels
-from segzoo.data.folder_pairs import NamedFiles
+from segzoo.data.folder_pairs import ClassFiles, NamedFiles, class_folders
+from segzoo.data.labels import LabelSpace
 from segzoo.data.listing import Listing, Problem, register_listing, with_headers
 from segzoo.data.pairs import FileDataset
 from segzoo.data.pixels import PixelFormat
+from segzoo.data.planes import plane_labels
 from segzoo.data.progress import counted
 from segzoo.data.split_list import scan_split_list
 from segzoo.errors import ConfigError
@@ -36,6 +38,9 @@ def build_folder(config: DataConfig, split: str) -> FileDataset:
     (`mask_values`, `mask_offset`) or their colours (`colors`) mean. Classes are those of `mask_values`, `colors`,
     `config.classes` or `classes.txt` (one name a line), else class_0, class_1, ... as many as the training masks hold.
 
+    With `folder.multi_label` a pixel may have several classes: `masks` holds a folder for each class, and those hold a
+    mask for each image.
+
     Args:
         config: `root` holds `images` and `masks`, or the folders of each split.
         split: name of a split folder or list, or "train", "val".
@@ -53,7 +58,7 @@ def build_folder(config: DataConfig, split: str) -> FileDataset:
         masks = training.checked_pairs()
         values = (mask_values(pair) for pair in counted(masks, len(masks), "reading masks"))
         labels = infer_labels(frozenset().union(*values), config)
-    elif config.folder.mask_values is None and config.folder.colors is None:
+    elif config.folder.mask_values is None and config.folder.colors is None and not labels.multi_label:
         refuse_binary(map(mask_values, pairs), str(config.root))
     return FileDataset(pairs, labels, listing.where, pixels)
 
@@ -71,9 +76,14 @@ def list_folder(config: DataConfig, split: str) -> Listing:
     where = f"{root}, split {split}"
     lists = {name: root / f"{name}.txt" for name in {*_LISTED_SPLITS, split} if (root / f"{name}.txt").is_file()}
     folders = split_folders(root, config, listed=bool(lists))
+    flat = _named_files(root / layout.images, root / layout.masks, config)
+    if layout.multi_label and labels is None:
+        labels = _labels_of_folders(folders.get(config.train_split, flat).masks, layout)
     if split in folders:
-        pairs, problems = folders[split].pairs()
-        return Listing(tuple(pairs), tuple(problems), where, labels)
+        pairs, problems = _by_class(folders[split], labels).pairs()
+        return Listing(
+            tuple(pairs), tuple(problems), where, labels, tuple(_other_classes(folders[split], labels, config))
+        )
     if folders:
         raise unknown_split(split, list(folders), str(root))
     if not (root / layout.images).is_dir():
@@ -83,7 +93,7 @@ def list_folder(config: DataConfig, split: str) -> Listing:
         )
     if split not in (lists or {"train", "val"}):
         raise unknown_split(split, list(lists) or ["train", "val"], str(root))
-    files = _named_files(root / layout.images, root / layout.masks, config)
+    files = _by_class(flat, labels)
     if lists:
         listed = scan_split_list(lists[split])
         return listed.listing(files.listed(listed.lines), labels, str(lists[split]))
@@ -115,7 +125,37 @@ def split_folders(root: Path, config: DataConfig, *, listed: bool) -> dict[str, 
 
 
 def _named_files(images: Path, masks: Path, config: DataConfig) -> NamedFiles:
-    return NamedFiles(images, masks, PixelFormat.of(config).suffixes, config.folder.mask_suffix)
+    suffixes, layout = PixelFormat.of(config).suffixes, config.folder
+    return NamedFiles(images, masks, suffixes, layout.mask_suffix, sparse=layout.sparse_masks)
+
+
+def _by_class(files: NamedFiles, labels: LabelSpace | None) -> NamedFiles | ClassFiles:
+    """The files, with masks in a folder for each class where the classes ask for it."""
+    return ClassFiles(files, labels.names) if labels is not None and labels.multi_label else files
+
+
+def _other_classes(files: NamedFiles, labels: LabelSpace | None, config: DataConfig) -> Iterator[Problem]:
+    """Folders of masks that the classes, read off the training split's, leave out."""
+    if labels is None or not labels.multi_label or config.classes:
+        return
+    for name in sorted(set(class_folders(files.masks)) - set(labels.names)):
+        line = f"{files.masks / name}: no class of this name in split {config.train_split}, which decides; not read"
+        yield Problem("unknown class", line)
+
+
+def _labels_of_folders(masks: Path, layout: FolderConfig) -> LabelSpace:
+    """A class for each folder of masks.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    names = class_folders(masks)
+    if not names:
+        raise ConfigError(
+            f"data.folder.multi_label: '{masks}' has no folder for each class, such as {masks.name}/CLASS/a.png. Other "
+            "names: data.folder.masks."
+        )
+    return plane_labels(names, layout.ignore_value)
 
 
 def held_out_ids(ids: Sequence[str], layout: FolderConfig) -> set[str]:

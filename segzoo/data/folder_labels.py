@@ -8,15 +8,14 @@ import numpy as np
 
 from segzoo.config.schema import DataConfig, FolderConfig
 from segzoo.data.images import read_mask
-from segzoo.data.labels import LabelSpace, color_number, voc_palette
+from segzoo.data.labels import IGNORED, LabelSpace, color_number, voc_palette
 from segzoo.data.pairs import Pair
+from segzoo.data.planes import plane_labels
 from segzoo.errors import DataError
-
-_IGNORED = 255
 
 
 def stated_labels(config: DataConfig, root: Path) -> LabelSpace | None:
-    """The classes that the configuration or classes.txt names; None where only the masks can tell.
+    """The classes that the configuration or classes.txt names; None where only the masks or their folders can tell.
 
     Args:
         config: `folder.mask_values` or `folder.colors`, else `classes`, else the lines of classes.txt name the classes.
@@ -33,6 +32,8 @@ def stated_labels(config: DataConfig, root: Path) -> LabelSpace | None:
         raw_ids = tuple((color_number(color), index) for index, color in enumerate(folder.colors.values()))
         return LabelSpace(tuple(folder.colors), tuple(folder.colors.values()), raw_ids=raw_ids, raw_colors=True)
     names = config.classes or listed_names(root / "classes.txt")
+    if folder.multi_label:
+        return plane_labels(names, folder.ignore_value) if names else None
     return _labels_counting_up(names, folder) if names else None
 
 
@@ -48,7 +49,7 @@ def infer_labels(values: Iterable[int], config: DataConfig) -> LabelSpace:
     """
     offset = config.folder.mask_offset
     found = set(values)
-    classes = {value - offset for value in found - {_IGNORED} if value >= offset}
+    classes = {value - offset for value in found - {IGNORED} if value >= offset}
     # Numbers with wide gaps are gray levels or another set's ids.
     if not classes - {0} or max(classes) >= 4 * len(classes):
         raise _not_counting_up(found, str(config.root))
@@ -68,9 +69,9 @@ def refuse_binary(masks: Iterable[Iterable[int]], where: str) -> None:
     seen: set[int] = set()
     for values in masks:
         seen.update(values)
-        if not seen <= {0, _IGNORED}:
+        if not seen <= {0, IGNORED}:
             return
-    if _IGNORED in seen:
+    if IGNORED in seen:
         raise _not_counting_up(seen, where)
 
 
@@ -112,8 +113,8 @@ def listed_names(path: Path) -> tuple[str, ...]:
 
 def _labels_of_values(mask_values: dict[str, tuple[int, ...]]) -> LabelSpace:
     raw_ids = [(value, index) for index, values in enumerate(mask_values.values()) for value in values]
-    if _IGNORED not in dict(raw_ids):
-        raw_ids.append((_IGNORED, _IGNORED))
+    if IGNORED not in dict(raw_ids):
+        raw_ids.append((IGNORED, IGNORED))
     return LabelSpace(tuple(mask_values), voc_palette(len(mask_values)), raw_ids=tuple(raw_ids))
 
 
@@ -123,17 +124,17 @@ def _labels_counting_up(names: Sequence[str], folder: FolderConfig) -> LabelSpac
     offset = folder.mask_offset
     if offset == 0:
         return labels
-    raw_ids = [(value, _IGNORED) for value in range(offset)]
+    raw_ids = [(value, IGNORED) for value in range(offset)]
     raw_ids += [(index + offset, index) for index in range(len(names))]
-    if _IGNORED not in dict(raw_ids):
-        raw_ids.append((_IGNORED, _IGNORED))
+    if IGNORED not in dict(raw_ids):
+        raw_ids.append((IGNORED, IGNORED))
     return LabelSpace(labels.names, labels.palette, raw_ids=tuple(raw_ids))
 
 
 def _not_counting_up(values: set[int], where: str) -> DataError:
     found = sorted(values)
-    if values <= {0, _IGNORED}:
-        mapping = f"background: 0, object: {_IGNORED}"
+    if values <= {0, IGNORED}:
+        mapping = f"background: 0, object: {IGNORED}"
     else:
         mapping = ", ".join(f"class_{index}: {value}" for index, value in enumerate(found[:12]))
     return DataError(

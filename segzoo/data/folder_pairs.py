@@ -4,7 +4,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segzoo.data.images import IMAGE_SUFFIXES
@@ -22,12 +22,14 @@ class NamedFiles:
         masks: folder of the masks; may be the same one where `mask_suffix` tells them apart.
         suffixes: of the image files.
         mask_suffix: what a mask's stem has after the image's.
+        sparse: an image may lack a mask.
     """
 
     images: Path
     masks: Path
     suffixes: frozenset[str]
     mask_suffix: str = ""
+    sparse: bool = False
 
     def pairs(self) -> tuple[list[Pair], list[Problem]]:
         """All images that have a mask, by stem, and every fault that names show."""
@@ -42,12 +44,20 @@ class NamedFiles:
         pairs = [Pair(stem, image, masks[stem]) for stem, image in images.items() if stem in masks]
         if not pairs and not self.mask_suffix and (suffix := _likely_suffix(images, masks)):
             return [], [Problem("missing mask", self._suffix_line(suffix, masks))]
+        if not pairs and _are_of_classes(images, masks):
+            line = f"{self.masks}: a folder of masks for each class. Say so: data.folder.multi_label=true"
+            return [], [Problem("missing mask", line)]
         return pairs, [*image_problems, *mask_problems, *self._unpaired(images, masks)]
 
     def likely_mask_suffix(self) -> str:
         """What most masks' names have after those of images, where none has an image's own name; else nothing."""
         images, masks = self._images()[0], self._masks()[0]
         return "" if images.keys() & masks.keys() else _likely_suffix(images, masks)
+
+    def have_class_folders(self) -> bool:
+        """Whether the masks lie in a folder for each class."""
+        images, masks = self._images()[0], self._masks()[0]
+        return not images.keys() & masks.keys() and _are_of_classes(images, masks)
 
     def listed(self, lines: Iterable[ListedLine]) -> list[Pair]:
         """A pair for each line of a split list; files that are not there are found out by the list."""
@@ -88,7 +98,7 @@ class NamedFiles:
                 "missing mask", f"{images[stem]}: no mask {folder / self._mask_name(stem)}. Add it or remove the image."
             )
             for stem in images
-            if stem not in masks
+            if stem not in masks and not self.sparse
         ]
         orphans = [
             Problem("orphan mask", f"{masks[stem]}: no image of this name. Add it or remove the mask.")
@@ -106,6 +116,60 @@ class NamedFiles:
             f"{self.masks}: no mask has its image's name, but masks such as {example} have '{suffix}' after it. "
             f"Say so: data.folder.mask_suffix={suffix}"
         )
+
+
+@dataclass(frozen=True)
+class ClassFiles:
+    """As `NamedFiles`, with a folder of masks for each class in the one of the masks.
+
+    Args:
+        files: where images and the classes' folders are.
+        classes: names of those folders.
+    """
+
+    files: NamedFiles
+    classes: tuple[str, ...]
+
+    def pairs(self) -> tuple[list[Pair], list[Problem]]:
+        """All images that have the masks they need, and every fault that names show."""
+        listings = [files.pairs() for files in self._of_classes()]
+        problems = [
+            _with_advice(problem) for problem in dict.fromkeys(fault for _, found in listings for fault in found)
+        ]
+        masks = [{pair.id: pair.mask for pair in pairs} for pairs, _ in listings]
+        images = self.files._images()[0]
+        if not self.files.sparse:
+            images = {stem: path for stem, path in images.items() if all(stem in own for own in masks)}
+        planes = {stem: tuple(own.get(stem) for own in masks) for stem in images}
+        return [Pair(stem, path, self.files.masks, planes=planes[stem]) for stem, path in images.items()], problems
+
+    def listed(self, lines: Iterable[ListedLine]) -> list[Pair]:
+        """A pair for each line of a split list; files that are not there are found out by the list."""
+        lines = list(lines)
+        rows = zip(*(files.listed(lines) for files in self._of_classes()), strict=True)
+        return [replace(row[0], mask=self.files.masks, planes=tuple(map(self._plane, row))) for row in rows]
+
+    def _plane(self, pair: Pair) -> Path | None:
+        return None if self.files.sparse and not pair.mask.exists() else pair.mask
+
+    def _of_classes(self) -> list[NamedFiles]:
+        return [replace(self.files, masks=self.files.masks / name) for name in self.classes]
+
+
+def _with_advice(problem: Problem) -> Problem:
+    if problem.kind != "missing mask":
+        return problem
+    return Problem(problem.kind, f"{problem.line} Where no file means no such class: data.folder.sparse_masks=true")
+
+
+def class_folders(masks: Path) -> tuple[str, ...]:
+    """Names of the folders in one of masks, in order."""
+    return tuple(sorted(path.name for path in masks.glob("*") if path.is_dir() and not path.name.startswith(".")))
+
+
+def _are_of_classes(images: Collection[str], masks: Iterable[str]) -> bool:
+    """Whether a mask's path has one folder more than its image's."""
+    return any("/" in stem and stem.partition("/")[2] in images for stem in masks)
 
 
 def _likely_suffix(images: Collection[str], masks: Collection[str]) -> str:

@@ -75,8 +75,10 @@ def source_indices(start: int, count: int, factor: Fraction, length: int) -> npt
 def cut_mask(mask: Mask, view: View, crop: Extent, ignore_index: int) -> Mask:
     """The mask of a crop: the nearest pixel's class, `ignore_index` outside the image.
 
-    Shape: (H, W) to `crop`.
+    Shape: (H, W) to `crop`, or (K, H, W) to (K, *crop).
     """
+    if mask.ndim == 3:
+        return np.stack([cut_mask(plane, view, crop, ignore_index) for plane in mask])
     if view.angle:
         turned = _turned(mask, view.factor, view, crop, (ignore_index,), cv2.INTER_NEAREST)
         return np.asarray(_flipped(turned, view), np.uint8)

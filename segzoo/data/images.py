@@ -5,7 +5,6 @@ luminance of a palette. Every refusal is a `DataError` that names the file.
 """
 
 import io
-import secrets
 import struct
 import threading
 import zlib
@@ -17,9 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
 from segzoo.data.labels import LabelSpace
+from segzoo.data.whole_file import write_whole
 from segzoo.errors import DataError
 
 Array8 = npt.NDArray[np.uint8]
@@ -156,7 +156,7 @@ def image_kind(path: Path) -> ImageKind:
         DataError: the file is missing or no picture.
     """
     with _opened(path) as image:
-        orientation = _orientation(image)
+        orientation = _orientation_in_header(image)
         return ImageKind(_pixels_in_words(image), orientation not in {0, 1}, orientation in _EXIF_TURNED)
 
 
@@ -186,7 +186,7 @@ def write_image(path: Path, image: Array8) -> None:
     file_format = Image.registered_extensions().get(path.suffix.lower())
     if file_format not in _FORMATS:
         raise DataError(f"{path}: cannot write {path.suffix or 'a name without suffix'}; use .png or .jpg")
-    _write_whole(path, Image.fromarray(image), file_format)
+    write_whole(path, _encoded(Image.fromarray(image), file_format))
 
 
 def write_mask(path: Path, mask: npt.NDArray[np.integer], palette: Sequence[int]) -> None:
@@ -207,7 +207,12 @@ def write_mask(path: Path, mask: npt.NDArray[np.integer], palette: Sequence[int]
     image = Image.fromarray(mask.astype(np.uint8))
     # All 256 colours, or Pillow would write 1, 2 or 4 bits a pixel and cut 255 off.
     image.putpalette([*palette, *[0] * (768 - len(palette))])
-    _write_whole(path, image, "PNG")
+    write_whole(path, _encoded(image, "PNG"))
+
+
+def eight_of_16_bits(values: npt.NDArray[np.integer]) -> Array8:
+    """Values of 0 to 65535 divided by 257, to the nearest of 0 to 255."""
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def overlay(image: Array8, mask: npt.NDArray[np.integer], labels: LabelSpace, alpha: float = 0.5) -> Array8:
@@ -215,17 +220,37 @@ def overlay(image: Array8, mask: npt.NDArray[np.integer], labels: LabelSpace, al
 
     Args:
         image: the picture.
-        mask: class indices.
+        mask: class indices, or planes of classes, which mix their colours where they overlap.
         labels: whose palette to use.
         alpha: weight of the colours, 0 to 1.
 
-    Shape: image (H, W, 3) and mask (H, W) to (H, W, 3).
+    Shape: image (H, W, 3) and mask (H, W), or (K, H, W), to (H, W, 3).
     """
+    if labels.multi_label:
+        colors, weight = _mixed_colors(mask, labels), alpha * (mask == 1).any(0)[..., None].astype(np.float32)
+        return np.rint(image * (1 - weight) + colors * weight).astype(np.uint8)
     colors = np.array(labels.flat_palette(), dtype=np.float32).reshape(256, 3)
     weights = np.full((256, 1), alpha, dtype=np.float32)
     weights[labels.ignore_index] = 0
     weight = weights[mask]
     return np.rint(image * (1 - weight) + colors[mask] * weight).astype(np.uint8)
+
+
+def paint(mask: npt.NDArray[np.integer], labels: LabelSpace) -> Array8:
+    """A mask in its classes' colours; black where planes show no class.
+
+    Shape: (H, W), or (K, H, W) with planes of classes, to (H, W, 3).
+    """
+    if labels.multi_label:
+        return np.rint(_mixed_colors(mask, labels)).astype(np.uint8)
+    return np.array(labels.flat_palette(), dtype=np.uint8).reshape(256, 3)[mask]
+
+
+def _mixed_colors(planes: npt.NDArray[np.integer], labels: LabelSpace) -> npt.NDArray[np.float32]:
+    """The mean colour of the classes that each pixel has; black where it has none."""
+    present = (planes == 1).astype(np.float32)
+    mixed = np.tensordot(present, np.array(labels.palette, np.float32), axes=(0, 0))
+    return np.asarray(mixed / np.maximum(present.sum(0), 1)[..., None], dtype=np.float32)
 
 
 @contextmanager
@@ -296,7 +321,7 @@ def _reason(error: Exception) -> str:
 def _displayed_size(image: Image.Image) -> tuple[int, int]:
     width, height = image.size
     # TIFF headers are turned by Pillow itself.
-    turned = image.format != "TIFF" and _orientation(image) in _EXIF_TURNED
+    turned = image.format != "TIFF" and _orientation_in_header(image) in _EXIF_TURNED
     return (width, height) if turned else (height, width)
 
 
@@ -310,6 +335,31 @@ def _orientation(image: Image.Image) -> object:
         return image.getexif().get(_EXIF_ORIENTATION, 1)
     except SyntaxError:  # Pillow's word for broken EXIF, which spoils no pixel
         return 1
+
+
+def _orientation_in_header(image: Image.Image) -> object:
+    """As `_orientation`, before the pixels are decoded: Pillow would decode all of a PNG to find its EXIF."""
+    if isinstance(image, PngImagePlugin.PngImageFile) and "exif" not in image.info and not _has_late_exif(image):
+        return 1
+    return _orientation(image)
+
+
+def _has_late_exif(image: PngImagePlugin.PngImageFile) -> bool:
+    """Whether there is EXIF behind a PNG's pixels, where it may stand but seldom does."""
+    file = image.fp
+    if file is None:
+        return False
+    opened_at = file.tell()
+    file.seek(len(_PNG_SIGNATURE))
+    kind = b""
+    while kind not in (b"IEND", b"eXIf"):
+        head = file.read(8)
+        if len(head) < 8:
+            break
+        length, kind = struct.unpack(">I4s", head)
+        file.seek(length + 4, io.SEEK_CUR)
+    file.seek(opened_at)
+    return kind == b"eXIf"
 
 
 def _pixels_in_words(image: Image.Image) -> str:
@@ -357,7 +407,7 @@ def _to_rgb(image: Image.Image, path: Path) -> Array8:
 def _gray_from_16_bits(values: npt.NDArray[np.integer], path: Path) -> Array8:
     if values.size and not 0 <= values.min() <= values.max() <= 65535:
         raise DataError(f"{path}: 32-bit values {values.min()} to {values.max()}; save the picture with 16 bits")
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return eight_of_16_bits(values)
 
 
 def _over_mid_gray(image: Image.Image) -> Array8:
@@ -365,14 +415,9 @@ def _over_mid_gray(image: Image.Image) -> Array8:
     return np.asarray(Image.alpha_composite(background, image).convert("RGB"))
 
 
-def _write_whole(path: Path, image: Image.Image, file_format: str) -> None:
-    """Write beside the target and move over it, so that nobody ever sees half a file."""
+def _encoded(image: Image.Image, file_format: str) -> bytes:
     encoded = io.BytesIO()
-    image.save(encoded, format=file_format)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        temporary.write_bytes(encoded.getvalue())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    # Photographs as PNG hardly get smaller by trying harder, which takes three times as long.
+    level = {"compress_level": 1} if file_format == "PNG" and image.mode == "RGB" else {}
+    image.save(encoded, format=file_format, **level)
+    return encoded.getvalue()

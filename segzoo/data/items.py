@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import Dataset, default_collate
 
 from segzoo.data.dataset import PartwiseDataset, SegmentationDataset
+from segzoo.data.sample import mask_extent
 from segzoo.data.sampling import SampleKey
 from segzoo.data.transforms import TrainTransform
 from segzoo.errors import DataError
@@ -19,7 +20,8 @@ class Item(TypedDict):
 
     Images lie in memory as they are decoded, channels last: what convolutions are quickest on.
 
-    Shape: image (C, H, W), uint8 or float32; mask (H, W) uint8.
+    Shape: image (C, H, W), uint8 or float32; mask (H, W) uint8, or (K, H, W) where a
+    pixel may have several classes.
     """
 
     image: torch.Tensor
@@ -59,7 +61,7 @@ class AugmentedDataset(Dataset[Item]):
         """The mask decides what of the image is looked at, before that is decoded."""
         mask = dataset.read_mask(index)
         view = self.transform.view(mask, seed)
-        image = dataset.read_image(index, (mask.shape[0], mask.shape[1]), self.transform.reduction(view))
+        image = dataset.read_image(index, mask_extent(mask), self.transform.reduction(view))
         return self.transform.cut(image, mask, view, seed)
 
     def _from_sample(self, index: int, seed: int) -> tuple[Any, Any]:

@@ -13,6 +13,8 @@ from segzoo.errors import ConfigError, DataError, did_you_mean
 
 Color = tuple[int, int, int]
 
+IGNORED = 255
+"""Value of ignored pixels, in memory and in most data sets' files."""
 IGNORED_COLOR: Color = (224, 224, 192)  # what VOC paints its void border with
 _REFUSED = 0  # in the table of raw values, where every class index stands one higher
 _CITYSCAPES_CLASSES = 19
@@ -63,6 +65,8 @@ class LabelSpace:
         raw_ids: (value on disk, class index or `ignore_index`) pairs. Empty: files hold class indices and
             `ignore_index` themselves. Otherwise a value that no pair names is refused.
         raw_colors: files are coloured pictures, and the values of `raw_ids` are colours (`color_number`).
+        multi_label: a pixel may have several classes or none. A mask has a plane for each class then, of 0 where it
+            is absent, 1 where it is present, and `ignore_index`; the pairs of `raw_ids` lead to these.
 
     Raises:
         ConfigError: names repeat, colours are missing, or an index does not fit 8 bits.
@@ -74,9 +78,10 @@ class LabelSpace:
 
     names: tuple[str, ...]
     palette: tuple[Color, ...]
-    ignore_index: int = 255
+    ignore_index: int = IGNORED
     raw_ids: tuple[tuple[int, int], ...] = ()
     raw_colors: bool = False
+    multi_label: bool = False
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
@@ -84,14 +89,21 @@ class LabelSpace:
             raise ConfigError(f"classes: {problem}" for problem in problems)
 
     @classmethod
-    def from_names(cls, names: Sequence[str]) -> "LabelSpace":
-        """A label space with the default colours, whose files hold class indices."""
-        return cls(names=tuple(names), palette=voc_palette(len(names)))
+    def from_names(cls, names: Sequence[str], *, multi_label: bool = False) -> "LabelSpace":
+        """A label space with the default colours, whose files hold class indices; or 0 and 1 in planes of their own."""
+        # VOC's first colour, black, is its background's; here every class is something to see.
+        palette = voc_palette(len(names) + 1)[1:] if multi_label else voc_palette(len(names))
+        return cls(names=tuple(names), palette=palette, multi_label=multi_label)
 
     @property
     def num_classes(self) -> int:
         """How many classes there are; the ignored value is none."""
         return len(self.names)
+
+    @property
+    def num_values(self) -> int:
+        """How many values a mask in memory has beside `ignore_index`: they are 0 to one less than this."""
+        return 2 if self.multi_label else self.num_classes
 
     def encode(self, raw_mask: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
         """Turn the values of a mask file into class indices and `ignore_index`.
@@ -180,6 +192,7 @@ class LabelSpace:
             "ignore_index": self.ignore_index,
             "raw_ids": [list(pair) for pair in self.raw_ids],
             "raw_colors": self.raw_colors,
+            "multi_label": self.multi_label,
         }
 
     @classmethod
@@ -193,8 +206,9 @@ class LabelSpace:
             names = tuple(_strings(values["names"]))
             palette = tuple((red, green, blue) for red, green, blue in _int_rows(values["palette"]))
             raw_ids = tuple((raw, index) for raw, index in _int_rows(values["raw_ids"]))
-            raw_colors = bool(values.get("raw_colors", False))  # checkpoints of format 1 may lack it
-            return cls(names, palette, _integer(values["ignore_index"]), raw_ids, raw_colors)
+            # Older checkpoints lack one or both.
+            raw_colors, multi_label = (bool(values.get(key, False)) for key in ("raw_colors", "multi_label"))
+            return cls(names, palette, _integer(values["ignore_index"]), raw_ids, raw_colors, multi_label)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"label space: not readable ({error!r})") from error
 
@@ -202,7 +216,7 @@ class LabelSpace:
         """(value on disk, class index or `ignore_index`), written out."""
         if self.raw_ids:
             return self.raw_ids
-        return (*((index, index) for index in range(self.num_classes)), (self.ignore_index, self.ignore_index))
+        return (*((index, index) for index in range(self.num_values)), (self.ignore_index, self.ignore_index))
 
     @cached_property
     def _table(self) -> npt.NDArray[np.uint16]:
@@ -220,7 +234,7 @@ class LabelSpace:
     @cached_property
     def _refused_byte(self) -> int | None:
         """A byte that is neither a class nor `ignore_index`, if there is one."""
-        return next((byte for byte in range(self.num_classes, 256) if byte != self.ignore_index), None)
+        return next((byte for byte in range(self.num_values, 256) if byte != self.ignore_index), None)
 
     @cached_property
     def _encoded_bytes(self) -> npt.NDArray[np.uint8]:
@@ -232,6 +246,11 @@ class LabelSpace:
         return f"[{value >> 16}, {value >> 8 & 255}, {value & 255}]" if self.raw_colors else str(value)
 
     def _hint(self, values: set[int]) -> str:
+        if self.multi_label:
+            return (
+                "A class's own mask holds 0 where it is absent and 1 or 255 where it is present; state the value of "
+                "pixels to ignore, if there are any: data.folder.ignore_value."
+            )
         if self.raw_colors:
             return f"The {self.num_classes} classes and what is ignored have {len(self.raw_ids)} colours in all."
         if values <= {0, 255}:
@@ -260,6 +279,12 @@ class LabelSpace:
         return ""
 
     def _regroup_problems(self, ignored: Sequence[str], merged: Mapping[str, Sequence[str]]) -> Iterator[str]:
+        if self.multi_label:
+            yield (
+                "data: ignore_classes and merge_classes need one class a pixel, and these classes are decided each on "
+                "its own. Name those to learn in data.classes."
+            )
+            return
         used = [("data.ignore_classes", name) for name in ignored]
         used += [(f"data.merge_classes.{new}", name) for new, members in merged.items() for name in members]
         for key, name in used:
@@ -286,9 +311,9 @@ class LabelSpace:
             problems.append(f"{self.num_classes} names but {len(self.palette)} colours")
         if any(not 0 <= channel <= 255 for color in self.palette for channel in color):
             problems.append("a colour is outside 0 to 255")
-        if not self.num_classes <= self.ignore_index <= 255:
+        if not max(self.num_classes, self.num_values) <= self.ignore_index <= 255:
             problems.append(f"ignore_index {self.ignore_index} must lie above the classes and below 256")
-        known = {*range(self.num_classes), self.ignore_index}
+        known = {*range(self.num_values), self.ignore_index}
         wrong = [f"{raw}: {index}" for raw, index in self.raw_ids if index not in known or not 0 <= raw <= _LARGEST_RAW]
         if wrong:
             problems.append(f"raw ids that lead nowhere: {', '.join(wrong)}")

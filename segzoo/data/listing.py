@@ -90,12 +90,17 @@ def with_headers(listing: Listing, pixels: PixelFormat) -> Listing:
     colored = listing.labels is not None and listing.labels.raw_colors
     for pair in listing.pairs:
         try:
-            image, mask = pixels.size(pair.image), mask_size(pair.mask, colored=colored)
+            image = pixels.size(pair.image)
+            masks = {path: mask_size(path, colored=colored) for path in pair.mask_files}
         except DataError as error:
             problems += [Problem("unreadable file", line) for line in error.problems]
             continue
-        if image == mask:
+        wrong = [
+            Problem("size mismatch", size_mismatch(replace(pair, mask=path), image, mask))
+            for path, mask in masks.items()
+            if mask != image
+        ]
+        problems += wrong
+        if not wrong:
             sound.append(pair)
-        else:
-            problems.append(Problem("size mismatch", size_mismatch(pair, image, mask)))
     return replace(listing, pairs=tuple(sound), problems=(*listing.problems, *problems))

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from segzoo.data.images import read_color_mask, read_mask
 from segzoo.data.labels import LabelSpace
 from segzoo.data.pixels import RGB8, PixelFormat, Pixels
-from segzoo.data.sample import Sample
+from segzoo.data.planes import read_planes
+from segzoo.data.sample import Sample, mask_extent
 from segzoo.errors import DataError
 
 _LISTED = 50  # problems spelled out before the rest is only counted
@@ -23,14 +24,21 @@ class Pair:
     Args:
         id: unique in the split.
         image: file of the image.
-        mask: file of the mask.
+        mask: file of the mask; a folder where every class has a file.
         place: where the pair is listed ("train.txt:7"), for messages; empty when no list names it.
+        planes: file of each class, where a pixel may have several; None where the class is absent.
     """
 
     id: str
     image: Path
     mask: Path
     place: str = ""
+    planes: tuple[Path | None, ...] = ()
+
+    @property
+    def mask_files(self) -> tuple[Path, ...]:
+        """The file of the mask, or those of its planes."""
+        return tuple(path for path in self.planes if path is not None) if self.planes else (self.mask,)
 
 
 class FileDataset:
@@ -65,7 +73,7 @@ class FileDataset:
             DataError: a file is damaged, the sizes differ, or the mask holds a value that is no class.
         """
         mask = self.read_mask(index)
-        image = self.read_image(index, (mask.shape[0], mask.shape[1]))
+        image = self.read_image(index, mask_extent(mask))
         return Sample(image, mask, self.pairs[index].id)
 
     def read_mask(self, index: int) -> npt.NDArray[np.uint8]:
@@ -74,12 +82,14 @@ class FileDataset:
         Raises:
             DataError: the file is damaged or holds a value that is no class.
         """
-        path = self.pairs[index].mask
-        raw_mask = read_raw_mask(path, self.labels)
+        pair = self.pairs[index]
+        if self.labels.multi_label:
+            return read_planes(pair.planes, self.labels, lambda: self.pixels.size(pair.image))
+        raw_mask = read_raw_mask(pair.mask, self.labels)
         try:
             return self.labels.encode(raw_mask)
         except DataError as error:
-            raise DataError(f"{path}: {error}") from None
+            raise DataError(f"{pair.mask}: {error}") from None
 
     def read_image(self, index: int, size: tuple[int, int], reduction: int = 1) -> Pixels:
         """Read the image of a pair, whose mask has `size`; a JPEG at 1/`reduction` of its size.

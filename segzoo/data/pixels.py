@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from segzoo.config.schema import DataConfig
 from segzoo.data.arrays import ARRAY_SUFFIXES, TIFF_SUFFIXES, array_size, read_array
-from segzoo.data.images import IMAGE_SUFFIXES, MAX_PIXELS, Array8, image_size, read_bands, read_image
+from segzoo.data.images import IMAGE_SUFFIXES, MAX_PIXELS, Array8, eight_of_16_bits, image_size, read_bands, read_image
 from segzoo.errors import DataError
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
@@ -92,6 +92,30 @@ class PixelFormat:
         if array.ndim not in (2, 3):
             raise ValueError(f"expected an array (H, W, {self.channels}), not {array.dtype} {array.shape}")
         return self._scaled(self._fitting(array[..., None] if array.ndim == 2 else array, "image"), "image")
+
+    def from_bands(self, bands: npt.NDArray[Any], name: str) -> Pixels:
+        """Pixels of a file's channels, by the rules of `read`.
+
+        Args:
+            bands: values as the file holds them; for 8-bit RGB one channel or three, of 8 or 16 bits.
+            name: of the file, for messages.
+
+        Shape: (H, W, C), to the same or with gray repeated.
+
+        Raises:
+            DataError: other channels or values than stated.
+        """
+        fitting = self._fitting(bands, name)
+        if not self.is_rgb8:
+            return self._scaled(fitting, name)
+        if fitting.dtype == np.uint16:
+            return eight_of_16_bits(fitting)
+        if fitting.dtype != np.uint8:
+            raise DataError(
+                f"{name}: {fitting.dtype} values where 8 or 16 bits belong; other pixels need a network that was "
+                "trained with data.value_range"
+            )
+        return np.ascontiguousarray(fitting)
 
     def _is_array(self, path: Path) -> bool:
         suffix = path.suffix.lower()

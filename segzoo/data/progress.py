@@ -11,10 +11,12 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.text import Text
 
 T = TypeVar("T")
 
@@ -41,12 +43,42 @@ def item_bar(what: str, total: int) -> Iterator[MoveTo]:
         yield move_to
 
 
+@contextmanager
+def speed_bar(what: str, total: int, unit: str) -> Iterator[MoveTo]:
+    """As `item_bar`, with items a second.
+
+    Args:
+        what: one word or two in front of the bar.
+        total: items in all.
+        unit: what they are, such as "images".
+    """
+    with _bar(what, total, MofNCompleteColumn(), _SpeedColumn(unit)) as move_to:
+        yield move_to
+
+
 def counted(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     """The items, with an `item_bar` that counts them."""
     with item_bar(what, total) as move_to:
         for number, item in enumerate(items, start=1):
             yield item
             move_to(number)
+
+
+class _SpeedColumn(ProgressColumn):
+    """Items a second, of late.
+
+    Args:
+        unit: what the items are.
+    """
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        """What stands in the column."""
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f} {self._unit}/s", style="progress.data.speed")
 
 
 @contextmanager

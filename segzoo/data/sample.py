@@ -20,7 +20,8 @@ class Sample:
         mask: class indices, and the label space's `ignore_index`.
         id: name that is unique in its split; prediction files are called after it.
 
-    Shape: image (H, W, C), mask (H, W).
+    Shape: image (H, W, C); mask (H, W), or (K, H, W) of 0, 1 and `ignore_index` where a pixel may have several classes
+    (`LabelSpace.multi_label`).
     """
 
     image: Pixels
@@ -52,7 +53,7 @@ class PartwiseDataset(SegmentationDataset, Protocol):
     """
 
     def read_mask(self, index: int) -> npt.NDArray[np.uint8]:
-        """The mask of a sample. Shape: (H, W)."""
+        """The mask of a sample. Shape: as `Sample`'s."""
 
     def read_image(self, index: int, size: tuple[int, int], reduction: int = 1) -> Pixels:
         """The image of a sample.
@@ -64,6 +65,11 @@ class PartwiseDataset(SegmentationDataset, Protocol):
 
         Shape: (H, W, C).
         """
+
+
+def mask_extent(mask: npt.NDArray[np.generic]) -> tuple[int, int]:
+    """Height and width of a mask, with or without planes for the classes."""
+    return mask.shape[-2], mask.shape[-1]
 
 
 def read_mask(dataset: SegmentationDataset, index: int) -> npt.NDArray[np.uint8]:

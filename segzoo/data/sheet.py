@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from segzoo.data.images import Array8, overlay
 from segzoo.data.labels import LabelSpace
+from segzoo.data.sample import mask_extent
 
 _CELL = 256  # pixels of the longer side of a picture
 _GAP = 8
@@ -31,7 +32,7 @@ class Tile:
         image: 8-bit RGB; None shows the mask in its colours.
         mask: class indices; None shows the picture alone.
 
-    Shape: image (H, W, 3), mask (H, W).
+    Shape: image (H, W, 3), mask (H, W) or (K, H, W).
     """
 
     caption: str
@@ -72,7 +73,7 @@ def draw_sheet(rows: Sequence[Sequence[Tile]], labels: LabelSpace, title: str) -
 
 def _painted(tile: Tile, labels: LabelSpace) -> Image.Image:
     """The tile at the size at which it is shown, so that stripes and borders stay sharp."""
-    shape = tile.image.shape[:2] if tile.image is not None else tile.mask.shape if tile.mask is not None else (1, 1)
+    shape = tile.image.shape[:2] if tile.image is not None else (1, 1) if tile.mask is None else mask_extent(tile.mask)
     scale = _CELL / max(shape)
     size = (max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale)))
     canvas = np.zeros((size[1], size[0], 3), dtype=np.uint8)
@@ -80,16 +81,18 @@ def _painted(tile: Tile, labels: LabelSpace) -> Image.Image:
         smooth = Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST
         canvas = np.asarray(Image.fromarray(tile.image).resize(size, smooth))
     if tile.mask is not None:
-        mask = np.asarray(Image.fromarray(tile.mask).resize(size, Image.Resampling.NEAREST))
+        planes = tile.mask.reshape(-1, *mask_extent(tile.mask))
+        small = [np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.NEAREST)) for plane in planes]
+        mask = np.stack(small).reshape(*tile.mask.shape[:-2], *small[0].shape)
         canvas = _hatched(overlay(canvas, mask, labels, alpha=1.0 if tile.image is None else 0.5), mask, labels)
     return Image.fromarray(canvas)
 
 
 def _hatched(picture: Array8, mask: npt.NDArray[np.uint8], labels: LabelSpace) -> Array8:
     """Diagonal stripes over ignored pixels; in a picture of both, every other stripe lets the image through."""
-    rows, columns = np.indices(mask.shape)
+    rows, columns = np.indices(mask_extent(mask))
     dark = (rows + columns) // _STRIPE % 2 == 1
-    ignored = mask == labels.ignore_index
+    ignored = (mask == labels.ignore_index).reshape(-1, *mask_extent(mask)).any(0)
     hatched = picture.copy()
     hatched[ignored & dark] = _HATCH[1]
     hatched[ignored & ~dark & (picture == 0).all(axis=2)] = _HATCH[0]

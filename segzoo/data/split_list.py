@@ -102,6 +102,6 @@ def scan_split_list(path: Path) -> SplitList:
 
 
 def _missing_files(pair: Pair) -> Iterator[Problem]:
-    for kind, path in (("image", pair.image), ("mask", pair.mask)):
+    for kind, path in (("image", pair.image), *(("mask", mask) for mask in pair.mask_files)):
         if not path.is_file():
             yield Problem(f"missing {kind}", f"{pair.place}: no {kind} {path}. Add the file or take the line out.")

@@ -18,8 +18,10 @@ from segzoo.data.geometry import (
     scaled_size,
     source_indices,
 )
+from segzoo.data.labels import IGNORED
 from segzoo.data.pixels import PixelFormat
-from segzoo.data.statistics import rarity
+from segzoo.data.sample import mask_extent
+from segzoo.data.statistics import mask_pixels, rarity
 
 _ANY_STEP = 1 / 32  # between factors, where none is asked for
 _LARGEST_DENOMINATOR = 32
@@ -62,7 +64,7 @@ class TrainTransform:
             mask: class indices and the ignored value.
             seed: the only source of chance.
 
-        Shape: image (H, W, C) and mask (H, W) to crop size.
+        Shape: image (H, W, C) and mask (H, W), or (K, H, W), to crop size.
         """
         return self.cut(image, mask, self.view(mask, seed), seed)
 
@@ -72,7 +74,7 @@ class TrainTransform:
         # All drawn at once, so that one key of the configuration does not move what another decides.
         factor_at, top_at, left_at, flip_at, vertical_at, angle_at, rare_at = random.random(7).tolist()
         factor = self._factors[int(factor_at * len(self._factors))]
-        height, width = scaled_size(mask.shape, factor)
+        height, width = scaled_size(mask_extent(mask), factor)
         target = None
         if rare_at < self._strengths.rare_class_crops:
             target = rare_pixel(mask, factor, self._ignore_index, random)
@@ -104,8 +106,7 @@ class TrainTransform:
             view: which part.
             seed: decides the other steps.
         """
-        size = (mask.shape[0], mask.shape[1])
-        crop_image = cut_image(image, size, view, self._crop, self._fill(image.dtype))
+        crop_image = cut_image(image, mask_extent(mask), view, self._crop, self._fill(image.dtype))
         crop_mask = cut_mask(mask, view, self._crop, self._ignore_index)
         return run_steps(self._steps, crop_image, crop_mask, seed) if self._steps else (crop_image, crop_mask)
 
@@ -114,7 +115,7 @@ class TrainTransform:
         return tuple(float(round(255 * mean)) for mean in self._mean) if dtype == np.uint8 else self._mean
 
 
-def train_transform(config: DataConfig, ignore_index: int = 255) -> TrainTransform:
+def train_transform(config: DataConfig, ignore_index: int = IGNORED) -> TrainTransform:
     """The augmentation that `config` describes: `(image, mask, seed) -> (image, mask)`."""
     return TrainTransform(config, ignore_index)
 
@@ -143,20 +144,22 @@ def rare_pixel(mask: Mask, factor: Fraction, ignore_index: int, random: np.rando
         random: what draws.
 
     Returns:
-        Row and column in the scaled mask; None where every pixel is ignored.
+        Row and column in the scaled mask; None where no pixel has a class.
     """
-    height, width = scaled_size(mask.shape, factor)
-    rows = source_indices(0, height, factor, mask.shape[0])
-    columns = source_indices(0, width, factor, mask.shape[1])
-    seen = mask[rows][:, columns] if factor < 1 else mask  # what scaling down leaves out is no target
-    pixels = np.bincount(seen.ravel(), minlength=256)
+    size = mask_extent(mask)
+    height, width = scaled_size(size, factor)
+    rows = source_indices(0, height, factor, size[0])
+    columns = source_indices(0, width, factor, size[1])
+    seen = mask[..., rows, :][..., columns] if factor < 1 else mask  # what scaling down leaves out is no target
+    pixels = mask_pixels(seen)
     pixels[ignore_index] = 0
     present = np.flatnonzero(pixels)
     if not present.size:
         return None
     weights = rarity(pixels)[present]
-    places = np.flatnonzero(seen == random.choice(present, p=weights / weights.sum()))
-    row, column = divmod(int(random.choice(places)), seen.shape[1])
+    chosen = random.choice(present, p=weights / weights.sum())
+    places = np.flatnonzero(seen[chosen] == 1 if seen.ndim == 3 else seen == chosen)
+    row, column = divmod(int(random.choice(places)), seen.shape[-1])
     if factor < 1:
         return row, column
     return int(np.searchsorted(rows, row)), int(np.searchsorted(columns, column))

@@ -116,14 +116,13 @@ def build_optimizer(network: nn.Module, config: OptimizerConfig, batch_size: int
     """
     rate = learning_rate(config, batch_size)
     groups = parameter_groups(network, config, rate)
+    if config.adaptive is None:
+        return SGD(groups, lr=rate, momentum=config.momentum)
+    decay, epsilon = config.adaptive
     if config.name == "adamw":
-        betas = (config.momentum, config.square_decay or 0.999)
-        return AdamW(groups, lr=rate, betas=betas, eps=config.epsilon or 1e-8)
-    if config.name == "rmsprop":
-        decay, epsilon = config.square_decay or 0.9, config.epsilon or 1e-10
-        optimizer: Optimizer = RMSpropTF(groups, lr=rate, alpha=decay, eps=epsilon, momentum=config.momentum)
-        return optimizer
-    return SGD(groups, lr=rate, momentum=config.momentum)
+        return AdamW(groups, lr=rate, betas=(config.momentum, decay), eps=epsilon)
+    optimizer: Optimizer = RMSpropTF(groups, lr=rate, alpha=decay, eps=epsilon, momentum=config.momentum)
+    return optimizer
 
 
 def learning_rate_factor(step: int, steps: int, config: OptimizerConfig) -> float:

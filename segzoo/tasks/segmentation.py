@@ -19,7 +19,8 @@ from segzoo.errors import TrainingError
 from segzoo.models.build import build_segmenter
 from segzoo.models.evaluation import planned_for_evaluation
 from segzoo.models.segmenter import Segmenter
-from segzoo.tasks.confusion import ConfusionMatrix, Scores
+from segzoo.tasks.confusion import Scores, build_confusion
+from segzoo.tasks.decide import decide
 from segzoo.tasks.losses import SegmentationLoss, build_loss, loss_share
 from segzoo.tasks.losses.base import mean_or_zero
 from segzoo.tasks.optim import batch_advice, build_optimizer, build_schedule
@@ -29,7 +30,10 @@ logger = logging.getLogger(__name__)
 
 
 class Batch(TypedDict):
-    """Images and masks of one size: uint8 (N, 3, H, W), integer (N, H, W), and the samples' names."""
+    """Images and masks of one size, and the samples' names.
+
+    Shape: image uint8 (N, 3, H, W); mask integer (N, H, W), or (N, K, H, W) where a pixel may have several classes.
+    """
 
     image: Tensor
     mask: Tensor
@@ -53,11 +57,11 @@ class SegmentationTask(LightningModule):
         self.config = config
         self.labels = labels
         self.steps = steps
+        self.loss = build_loss(config.loss, labels)  # first, for it may refuse the classes
         self.segmenter = build_segmenter(
             config.model, labels.num_classes, in_channels=config.data.channels, pretrained=pretrained
         )
-        self.loss = build_loss(config.loss, labels)
-        self.confusion = ConfusionMatrix(labels.num_classes, labels.ignore_index)
+        self.confusion = build_confusion(labels)
         self.scores: Scores | None = None
         self.step_loss = torch.tensor(float("nan"))
         self._evaluated = self._plan_evaluation()  # now, so that what cannot be planned is refused before training
@@ -94,7 +98,7 @@ class SegmentationTask(LightningModule):
         DDP takes the mean of the processes' gradients. Scaled by its share of the pixels that count, a process's loss
         makes that the gradient of the loss of the whole batch, which `step_loss` has for the log.
         """
-        share = loss_share(self.loss, batch["mask"].long(), self.labels.ignore_index)
+        share = loss_share(self.loss, self._target(batch), self.labels.ignore_index)
         wrong = ~loss.detach().isfinite()
         part = torch.where(wrong, 0, loss.detach() * share)
         shares, parts, failures = sum_over_processes(torch.stack([share, part, wrong.float()]))
@@ -115,12 +119,16 @@ class SegmentationTask(LightningModule):
 
     def _loss(self, batch: Batch) -> Tensor:
         """The loss on the logits, plus the weighted one on the auxiliary head's where there is one."""
-        target = batch["mask"].long()
+        target = self._target(batch)
         logits, *auxiliary = self.segmenter.training_logits(self._pixels(batch["image"]))
         loss: Tensor = self.loss(logits, target)
         for others in auxiliary:
             loss = loss + self.config.model.auxiliary_weight * self.loss(others, target)
         return loss
+
+    def _target(self, batch: Batch) -> Tensor:
+        """The masks as losses take them; those with a plane for each class stay small."""
+        return batch["mask"] if self.labels.multi_label else batch["mask"].long()
 
     def on_validation_start(self) -> None:
         """Plan the evaluated network anew: moving to a device has replaced the buffers that it shares."""
@@ -129,7 +137,7 @@ class SegmentationTask(LightningModule):
     def validation_step(self, batch: Sequence[Item], batch_index: int) -> None:
         """Count one batch's pixels, at the images' own resolution."""
         for group in stack_equal_sizes(batch):
-            self.confusion.update(self(group["image"]).argmax(1), group["mask"])
+            self.confusion.update(decide(self(group["image"]), self.labels), group["mask"])
 
     def on_validation_epoch_end(self) -> None:
         """Turn the counts of all processes into scores."""
@@ -138,11 +146,11 @@ class SegmentationTask(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser of the configuration, with its rate set at each step."""
-        batch_size = self.config.data.batch_size
-        advice = batch_advice(self.config.optimizer, batch_size)
+        images = self.config.images_per_step
+        advice = batch_advice(self.config.optimizer, images)
         if advice and self.trainer.is_global_zero:
             logger.info(advice)
-        optimizer = build_optimizer(self.segmenter, self.config.optimizer, batch_size)
+        optimizer = build_optimizer(self.segmenter, self.config.optimizer, images)
         schedule = build_schedule(optimizer, self.steps, self.config.optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

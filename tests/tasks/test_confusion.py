@@ -5,10 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import accuracy_score, jaccard_score, multilabel_confusion_matrix
 from sklearn.metrics import confusion_matrix as sklearn_confusion_matrix
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from segzoo.tasks.confusion import ConfusionMatrix, Scores, confusion_matrix
+from segzoo.data.labels import LabelSpace
+from segzoo.tasks.confusion import ConfusionMatrix, Scores, build_confusion, class_tables, confusion_matrix
+from segzoo.tasks.decide import decide, probabilities
 
 CLASSES = 7
 
@@ -85,3 +88,59 @@ def test_perfect_prediction() -> None:
     scores = Scores.from_matrix(confusion_matrix(torch.tensor([0, 1, 2, 0]), target, 3))
     assert scores.miou == 1.0
     assert math.isclose(scores.pixel_accuracy or 0, 1.0)
+
+
+def multi_label_case(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Decisions and truth (3, 4, 10, 12), a fifth of them ignored; class 2 is in neither."""
+    generator = np.random.default_rng(seed)
+    prediction, target = (generator.random((3, 4, 10, 12)) < 0.3 for _ in range(2))
+    prediction[:, 2] = target[:, 2] = False
+    ignored = np.where(generator.random(target.shape) < 0.2, 255, target.astype(np.uint8))
+    return torch.from_numpy(prediction.astype(np.uint8)), torch.from_numpy(ignored.astype(np.uint8))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_classes_of_their_own_equal_scikit_learn(seed: int) -> None:
+    prediction, target = multi_label_case(seed)
+    tables = class_tables(prediction, target)
+    scores = Scores.from_matrix(tables)
+    iou, accuracy = [], []
+    for index in range(4):
+        kept = target[:, index] != 255
+        truth, said = target[:, index][kept].numpy(), prediction[:, index][kept].numpy()
+        np.testing.assert_array_equal(tables[index].numpy(), sklearn_confusion_matrix(truth, said, labels=[0, 1]))
+        iou.append(jaccard_score(truth, said) if index != 2 else None)
+        accuracy.append(accuracy_score(truth, said))
+    assert scores.iou == pytest.approx(tuple(iou))
+    assert scores.miou == pytest.approx(np.mean([value for value in iou if value is not None]))
+    assert scores.pixel_accuracy == pytest.approx(np.mean(accuracy))
+
+
+def test_without_ignored_pixels_all_classes_at_once_equal_scikit_learn() -> None:
+    prediction, target = (values.where(values != 255, 0) for values in multi_label_case(3))
+    rows = [values.movedim(1, -1).reshape(-1, 4).numpy() for values in (target, prediction)]
+    tables = class_tables(prediction, target)
+    np.testing.assert_array_equal(tables.numpy(), multilabel_confusion_matrix(*rows))
+    present = [0, 1, 3]
+    expected = jaccard_score(rows[0][:, present], rows[1][:, present], average="macro")
+    assert Scores.from_matrix(tables).miou == pytest.approx(expected)
+
+
+def test_class_tables_of_any_batches_add_up() -> None:
+    prediction, target = multi_label_case(4)
+    metric = build_confusion(LabelSpace.from_names("abcd", multi_label=True))
+    for part in ([2], [0, 1]):
+        metric.update(prediction[part], target[part])
+    assert torch.equal(metric.compute(), class_tables(prediction, target))
+    assert metric.compute().dtype == torch.int64
+    with pytest.raises(ValueError, match="outside 0..1"):
+        metric.update(prediction + 1, target)
+
+
+def test_decisions_are_the_probable_classes() -> None:
+    scores = torch.randn(2, 5, 3, 4)
+    single, several = (LabelSpace.from_names("abcde", multi_label=flag) for flag in (False, True))
+    assert torch.equal(decide(scores, single).long(), probabilities(scores, single).argmax(1))
+    assert torch.equal(decide(scores, several).bool(), probabilities(scores, several) > 0.5)
+    torch.testing.assert_close(probabilities(scores, single).sum(1), torch.ones(2, 3, 4))
+    torch.testing.assert_close(probabilities(scores, several), 1 / (1 + torch.exp(-scores)))

@@ -17,12 +17,10 @@ from segzoo.data.doctor.findings import (
 from segzoo.data.doctor.splits import SplitScan, scan_splits
 from segzoo.data.doctor.summary import ClassSummary, ImageSummary, class_summary, image_summary
 from segzoo.data.folder_labels import infer_labels
-from segzoo.data.labels import LabelSpace
+from segzoo.data.labels import IGNORED, LabelSpace
 from segzoo.data.pairs import Pair
 from segzoo.data.regroup import regrouped_labels
 from segzoo.errors import DataError
-
-_IGNORED = 255
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,7 @@ def _values_of_most(masks: Sequence[set[int]]) -> set[int] | None:
     """0, 1, 2, ... without a gap, if most masks hold nothing else but the ignored value."""
     values = set().union(*masks)
     counting = set(takewhile(values.__contains__, count()))
-    fitting = sum(mask <= {*counting, _IGNORED} for mask in masks)
+    fitting = sum(mask <= {*counting, IGNORED} for mask in masks)
     return counting if len(counting) > 1 and fitting > len(masks) / 2 else None
 
 

@@ -5,9 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
-from segzoo.data.doctor.scan import Scan
+from segzoo.data.doctor.scan import Scan, facts_labels
 from segzoo.data.doctor.splits import SplitScan
 from segzoo.data.labels import LabelSpace
 from segzoo.data.listing import Problem
@@ -35,10 +33,11 @@ class Finding:
 def value_findings(split: SplitScan, labels: LabelSpace) -> Iterator[Finding]:
     """Masks with values that are no class, masks that are ignored from edge to edge, 0/255 pictures."""
     binary = []
+    labels = facts_labels(labels)
     for scan in split.scans:
         if scan.mask is None:
             continue
-        values, counts = np.array(scan.mask.values), np.array(scan.mask.counts)
+        values, counts = scan.mask.arrays()
         refusal = labels.refusal(values, counts)
         if refusal is not None:
             yield Finding("error", "value out of range", split.name, f"{scan.mask_name}: {refusal}")
@@ -141,7 +140,7 @@ def is_sound(scan: Scan, labels: LabelSpace) -> bool:
     """Whether a sample can be trained on."""
     if scan.image is None or scan.mask is None:
         return False
-    return labels.refusal(np.array(scan.mask.values), np.array(scan.mask.counts)) is None
+    return facts_labels(labels).refusal(*scan.mask.arrays()) is None
 
 
 def _finding(severity: Literal["error", "warning"], problem: Problem, split: SplitScan) -> Finding:
@@ -169,7 +168,7 @@ def _classes(split: SplitScan, labels: LabelSpace) -> set[int]:
     found: set[int] = set()
     for scan in split.scans:
         if scan.mask is not None and is_sound(scan, labels):
-            found.update(labels.encode(np.array(scan.mask.values)).tolist())
+            found.update(facts_labels(labels).encode(scan.mask.arrays()[0]).tolist())
     return found - {labels.ignore_index}
 
 

@@ -14,6 +14,9 @@ from segzoo.data.labels import LabelSpace
 from segzoo.data.listing import Problem
 from segzoo.data.pairs import Pair, read_raw_mask, size_mismatch
 from segzoo.data.pixels import PixelFormat
+from segzoo.data.planes import read_planes
+from segzoo.data.sample import mask_extent
+from segzoo.data.statistics import mask_pixels
 from segzoo.errors import DataError
 
 _PIXELS_AT_ONCE = 1 << 17
@@ -43,12 +46,16 @@ class MaskFacts:
     """A mask in numbers.
 
     Args:
-        values: the values it holds.
+        values: the values it holds; the numbers of the classes it shows where a pixel may have several.
         counts: pixels of each.
     """
 
     values: tuple[int, ...]
     counts: tuple[int, ...]
+
+    def arrays(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Values and counts."""
+        return np.array(self.values, np.int64), np.array(self.counts, np.int64)
 
 
 @dataclass(frozen=True)
@@ -92,15 +99,35 @@ def scan_pair(pair: Pair, pixels: PixelFormat, labels: LabelSpace | None) -> Sca
     except DataError as error:
         problems += [Problem("unreadable image", line) for line in error.problems]
     try:
-        raw_mask = read_raw_mask(pair.mask, labels) if labels else read_mask(pair.mask)
+        raw_mask = pair_mask(pair, pixels, labels)
     except DataError as error:
         problems += [Problem("unusable mask", line) for line in error.problems]
     else:
-        if image is None or image.size == raw_mask.shape:
+        if image is None or image.size == mask_extent(raw_mask):
             mask = mask_facts(raw_mask)
         else:
-            problems.append(Problem("size mismatch", size_mismatch(pair, image.size, raw_mask.shape)))
+            problems.append(Problem("size mismatch", size_mismatch(pair, image.size, mask_extent(raw_mask))))
     return Scan(str(pair.image), str(pair.mask), image, mask, tuple(problems), pair)
+
+
+def pair_mask(pair: Pair, pixels: PixelFormat, labels: LabelSpace | None) -> npt.NDArray[np.integer]:
+    """The mask of a pair, for `mask_facts`: as it is stored, or the planes of classes that a pixel may have together.
+
+    Shape: (H, W) or (K, H, W).
+
+    Raises:
+        DataError: a file is missing or damaged, or a plane holds a value that means nothing.
+    """
+    if labels is None:
+        return read_mask(pair.mask)
+    if labels.multi_label:
+        return read_planes(pair.planes, labels, lambda: pixels.size(pair.image))
+    return read_raw_mask(pair.mask, labels)
+
+
+def facts_labels(labels: LabelSpace) -> LabelSpace:
+    """What the values in `MaskFacts` mean: those of the files, or the classes of planes."""
+    return LabelSpace(labels.names, labels.palette) if labels.multi_label else labels
 
 
 def scan_sample(dataset: SegmentationDataset, index: int) -> Scan:
@@ -111,8 +138,8 @@ def scan_sample(dataset: SegmentationDataset, index: int) -> Scan:
     except DataError as error:
         return Scan(name, name, None, None, tuple(Problem("unreadable sample", line) for line in error.problems))
     facts = image_facts(sample.image, ImageKind("sample"))
-    if sample.mask.shape != facts.size:
-        line = f"{name}: mask is {sample.mask.shape} but its image {facts.size}"
+    if mask_extent(sample.mask) != facts.size:
+        line = f"{name}: mask is {mask_extent(sample.mask)} but its image {facts.size}"
         return Scan(name, name, facts, None, (Problem("size mismatch", line),))
     return Scan(name, name, facts, mask_facts(sample.mask))
 
@@ -140,8 +167,12 @@ def stored_kind(path: Path) -> ImageKind:
 def mask_facts(mask: npt.NDArray[np.integer]) -> MaskFacts:
     """The numbers of a mask.
 
-    Shape: (H, W).
+    Shape: (H, W), or (K, H, W) with planes of classes.
     """
+    if mask.ndim == 3:
+        pixels = mask_pixels(mask.astype(np.uint8))
+        present = np.flatnonzero(pixels)
+        return MaskFacts(tuple(present.tolist()), tuple(pixels[present].tolist()))
     if mask.dtype in (np.uint8, np.uint16):  # counting is much faster than the sorting of np.unique
         pixels = np.bincount(mask.ravel())
         values = np.flatnonzero(pixels)

@@ -7,7 +7,7 @@ from statistics import median
 import numpy as np
 import numpy.typing as npt
 
-from segzoo.data.doctor.scan import ImageFacts, Scan
+from segzoo.data.doctor.scan import ImageFacts, Scan, facts_labels
 from segzoo.data.doctor.splits import SplitScan
 from segzoo.data.labels import LabelSpace
 from segzoo.data.statistics import balanced_weights
@@ -67,7 +67,7 @@ class ClassSummary:
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """Share of each class in the pixels that are not ignored."""
+        """Share of each class in the pixels of all; pixels count once for each class that they have."""
         total = max(sum(self.pixels), 1)
         return tuple(count / total for count in self.pixels)
 
@@ -104,9 +104,9 @@ def class_summary(split: SplitScan, labels: LabelSpace) -> ClassSummary:
 def _class_pixels(scan: Scan, labels: LabelSpace) -> npt.NDArray[np.int64]:
     pixels = np.zeros(256, dtype=np.int64)
     if scan.mask is not None:
-        values, counts = np.array(scan.mask.values), np.array(scan.mask.counts)
-        if labels.refusal(values, counts) is None:
-            np.add.at(pixels, labels.encode(values), counts)
+        values, counts = scan.mask.arrays()
+        if facts_labels(labels).refusal(values, counts) is None:
+            np.add.at(pixels, facts_labels(labels).encode(values), counts)
     return pixels
 
 

@@ -55,7 +55,7 @@ def choose_training(facts: Facts, classes: Classes, machine: Machine) -> Choices
     return {
         **_data_choices(facts, machine, crop, batch, scenes=scenes),
         **_model_choices(classes, machine, scenes=scenes),
-        "loss.class_weights": _class_weights(classes),
+        **_loss_choices(classes),
         **_optimizer_choices(machine, batch),
         **_trainer_choices(facts, machine, crop, batch),
     }
@@ -121,6 +121,13 @@ def _model_choices(classes: Classes, machine: Machine, *, scenes: bool) -> Choic
         "model.backbone.width": Choice(width, "small enough for a processor; 1.0 on a GPU"),
         "model.backbone.weights": Choice(None, "random: published weights have width 1.0"),
     }
+
+
+def _loss_choices(classes: Classes) -> Choices:
+    weights = {"loss.class_weights": _class_weights(classes)}
+    if not classes.multi_label:
+        return weights
+    return {"loss.name": Choice("binary_cross_entropy", "each class is decided on its own"), **weights}
 
 
 def _class_weights(classes: Classes) -> Choice:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from segzoo.data.doctor.scan import facts_labels
 from segzoo.data.folder_labels import listed_names
-from segzoo.data.labels import LabelSpace
+from segzoo.data.labels import IGNORED, LabelSpace
 from segzoo.data.make_config.facts import Facts
 from segzoo.errors import DataError
 
-_IGNORED = 255
 _MOST_CLASSES = 64  # more values than this are shades, not classes
 _NAMES_FILES = ("classes.txt", "class_names.txt", "labels.txt")
 
@@ -28,6 +28,7 @@ class Classes:
         values: what stands for each class in the masks: numbers, or colours.
         reason: why so, in words.
         offset: what is subtracted from the numbers in the masks.
+        multi_label: whether a pixel may have several.
     """
 
     names: tuple[str, ...]
@@ -36,6 +37,7 @@ class Classes:
     values: tuple[int | list[int], ...]
     reason: str
     offset: int = 0
+    multi_label: bool = False
 
 
 def choose_classes(facts: Facts, root: Path) -> Classes:
@@ -49,7 +51,10 @@ def choose_classes(facts: Facts, root: Path) -> Classes:
         DataError: the values cannot be classes.
     """
     if facts.labels is not None:
-        known = _known_pixels(facts.labels, facts.train_values)
+        known = _known_pixels(facts_labels(facts.labels), facts.train_values)
+        if facts.labels.multi_label:
+            names, reason = facts.labels.names, "the folders of the masks"
+            return Classes(names, known, "data.classes", (), reason, multi_label=True)
         return Classes(facts.labels.names, known, "", (), f"the {facts.labels.num_classes} classes of the data set")
     values = sorted(facts.values)
     if len(values) > _MOST_CLASSES:
@@ -73,7 +78,7 @@ def _by_color(values: Sequence[int], pixels: Counter[int], listed: Sequence[str]
 
 
 def _by_number(values: Sequence[int], pixels: Counter[int], listed: Sequence[str]) -> Classes:
-    numbers = [value for value in values if value != _IGNORED]
+    numbers = [value for value in values if value != IGNORED]
     if len(numbers) < 2 or max(numbers) >= 4 * len(numbers):  # 0 and 255, or gray levels: 255 is one of them
         numbers = list(values)
     counts = tuple(pixels[value] for value in numbers)
@@ -84,7 +89,7 @@ def _by_number(values: Sequence[int], pixels: Counter[int], listed: Sequence[str
     if numbers == list(range(len(numbers))) or (len(numbers) < len(listed) and max(numbers) < len(listed)):
         names = tuple(listed) if len(listed) >= len(numbers) else _names(len(numbers), ())
         counts = tuple(pixels[value] for value in range(len(names)))
-        ignored = ", 255 is ignored" if _IGNORED in values else ""
+        ignored = ", 255 is ignored" if IGNORED in values else ""
         return Classes(names, counts, "data.classes", (), f"the masks hold 0 to {max(numbers)}{ignored}")
     names = _names(len(numbers), listed)
     shown = ", ".join(map(str, values))

@@ -1,7 +1,7 @@
 """What the files of a data set hold, as far as a configuration depends on it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -11,17 +11,20 @@ import numpy as np
 
 from segzoo.config.schema import DataConfig, FolderConfig
 from segzoo.data.cores import map_on_all_cores
-from segzoo.data.doctor.scan import mask_facts, stored_kind
-from segzoo.data.images import image_kind, read_color_mask, read_mask
-from segzoo.data.labels import LabelSpace
+from segzoo.data.doctor.scan import mask_facts, pair_mask, stored_kind
+from segzoo.data.images import image_kind, read_color_mask
+from segzoo.data.labels import IGNORED, LabelSpace
 from segzoo.data.listing import LISTINGS, Listing
 from segzoo.data.make_config.layout import Layout
 from segzoo.data.pairs import Pair, empty_split, raise_all, size_mismatch
 from segzoo.data.pixels import PixelFormat
+from segzoo.data.sample import mask_extent
 from segzoo.errors import ConfigError, DataError
 
 _MOST_PAIRS = 5000  # that are read; of larger sets, pairs from all over them
 _KINDS_LOOKED_AT = 20
+_STRAY_PIXELS = 16  # at most, of a value in a single mask that is a slip of the brush rather than a class
+_STRAY_MASKS = 10  # at least, for that to be odd
 _COLORED = frozenset({"RGB", "with alpha", "CMYK"})
 
 
@@ -38,7 +41,8 @@ class Facts:
         colored: whether masks are coloured pictures.
         values: pixels of each value, or colour as a number, in all masks.
         train_values: the same in the training masks that were read.
-        labels: None for a folder, whose masks alone tell.
+        labels: None for a folder whose masks alone tell.
+        strays: masks with a few pixels of a value that no other mask holds, a line each; `values` leave them out.
     """
 
     train_images: int
@@ -50,6 +54,7 @@ class Facts:
     values: Counter[int]
     train_values: Counter[int]
     labels: LabelSpace | None
+    strays: tuple[str, ...] = ()
 
 
 def collect_facts(layout: Layout, pixels: PixelFormat, *, progress: bool) -> Facts:
@@ -65,14 +70,15 @@ def collect_facts(layout: Layout, pixels: PixelFormat, *, progress: bool) -> Fac
         DataError: files do not fit together or cannot be read; all problems in one go.
     """
     train, val, problems = _listings(layout, pixels)
-    labels = train.labels if layout.name != "folder" else None
+    labels = train.labels if layout.name != "folder" or layout.multi_label else None
     colored = labels.raw_colors if labels else _are_colored(train.pairs)
-    look = partial(_look, pixels=pixels, colored=colored)
+    look = partial(_look, pixels=pixels, labels=labels, colored=colored)
     train_looks = map_on_all_cores(look, _spread(train.pairs), "reading train", progress=progress)
     val_looks = map_on_all_cores(look, _spread(val.pairs), "reading val", progress=progress)
     looks = [*train_looks, *val_looks]
     raise_all([*problems, *(line for found in looks for line in found.problems)])
     heights, widths = zip(*(found.size for found in train_looks), strict=True)
+    strays = {} if labels else _strays(looks)
     return Facts(
         len(train.pairs),
         len(val.pairs),
@@ -80,9 +86,10 @@ def collect_facts(layout: Layout, pixels: PixelFormat, *, progress: bool) -> Fac
         int(median(widths)),
         Counter(found.kind for found in looks),
         colored,
-        _sum(looks),
-        _sum(train_looks),
+        _sum(looks, strays),
+        _sum(train_looks, strays),
         labels,
+        tuple(strays.values()),
     )
 
 
@@ -93,7 +100,12 @@ def draft(layout: Layout, pixels: PixelFormat) -> DataConfig:
         root=str(layout.root),
         train_split=layout.train_split,
         val_split=layout.val_split,
-        folder=FolderConfig(images=layout.images, masks=layout.masks, mask_suffix=layout.mask_suffix),
+        folder=FolderConfig(
+            images=layout.images,
+            masks=layout.masks,
+            mask_suffix=layout.mask_suffix,
+            multi_label=layout.multi_label,
+        ),
         channels=pixels.channels,
         value_range=pixels.value_range,
     )
@@ -106,19 +118,20 @@ class _Look:
     values: tuple[int, ...] = ()
     counts: tuple[int, ...] = ()
     problems: tuple[str, ...] = ()
+    mask: str = ""
 
 
-def _look(pair: Pair, pixels: PixelFormat, *, colored: bool) -> _Look:
+def _look(pair: Pair, pixels: PixelFormat, labels: LabelSpace | None, *, colored: bool) -> _Look:
     """A pair's header and mask."""
     try:
         size = pixels.size(pair.image)
-        mask = read_color_mask(pair.mask) if colored else read_mask(pair.mask)
+        mask = read_color_mask(pair.mask) if colored else pair_mask(pair, pixels, labels)
     except DataError as error:
         return _Look(problems=tuple(error.problems))
-    if size != mask.shape:
-        return _Look(problems=(size_mismatch(pair, size, mask.shape),))
+    if size != mask_extent(mask):
+        return _Look(problems=(size_mismatch(pair, size, mask_extent(mask)),))
     facts = mask_facts(mask)
-    return _Look(size, stored_kind(pair.image).pixels, facts.values, facts.counts)
+    return _Look(size, stored_kind(pair.image).pixels, facts.values, facts.counts, mask=str(pair.mask))
 
 
 def _are_colored(pairs: Sequence[Pair]) -> bool:
@@ -155,8 +168,20 @@ def _spread(pairs: Sequence[Pair]) -> list[Pair]:
     return [pairs[index] for index in np.linspace(0, len(pairs) - 1, _MOST_PAIRS).astype(int).tolist()]
 
 
-def _sum(looks: Sequence[_Look]) -> Counter[int]:
+def _strays(looks: Sequence[_Look]) -> dict[int, str]:
+    """Values that are most likely slips, and a line for each."""
+    masks = Counter(value for found in looks for value in found.values)
+    return {
+        value: f"{found.mask}: {count} px of {value}, which no other mask holds; taken for a slip, not for a class. "
+        "Training will refuse this mask: mend it, or name the class"
+        for found in looks
+        for value, count in zip(found.values, found.counts, strict=True)
+        if len(looks) >= _STRAY_MASKS and masks[value] == 1 and count <= _STRAY_PIXELS and value != IGNORED
+    }
+
+
+def _sum(looks: Sequence[_Look], without: Collection[int]) -> Counter[int]:
     total: Counter[int] = Counter()
     for found in looks:
         total.update(dict(zip(found.values, found.counts, strict=True)))
-    return total
+    return Counter({value: count for value, count in total.items() if value not in without})

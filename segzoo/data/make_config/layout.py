@@ -29,6 +29,7 @@ class Layout:
         images: folder data sets only: name of the sub-folder with images.
         masks: of the one with masks.
         mask_suffix: what the names of masks have after those of their images.
+        multi_label: whether the masks lie in a folder for each class.
         reason: how it was told, in words.
     """
 
@@ -40,6 +41,7 @@ class Layout:
     images: str = "images"
     masks: str = "masks"
     mask_suffix: str = ""
+    multi_label: bool = False
 
 
 def find_layout(folder: Path) -> Layout:
@@ -59,7 +61,7 @@ def find_layout(folder: Path) -> Layout:
     layout = known or _split_folders(folder) or _inner_split_folders(folder) or _one_folder(folder)
     if layout is None:
         raise ConfigError(_advice(folder))
-    return layout if known else _with_mask_suffix(layout)
+    return layout if known else _with_kind_of_masks(layout)
 
 
 def _voc(folder: Path) -> Layout | None:
@@ -111,13 +113,16 @@ def _inner_split_folders(folder: Path) -> Layout | None:
     return Layout("folder", folder, reason, train.name, val.name, images.name, masks.name)
 
 
-def _with_mask_suffix(layout: Layout) -> Layout:
-    """The layout with what the names of its masks have after those of the images, if anything."""
+def _with_kind_of_masks(layout: Layout) -> Layout:
+    """The layout with what the names of its masks have after those of the images, or the classes' folders, if any."""
     root, train = layout.root, layout.train_split
     places = [(root / train / layout.images, root / train / layout.masks)]
     places += [(root / layout.images / train, root / layout.masks / train), (root / layout.images, root / layout.masks)]
     images, masks = next(place for place in places if place[0].is_dir())
-    suffix = NamedFiles(images, masks, IMAGE_SUFFIXES | ARRAY_SUFFIXES).likely_mask_suffix()
+    files = NamedFiles(images, masks, IMAGE_SUFFIXES | ARRAY_SUFFIXES)
+    if files.have_class_folders():
+        return replace(layout, reason=f"{layout.reason}; a folder of masks for each class", multi_label=True)
+    suffix = files.likely_mask_suffix()
     if not suffix:
         return layout
     return replace(layout, reason=f"{layout.reason}; masks end in {suffix}", mask_suffix=suffix)

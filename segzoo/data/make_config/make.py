@@ -73,10 +73,13 @@ def _place_choices(layout: Layout, facts: Facts, classes: Classes) -> Choices:
         "data.val_split": Choice(layout.val_split, _images(facts.val_images)),
     }
     if classes.key == "data.classes":
-        choices[classes.key] = Choice(None, f"{classes.reason}; rename the classes as you like")
+        advice = "leave out what need not be learned" if layout.multi_label else "rename the classes as you like"
+        choices[classes.key] = Choice(None, f"{classes.reason}; {advice}")
     if layout.name == "folder":
         choices["data.folder.images"] = Choice(layout.images)
         choices["data.folder.masks"] = Choice(layout.masks)
+    if layout.multi_label:
+        choices["data.folder.multi_label"] = Choice(True, "a pixel may have several classes, or none")
     if layout.mask_suffix:
         choices["data.folder.mask_suffix"] = Choice(layout.mask_suffix, "after an image's name, in its mask's")
     if classes.offset:
@@ -103,6 +106,7 @@ def _findings(layout: Layout, facts: Facts, classes: Classes, machine: Machine) 
         f"{facts.width}, {_kinds(facts.kinds)}",
         f"classes: {len(classes.names)} ({names}); {classes.reason}",
         f"machine: {machine}",
+        *(f"warning: {line}" for line in facts.strays),
     ]
 
 

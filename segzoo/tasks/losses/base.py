@@ -1,15 +1,20 @@
 """What every loss promises, and the mean over pixels that most of them are."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+
+DecisionLosses = Callable[[Tensor, Tensor], Tensor]
 
 
 class SegmentationLoss(nn.Module, ABC):
     """Logits and target in, a float32 scalar out, in which ignored pixels have no say; 0 where all are ignored.
 
-    A loss of your own may subclass it, or be any module that is called as `forward` is here.
+    A loss of your own may subclass it, or be any module that is called as `forward` is here. Where a pixel may have
+    several classes (`LabelSpace.multi_label`), every target (N, H, W) is one of integers (N, K, H, W): 1 where a class
+    is present, 0 where it is not, or `ignore_index`.
 
     Args:
         ignore_index: target value of pixels that do not count.
@@ -87,6 +92,43 @@ class PixelLoss(SegmentationLoss):
 def mean_or_zero(total: Tensor, share: Tensor) -> Tensor:
     """`total / share`, and 0 with finite gradients where nothing counts."""
     return total / share.clamp(min=torch.finfo(torch.float32).tiny)
+
+
+class DecisionLoss(SegmentationLoss):
+    """Weighted mean of a loss of each class's yes or no, times the number of classes; a pixel may have several.
+
+    So that masks whose pixels have one class each give the sum over classes and the mean over pixels, as the same loss
+    does in its form for them.
+
+    Args:
+        ignore_index: target value of pixels that do not count for a class.
+        decision_losses: logits and truth, float32 (N, K, H, W), to losses (N, K, H, W).
+        class_weights: weight of each class's decisions; None for equal ones.
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self, ignore_index: int, decision_losses: DecisionLosses, class_weights: tuple[float, ...] | None = None
+    ) -> None:
+        super().__init__(ignore_index)
+        self.decision_losses = decision_losses
+        weight = None if class_weights is None else torch.tensor(class_weights)
+        self.register_buffer("weight", weight, persistent=False)  # as in PixelLoss
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The mean over the decisions that are not ignored; shapes as `SegmentationLoss`."""
+        counted = target != self.ignore_index
+        losses = self.decision_losses(logits.float(), target.where(counted, 0).float())
+        return mean_or_zero(self._over_classes(losses.where(counted, 0).sum((0, 2, 3))), self.share(target))
+
+    def share(self, target: Tensor) -> Tensor:
+        """The decisions that are not ignored, or the sum of their weights, over the number of classes."""
+        return self._over_classes((target != self.ignore_index).sum((0, 2, 3)).float()) / target.shape[1]
+
+    def _over_classes(self, values: Tensor) -> Tensor:
+        """The weighted sum of a value of each class."""
+        return values.sum() if self.weight is None else (values * self.weight).sum()
 
 
 def counted_pixels(logits: Tensor, target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:

@@ -1,13 +1,15 @@
 """Losses that are a mean over pixels: cross-entropy of two kinds, focal, hard pixels."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from segzoo.config.schema import FocalConfig, HardPixelConfig, LossConfig
 from segzoo.data.labels import LabelSpace
-from segzoo.tasks.losses.base import PixelLoss, counted_pixels, mean_or_zero, one_hot
-from segzoo.tasks.losses.registry import LOSSES, class_weights
+from segzoo.tasks.losses.base import DecisionLoss, PixelLoss, counted_pixels, mean_or_zero, one_hot
+from segzoo.tasks.losses.registry import LOSSES, class_weights, needs_one_class
 
 
 class CrossEntropy(PixelLoss):
@@ -91,7 +93,7 @@ class BinaryCrossEntropy(PixelLoss):
 
     def pixel_losses(self, logits: Tensor, target: Tensor) -> Tensor:
         """The sum over classes for each pixel (N, H, W)."""
-        losses = F.binary_cross_entropy_with_logits(logits, one_hot(target, logits), reduction="none").sum(1)
+        losses = _binary_entropy(logits, one_hot(target, logits)).sum(1)
         weights = self.pixel_weights(target)
         return losses if weights is None else losses * weights
 
@@ -116,21 +118,28 @@ class Focal(PixelLoss):
     def pixel_losses(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of each pixel (N, H, W)."""
         if self.config.mode == "softmax":
-            losses = self._focus(F.cross_entropy(logits, target, reduction="none"))
+            losses = _focus(F.cross_entropy(logits, target, reduction="none"), self.config.gamma)
         else:
-            truth = one_hot(target, logits)
-            losses = self._focus(F.binary_cross_entropy_with_logits(logits, truth, reduction="none"))
-            if self.config.alpha is not None:
-                losses = losses * (self.config.alpha * truth + (1 - self.config.alpha) * (1 - truth))
-            losses = losses.sum(1)
+            losses = _sigmoid_focal(logits, one_hot(target, logits), self.config).sum(1)
         weights = self.pixel_weights(target)
         return losses if weights is None else losses * weights
 
-    def _focus(self, entropy: Tensor) -> Tensor:
-        """Play down where the entropy, -log of the probability, is small."""
-        # Not below the least float: the root's slope at 0 is infinite, for gamma below 1.
-        improbability = (-torch.expm1(-entropy)).clamp(min=torch.finfo(torch.float32).tiny)
-        return entropy * improbability**self.config.gamma
+
+def _sigmoid_focal(logits: Tensor, truth: Tensor, config: FocalConfig) -> Tensor:
+    """Focal loss of each class's yes or no, (N, K, H, W) thrice."""
+    losses = _focus(_binary_entropy(logits, truth), config.gamma)
+    return losses if config.alpha is None else losses * (config.alpha * truth + (1 - config.alpha) * (1 - truth))
+
+
+def _focus(entropy: Tensor, gamma: float) -> Tensor:
+    """Play down where the entropy, -log of the probability, is small."""
+    # Not below the least float: the root's slope at 0 is infinite, for gamma below 1.
+    improbability = (-torch.expm1(-entropy)).clamp(min=torch.finfo(torch.float32).tiny)
+    return entropy * improbability**gamma
+
+
+def _binary_entropy(logits: Tensor, truth: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
 
 
 def _improbable(scores: Tensor, truth: Tensor, threshold: float, min_kept: int) -> Tensor:
@@ -144,6 +153,7 @@ def _improbable(scores: Tensor, truth: Tensor, threshold: float, min_kept: int) 
 @LOSSES.register("cross_entropy")
 def build_cross_entropy(config: LossConfig, labels: LabelSpace) -> CrossEntropy:
     """Cross-entropy, of the hardest pixels only where the configuration says so."""
+    needs_one_class("cross_entropy", labels)
     weights = class_weights(config, labels)
     choice = config.hard_pixels
     if choice.fraction == 1 and choice.threshold is None:
@@ -152,12 +162,20 @@ def build_cross_entropy(config: LossConfig, labels: LabelSpace) -> CrossEntropy:
 
 
 @LOSSES.register("binary_cross_entropy")
-def build_binary_cross_entropy(config: LossConfig, labels: LabelSpace) -> BinaryCrossEntropy:
+def build_binary_cross_entropy(config: LossConfig, labels: LabelSpace) -> BinaryCrossEntropy | DecisionLoss:
     """Sigmoid cross-entropy of each class against the rest."""
-    return BinaryCrossEntropy(labels.ignore_index, class_weights(config, labels))
+    weights = class_weights(config, labels)
+    if labels.multi_label:
+        return DecisionLoss(labels.ignore_index, _binary_entropy, weights)
+    return BinaryCrossEntropy(labels.ignore_index, weights)
 
 
 @LOSSES.register("focal")
-def build_focal(config: LossConfig, labels: LabelSpace) -> Focal:
+def build_focal(config: LossConfig, labels: LabelSpace) -> Focal | DecisionLoss:
     """Focal loss."""
-    return Focal(labels.ignore_index, config.focal, class_weights(config, labels))
+    if config.focal.mode == "softmax":
+        needs_one_class("focal with mode softmax", labels)
+    weights = class_weights(config, labels)
+    if labels.multi_label:
+        return DecisionLoss(labels.ignore_index, partial(_sigmoid_focal, config=config.focal), weights)
+    return Focal(labels.ignore_index, config.focal, weights)

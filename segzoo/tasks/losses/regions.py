@@ -7,7 +7,7 @@ from torch import Tensor
 from segzoo.config.schema import DiceConfig, LossConfig, LovaszConfig
 from segzoo.data.labels import LabelSpace
 from segzoo.tasks.losses.base import SegmentationLoss, counted_pixels, one_hot
-from segzoo.tasks.losses.registry import LOSSES
+from segzoo.tasks.losses.registry import LOSSES, needs_one_class
 
 
 class Dice(SegmentationLoss):
@@ -27,15 +27,29 @@ class Dice(SegmentationLoss):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of a batch; shapes as `SegmentationLoss`."""
-        scores, truth = counted_pixels(logits, target, self.ignore_index)
-        probability = scores.softmax(1) if self.config.mode == "softmax" else scores.sigmoid()
-        own = probability * one_hot(truth, scores)
-        size = truth.bincount(minlength=scores.shape[1])
-        overlap, total = own.sum(0), probability.sum(0) + size
-        smooth = self.config.smooth
+        overlap, chances, size = self._sums(logits, target)
+        total, smooth = chances + size, self.config.smooth
         present = size > 0
         losses = 1 - (2 * overlap[present] + smooth) / (total[present] + smooth)
         return losses.sum() / max(1, len(losses))
+
+    def _sums(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each class over the pixels that count: its probability where it is true, everywhere; its pixels."""
+        scores, truth = counted_pixels(logits, target, self.ignore_index)
+        probability = scores.softmax(1) if self.config.mode == "softmax" else scores.sigmoid()
+        own = probability * one_hot(truth, scores)
+        return own.sum(0), probability.sum(0), truth.bincount(minlength=scores.shape[1])
+
+
+class MultiLabelDice(Dice):
+    """`Dice` where a pixel may have several classes, each with a sigmoid."""
+
+    def _sums(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        counted = target != self.ignore_index
+        probability = logits.float().sigmoid().where(counted, 0)
+        present = counted & (target == 1)
+        own = probability.where(present, 0)
+        return own.sum((0, 2, 3)), probability.sum((0, 2, 3)), present.sum((0, 2, 3))
 
 
 class Lovasz(SegmentationLoss):
@@ -97,10 +111,13 @@ def jaccard_steps(own: Tensor) -> Tensor:
 @LOSSES.register("dice")
 def build_dice(config: LossConfig, labels: LabelSpace) -> Dice:
     """Dice loss."""
-    return Dice(labels.ignore_index, config.dice)
+    if config.dice.mode == "softmax":
+        needs_one_class("dice with mode softmax", labels)
+    return (MultiLabelDice if labels.multi_label else Dice)(labels.ignore_index, config.dice)
 
 
 @LOSSES.register("lovasz")
 def build_lovasz(config: LossConfig, labels: LabelSpace) -> Lovasz:
     """Lovász loss."""
+    needs_one_class("lovasz", labels)
     return Lovasz(labels.ignore_index, config.lovasz)

@@ -11,7 +11,9 @@ from segzoo.registry import Registry
 from segzoo.tasks.losses.total import WeightedSum
 
 LossBuilder = Callable[[LossConfig, LabelSpace], nn.Module]
-"""(configuration, classes) -> module (logits (N, K, H, W), target int64 (N, H, W)) -> scalar."""
+"""(configuration, classes) -> module (logits (N, K, H, W), target int64 (N, H, W)) -> scalar.
+
+With `labels.multi_label` the target is uint8 (N, K, H, W), see `SegmentationLoss`."""
 
 LOSSES = Registry[LossBuilder]("loss")
 
@@ -27,11 +29,33 @@ def build_loss(config: LossConfig, labels: LabelSpace) -> nn.Module:
     Raises:
         ConfigError: unknown names, or options that do not fit the classes.
     """
-    first = LOSSES[config.name](config, labels)
-    if not config.add:
-        return first
-    others = [(weight, LOSSES[name](config, labels)) for name, weight in config.add.items()]
-    return WeightedSum([(1.0, first), *others], labels.ignore_index)
+    builders = [(weight, LOSSES[name]) for name, weight in ((config.name, 1.0), *config.add.items())]
+    terms, problems = [], []
+    for weight, build in builders:
+        try:
+            terms.append((weight, build(config, labels)))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(dict.fromkeys(problems))
+    return WeightedSum(terms, labels.ignore_index) if config.add else terms[0][1]
+
+
+def needs_one_class(what: str, labels: LabelSpace) -> None:
+    """Refuse a loss, or a form of it, for pixels that may have several classes.
+
+    Args:
+        what: the key and its value.
+        labels: the classes.
+
+    Raises:
+        ConfigError: the classes are decided each on its own.
+    """
+    if labels.multi_label:
+        raise ConfigError(
+            f"loss: {what} needs one class a pixel, and here a pixel may have several (data.folder.multi_label). Take "
+            "binary_cross_entropy, or focal or dice with loss.focal.mode=sigmoid or loss.dice.mode=sigmoid."
+        )
 
 
 def class_weights(config: LossConfig, labels: LabelSpace) -> tuple[float, ...] | None:

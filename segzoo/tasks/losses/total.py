@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from segzoo.tasks.losses.base import PixelLoss, SegmentationLoss, loss_share
+from segzoo.tasks.losses.base import DecisionLoss, PixelLoss, SegmentationLoss, loss_share
 
 
 class WeightedSum(SegmentationLoss):
@@ -27,9 +27,9 @@ class WeightedSum(SegmentationLoss):
         return torch.stack(values).sum()
 
     def share(self, target: Tensor) -> Tensor:
-        """The share of the first term that is a mean over pixels; all such terms have the same."""
+        """The share of the first term that is a mean over pixels or decisions; all such terms have the same."""
         for term in self.terms:
-            if isinstance(term, PixelLoss) or not isinstance(term, SegmentationLoss):
+            if isinstance(term, PixelLoss | DecisionLoss) or not isinstance(term, SegmentationLoss):
                 return loss_share(term, target, self.ignore_index)
         return super().share(target)
 

@@ -341,3 +341,17 @@ def test_this_machine_is_seen() -> None:
     machine = this_machine()
     assert machine.threads >= 1
     assert machine.memory > 0
+
+
+def test_a_slip_of_the_brush_is_no_class(tmp_path: Path) -> None:
+    root = one_folder(tmp_path / "set", [0, 1])
+    mask = np.array(Image.open(root / "masks" / "07.png"))
+    mask[0, :3] = 2
+    Image.fromarray(mask).save(root / "masks" / "07.png")
+    assert made(root).data.classes == ("background", "object")
+    text = (tmp_path / "made.yaml").read_text()
+    assert "# warning: " in text
+    assert "07.png: 3 px of 2, which no other mask holds" in text
+    mask[:2] = 2  # more than a slip
+    Image.fromarray(mask).save(root / "masks" / "07.png")
+    assert made(root).data.classes == ("class_0", "class_1", "class_2")

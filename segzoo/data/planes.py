@@ -1,0 +1,67 @@
+"""Masks of classes that are decided each on its own: a file for each class, and a plane for each in memory."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from segzoo.data.images import read_mask
+from segzoo.data.labels import IGNORED, LabelSpace
+from segzoo.errors import DataError
+
+PRESENT = (1, 255)
+"""What stands for the presence of a class in a file of its own."""
+
+
+def plane_labels(names: Sequence[str], ignore_value: int | None) -> LabelSpace:
+    """Classes whose files hold 0, and 1 or 255 where they are present.
+
+    Args:
+        names: of the classes.
+        ignore_value: what stands for pixels that do not count; 255 means only that then.
+    """
+    labels = LabelSpace.from_names(names, multi_label=True)
+    values = {0: 0, **dict.fromkeys(PRESENT, 1), **({} if ignore_value is None else {ignore_value: IGNORED})}
+    return LabelSpace(labels.names, labels.palette, raw_ids=tuple(values.items()), multi_label=True)
+
+
+def read_planes(
+    files: Sequence[Path | None], labels: LabelSpace, size: Callable[[], tuple[int, int]]
+) -> npt.NDArray[np.uint8]:
+    """Read the mask of every class.
+
+    Args:
+        files: one for each class; None where the class is absent.
+        labels: what the values in them mean.
+        size: height and width, asked for where no class has a file.
+
+    Shape: (K, H, W).
+
+    Raises:
+        DataError: a file is damaged, holds a value that means nothing, or differs from the others in size.
+    """
+    planes = [None if path is None else _read_plane(path, labels) for path in files]
+    known = {plane.shape: path for plane, path in zip(planes, files, strict=True) if plane is not None}
+    if len(known) > 1:
+        (first, one), (second, other) = list(known.items())[:2]
+        raise DataError(
+            f"{other}: mask is {second[0]}x{second[1]}, but that of another class, {one}, {first[0]}x{first[1]} "
+            "(height x width); export both at the image's size"
+        )
+    absent = np.zeros(next(iter(known), None) or size(), np.uint8)
+    return np.stack([absent if plane is None else plane for plane in planes])
+
+
+def _read_plane(path: Path, labels: LabelSpace) -> npt.NDArray[np.uint8]:
+    raw = read_mask(path)
+    try:
+        plane = labels.encode(raw)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    if all((raw == value).any() for value in PRESENT) and dict(labels.raw_ids).get(PRESENT[1]) == 1:
+        raise DataError(
+            f"{path}: holds 1 and 255. If 255 marks pixels to ignore, say so: data.folder.ignore_value=255; else write "
+            "1 in place of 255."
+        )
+    return plane
