@@ -1,6 +1,23 @@
 """How results are measured."""
 
-from segzoo.config.fields import PositiveInt, Section
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from segzoo.config.fields import PositiveInt, Section, list_to_tuple
+
+SMALLEST_TILE = 32
+"""Pixels: one cell of the coarsest map."""
+
+LARGEST_OVERLAP = 0.5
+"""Share of a tile: three tiles then lie over each other."""
+TILE_OVERLAP = 0.125
+"""Share of a tile: the default, also of functions in Python."""
+
+Scale = Annotated[float, Field(ge=0.1, le=8)]
+Scales = Annotated[tuple[Scale, ...], BeforeValidator(list_to_tuple), Field(min_length=1)]
+TileSize = Annotated[int, Field(ge=SMALLEST_TILE)]
+TileOverlap = Annotated[float, Field(ge=0, le=LARGEST_OVERLAP)]
 
 
 class EvaluationConfig(Section):
@@ -10,3 +27,27 @@ class EvaluationConfig(Section):
     """Images read at a time; those of equal size run together. Does not change any number."""
     split: str | None = None
     """Split that tools/evaluate.py measures; null takes data.val_split."""
+    tta: bool = False
+    """Test-time augmentation: mean of what the network says of the image at several scales, and mirrored."""
+    tta_scales: Scales | None = None
+    """tta only: the image's sizes over its own; null is the papers': 0.5 to 1.75 in steps of 0.25, for cityscapes 0.75
+    to 1.25."""
+    tta_flip: bool | None = None
+    """tta only: mirror left and right, too; null is the papers', which do."""
+    tile: TileSize | Literal["auto"] | None = None
+    """Cut images into squares of this many pixels a side, for images too large for the memory; auto measures what
+    fits; null takes whole images, as training's validation does."""
+    tile_overlap: TileOverlap = TILE_OVERLAP
+    """tile only: context that neighbours share, over the tile's side. A network that looks no further gives the whole
+    image's result; 0 leaves seams, more takes more time."""
+
+    @model_validator(mode="after")
+    def _no_option_is_idle(self) -> "EvaluationConfig":
+        idle = [key for key in ("tta_scales", "tta_flip") if getattr(self, key) is not None and not self.tta]
+        if idle:
+            raise ValueError(f"{' and '.join(idle)} need tta; write evaluation.tta=true, too")
+        if self.tile is None and self.tile_overlap != TILE_OVERLAP:
+            raise ValueError("tile_overlap needs tile, such as evaluation.tile=auto")
+        if self.tta_scales is not None and len(set(self.tta_scales)) < len(self.tta_scales):
+            raise ValueError(f"tta_scales: {list(self.tta_scales)} names a scale twice")
+        return self

@@ -1,0 +1,132 @@
+"""Test-time augmentation: what a network says of an image at several scales and mirrored, as one answer."""
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segzoo.config.schema import RunConfig
+from segzoo.inference.tile_plan import GRID
+from segzoo.inference.tiles import Compute
+
+_FINEST_STEP = 16  # 1/16: scales between have no grid that makes tiles exact
+
+
+@dataclass(frozen=True)
+class TestTimeAugmentation:
+    """Which versions of an image a network sees.
+
+    Args:
+        scales: sizes over the image's own.
+        flip: each of them also mirrored, left and right.
+    """
+
+    __test__ = False  # pytest takes classes called Test... for tests
+
+    scales: tuple[float, ...]
+    flip: bool
+
+    @property
+    def is_none(self) -> bool:
+        """Whether the only version is the image itself."""
+        return self.scales == (1.0,) and not self.flip
+
+    @property
+    def grid(self) -> int:
+        """Pixels at whose multiples tiles begin, so that every scale's tiles begin at multiples of the largest stride.
+
+        Mirrored tiles do where the tile's and the image's width are multiples, too.
+
+        >>> published_augmentation("voc").grid
+        128
+        """
+        return GRID * math.lcm(*(Fraction(scale).limit_denominator(_FINEST_STEP).denominator for scale in self.scales))
+
+
+_VOC = TestTimeAugmentation((0.5, 0.75, 1.0, 1.25, 1.5, 1.75), flip=True)
+_PUBLISHED = {"cityscapes": TestTimeAugmentation((0.75, 1.0, 1.25), flip=True)}
+
+
+def published_augmentation(dataset_name: str) -> TestTimeAugmentation:
+    """What the DeepLab papers evaluate with; VOC's for data sets that they do not have.
+
+    Source: Chen et al. 2018, arXiv:1802.02611v3, section 4 for VOC; the authors' evaluation for Cityscapes.
+
+    >>> published_augmentation("cityscapes").scales
+    (0.75, 1.0, 1.25)
+    """
+    return _PUBLISHED.get(dataset_name, _VOC)
+
+
+def configured_augmentation(config: RunConfig) -> TestTimeAugmentation | None:
+    """What `evaluation.tta`, `tta_scales` and `tta_flip` ask for; null ones take the published set's."""
+    wanted = config.evaluation
+    if not wanted.tta:
+        return None
+    published = published_augmentation(config.data.name)
+    return TestTimeAugmentation(
+        published.scales if wanted.tta_scales is None else wanted.tta_scales,
+        published.flip if wanted.tta_flip is None else wanted.tta_flip,
+    )
+
+
+def augmented_scores(
+    compute: Compute, images: Tensor, augmentation: TestTimeAugmentation, *, multi_label: bool = False
+) -> Tensor:
+    """Logits whose probabilities are the mean over all versions of the image.
+
+    They are the logarithm of the mean of the versions' softmax; with `multi_label` the log-odds of the mean of their
+    sigmoid. So they go wherever logits go, and softmax or sigmoid gives the mean back. With the image itself as the
+    only version they are its logits, untouched.
+
+    Sizes round to whole pixels. Images and probabilities are resized bilinearly from border to border
+    (`align_corners=False`), so that a pixel's probabilities come back to where it was.
+
+    Args:
+        compute: the network: logits of images.
+        images: uint8, or float from 0 to 1.
+        augmentation: the versions.
+        multi_label: classes do not exclude each other.
+
+    Shape: (N, C, H, W) to (N, K, H, W).
+
+    Source: the mean of probabilities over scales and flips, as in the DeepLab papers' evaluation. They resize with
+    aligned corners and at sizes k·stride + 1.
+    """
+    if augmentation.is_none:
+        return compute(images)
+    mirrors = (False, True) if augmentation.flip else (False,)
+    versions = [(scale, mirrored) for scale in augmentation.scales for mirrored in mirrors]
+    total = _probabilities(compute, images, *versions[0], multi_label)
+    for scale, mirrored in versions[1:]:
+        total = total.add_(_probabilities(compute, images, scale, mirrored, multi_label))
+    mean = total.div_(len(versions))
+    tiny = torch.finfo(mean.dtype).tiny
+    if multi_label:
+        return mean.clamp_min(tiny).log() - (1 - mean).clamp_min(tiny).log()
+    return mean.clamp_min(tiny).log()
+
+
+def _probabilities(compute: Compute, images: Tensor, scale: float, mirrored: bool, multi_label: bool) -> Tensor:
+    height, width = images.shape[-2:]
+    seen = _resized(_as_float(images), _scaled(height, scale), _scaled(width, scale)) if scale != 1 else images
+    scores = compute(seen.flip(-1) if mirrored else seen)
+    probabilities = scores.sigmoid() if multi_label else scores.softmax(1)
+    return _resized(probabilities.flip(-1) if mirrored else probabilities, height, width)
+
+
+def _as_float(images: Tensor) -> Tensor:
+    return images if images.is_floating_point() else images.float() / 255
+
+
+def _scaled(size: int, scale: float) -> int:
+    return max(1, math.floor(size * scale + 0.5))
+
+
+def _resized(images: Tensor, height: int, width: int) -> Tensor:
+    if images.shape[-2:] == (height, width):
+        return images
+    return F.interpolate(images, size=(height, width), mode="bilinear", align_corners=False)

@@ -1,0 +1,95 @@
+"""Rasters larger than memory: segmented a tile at a time, from file to file."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from segzoo.config.evaluation import TILE_OVERLAP
+from segzoo.data.arrays import TIFF_SUFFIXES
+from segzoo.data.images import MAX_PIXELS
+from segzoo.data.progress import item_bar
+from segzoo.inference.raster_file import RasterSource, created_mask, opened_raster
+from segzoo.inference.tiff_header import read_tiff_header
+from segzoo.inference.tile_plan import Span, check_tiling
+from segzoo.inference.tile_size import choose_batch, choose_tile
+from segzoo.inference.tiles import Compute, Read, Tiling, count_tiles, score_blocks
+from segzoo.tasks.decide import decide
+
+if TYPE_CHECKING:
+    from segzoo.inference.predictor import Predictor
+
+
+def is_raster(path: Path) -> bool:
+    """Whether a file is a TIFF to be read by windows: one that lies somewhere on Earth, or is too large to read whole.
+
+    Files of other kinds are not opened, nor is anything but a TIFF's first header read.
+    """
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        return False
+    header = read_tiff_header(path)
+    return header is not None and (header.has_place or header.height * header.width > MAX_PIXELS)
+
+
+def segment_raster(
+    predictor: "Predictor", source: Path, target: Path, *, tile: int | None, overlap: float = TILE_OVERLAP
+) -> None:
+    """Segment a raster of any size, in the memory of a few tiles.
+
+    What is written is what `tiled_classes` gives for the raster in memory. Pixels without data become the ignored
+    value, which is the mask's nodata.
+
+    Args:
+        predictor: the network; its own tiles do not count here.
+        source: what rasterio can read, with the network's channels.
+        target: a `.tif`; whole or not there at all.
+        tile: pixels a side; None takes what fits into memory.
+        overlap: context that neighbouring tiles share, as a share of the tile.
+
+    Raises:
+        ConfigError: rasterio is not installed, or a tile too small.
+        DataError: the raster is damaged, has other channels, or its mask cannot be written.
+    """
+    size = tile or choose_tile(predictor.source, predictor.device, predictor.tta)
+    check_tiling(size, overlap)
+    batch = choose_batch(predictor.source, predictor.device, size, predictor.tta)
+    tiling = Tiling(size, overlap, predictor.grid, batch)
+    with opened_raster(source, predictor.pixels) as raster, created_mask(target, raster, predictor.labels) as mask:
+        compute = _once_for_nothing(predictor.whole_scores, raster.gray)
+        with _counted(raster, f"segmenting {source.name}", count_tiles(raster.size, tiling)) as read:
+            for block in score_blocks(compute, read, raster.size, tiling):
+                classes = decide(block.scores, predictor.labels).cpu().numpy()
+                classes = classes[0] if predictor.labels.multi_label else classes
+                mask.write(block.top, block.left, classes, raster.lost(block.top, block.left, *classes.shape[1:]))
+
+
+@contextmanager
+def _counted(raster: RasterSource, what: str, total: int) -> Iterator[Read]:
+    """Reads tiles, and shows how many have been read."""
+    done = 0
+
+    def read(rows: Span, columns: Span) -> Tensor:
+        nonlocal done
+        move_to(done)
+        done += 1
+        return raster.tile(rows, columns)
+
+    with item_bar(what, total) as move_to:
+        yield read
+
+
+def _once_for_nothing(compute: Compute, gray: float) -> Compute:
+    """Tiles without any data, of which large rasters have many, all have the same scores: they are computed once."""
+    known: dict[tuple[int, ...], Tensor] = {}
+
+    def scores(tiles: Tensor) -> Tensor:
+        if not bool((tiles == gray).all()):
+            return compute(tiles)
+        if tiles.shape not in known:
+            known.clear()
+            known[tiles.shape] = compute(tiles)
+        return known[tiles.shape]
+
+    return scores
