@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     from segzoo.backbones import build_classifier as build_classifier
     from segzoo.backbones import list_backbones as list_backbones
     from segzoo.backbones import register_backbone as register_backbone
+    from segzoo.checkpoint.push import push_to_hub as push_to_hub
     from segzoo.checkpoint.read import load_segmenter as load_segmenter
+    from segzoo.checkpoint.saved import save_model as save_model
     from segzoo.config.load import load_config as load_config
     from segzoo.data.dataset import register_dataset as register_dataset
     from segzoo.evaluation.evaluate import evaluate as evaluate
+    from segzoo.inference.export import export as export
     from segzoo.inference.predict import predict as predict
     from segzoo.inference.predictor import Predictor as Predictor
     from segzoo.models.decoder import register_decoder as register_decoder
@@ -30,16 +33,19 @@ _HOMES = {
     "build_backbone": "segzoo.backbones",
     "build_classifier": "segzoo.backbones",
     "evaluate": "segzoo.evaluation.evaluate",
+    "export": "segzoo.inference.export",
     "is_first_process": "segzoo.tasks.processes",
     "list_backbones": "segzoo.backbones",
     "load_config": "segzoo.config.load",
     "load_segmenter": "segzoo.checkpoint.read",
     "predict": "segzoo.inference.predict",
+    "push_to_hub": "segzoo.checkpoint.push",
     "register_backbone": "segzoo.backbones",
     "register_dataset": "segzoo.data.dataset",
     "register_decoder": "segzoo.models.decoder",
     "register_loss": "segzoo.tasks.losses",
     "register_smp_encoders": "segzoo.models.smp.encoders",
+    "save_model": "segzoo.checkpoint.saved",
     "train": "segzoo.training.train",
 }
 

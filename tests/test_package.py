@@ -22,6 +22,13 @@ def test_every_public_name_loads_without_the_network() -> None:
     assert result.stderr == ""
 
 
+def test_the_promised_names_are_there() -> None:
+    promised = {"train", "evaluate", "predict", "load_segmenter", "save_model", "push_to_hub", "Predictor"}
+    promised |= {"build_backbone", "list_backbones", "build_classifier"}
+    promised |= {f"register_{kind}" for kind in ("backbone", "decoder", "dataset", "loss")}
+    assert promised <= set(segzoo.__all__)
+
+
 def test_import_is_lazy() -> None:
     code = "import sys, segzoo; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

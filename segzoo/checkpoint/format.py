@@ -4,18 +4,24 @@ Plain values only (text, numbers, lists, dictionaries), so that torch reads them
 """
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
 import torch
 from pydantic import ValidationError
 
+from segzoo.backbones.weights.own import CHECKPOINT_FORMAT, check_format
 from segzoo.config.schema import RunConfig
 from segzoo.data.labels import LabelSpace
-from segzoo.errors import CheckpointError
+from segzoo.errors import CheckpointError, SegzooError, first_line
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = CHECKPOINT_FORMAT
+"""Of training checkpoints and saved models alike: the description is the same. A new key with a default that means what
+was before needs no new version: the configuration is closed, so an older segzoo refuses what it does not know."""
+
+TRAINING_STATE = "training_state_dict"
+"""Where a checkpoint keeps the weights that training goes on with, when its `state_dict` has their average."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +33,14 @@ class Description:
         labels: classes, palette and ignore index.
         metrics: the validation's results at this step, by their keys.
         step: optimiser steps done.
+        versions: of what trained it, by package.
     """
 
     config: RunConfig
     labels: LabelSpace
     metrics: dict[str, float | None]
     step: int
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 def describe(config: RunConfig, labels: LabelSpace, metrics: dict[str, float | None], step: int) -> dict[str, Any]:
@@ -47,27 +55,43 @@ def describe(config: RunConfig, labels: LabelSpace, metrics: dict[str, float | N
     }
 
 
-def parse_description(plain: dict[str, Any]) -> Description:
+def parse_description(plain: dict[str, Any], source: str) -> Description:
     """Read `describe`'s result back.
+
+    Args:
+        plain: its result.
+        source: what to call it in messages.
 
     Raises:
         CheckpointError: a newer format, or content that does not fit it.
     """
     found = plain.get("format_version")
-    if not isinstance(found, int) or found > FORMAT_VERSION:
-        raise CheckpointError(
-            f"format_version is {found}; this segzoo reads up to {FORMAT_VERSION}. Update segzoo to read it."
-        )
+    check_format(found, source)
     try:
         return Description(
             config=RunConfig.model_validate(plain["config"]),
             labels=LabelSpace.from_dict(plain["labels"]),
-            metrics=dict(plain["metrics"]),
+            metrics={str(name): _number(value) for name, value in plain["metrics"].items()},
             step=int(plain["step"]),
+            versions={str(name): str(value) for name, value in plain.get("versions", {}).items()},
         )
-    except (KeyError, TypeError, ValueError, ValidationError) as error:
-        first = str(error).splitlines()[0]
-        raise CheckpointError(f"its description does not fit format {found} ({first})") from None
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, SegzooError) as error:
+        raise CheckpointError(f"{source}: its description does not fit format {found} ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    """What does not fit, in one line: pydantic's own first line only counts problems."""
+    if not isinstance(error, ValidationError):
+        return first_line(error)
+    detail = error.errors()[0]
+    return f"config.{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+
+
+def _number(value: object) -> float | None:
+    """A metric; `float` would take text too."""
+    if value is not None and not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
+    return value
 
 
 def versions() -> dict[str, str]:

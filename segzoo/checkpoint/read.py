@@ -2,24 +2,25 @@
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from segzoo.backbones.weights.own import CHECKPOINTS
+from segzoo.backbones.weights.hub import fetch_model, hub_name_of, is_hub_name
+from segzoo.backbones.weights.own import PREFIX as PREFIX
+from segzoo.backbones.weights.own import WEIGHTS, find_in_folder
 from segzoo.backbones.weights.recognise import read_pickle
-from segzoo.checkpoint.format import Description, parse_description
+from segzoo.backbones.weights.saved import read_saved
+from segzoo.checkpoint.format import TRAINING_STATE, Description, parse_description
 from segzoo.config.schema import Preprocessing, RunConfig
 from segzoo.data.labels import LabelSpace
 from segzoo.errors import CheckpointError, ConfigError, first_line
 from segzoo.models.build import build_segmenter
 from segzoo.models.evaluation import evaluation_config
 from segzoo.models.segmenter import Segmenter
-
-PREFIX = "segmenter."
-"""Where the network's weights stand in a training checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -53,20 +54,28 @@ class TrainedSegmenter:
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """The file that CHECKPOINT means: a `.ckpt`, or a run directory's best, else its last.
+    """The file that CHECKPOINT means.
+
+    Args:
+        path: a `.ckpt`; a run directory, for its best checkpoint, else its last; a saved model's folder or its
+            `model.safetensors`; or, where nothing of that name is here, a saved model on the Hugging Face hub,
+            `owner/name` or `owner/name@revision`, which is downloaded.
 
     Raises:
-        ConfigError: nothing there.
+        ConfigError: nothing there, or no download.
+        CheckpointError: what is on the hub is no saved model.
     """
-    path = Path(path)
+    asked, path = str(path), Path(path)
+    if is_hub_name(asked):
+        return fetch_model(asked)
     if path.is_file():
         return path
-    if not path.exists():
-        raise ConfigError(f"{path}: no such checkpoint. Name a .ckpt file or a run directory, such as runs/NAME/TIME.")
-    for name in CHECKPOINTS:
-        if (path / name).is_file():
-            return path / name
-    raise ConfigError(f"{path}: no checkpoints/best.ckpt or last.ckpt in this folder. Name a run directory.")
+    if path.is_dir():
+        return find_in_folder(path)
+    raise ConfigError(
+        f"{path}: no such checkpoint. Name a .ckpt file or a run directory, such as runs/NAME/TIME, or a saved model: "
+        "its folder, or owner/name on the Hugging Face hub."
+    )
 
 
 def run_dir_of(checkpoint: Path) -> Path | None:
@@ -75,26 +84,59 @@ def run_dir_of(checkpoint: Path) -> Path | None:
     return parent.parent if parent.name == "checkpoints" else None
 
 
+def model_name(checkpoint: Path) -> str:
+    """What a checkpoint's outputs are filed under: its run directory's name, its saved folder's, else its own."""
+    run_dir = run_dir_of(checkpoint)
+    if run_dir is not None:
+        return run_dir.name
+    if checkpoint.name != WEIGHTS:
+        return checkpoint.stem
+    return hub_name_of(checkpoint) or checkpoint.resolve().parent.name
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's content, read without executing anything from it.
+    """The content of a checkpoint or saved model, read without executing anything from it.
 
     Raises:
         CheckpointError: not a segzoo checkpoint, damaged, or with something in it that could run code.
     """
-    content = read_pickle(path)
+    if path.suffix == ".safetensors":
+        content: Any = read_saved(path)
+    else:
+        content = read_pickle(path)
     if not _is_ours(content):
         raise CheckpointError(f"{path}: not a segzoo checkpoint. `tools/train.py` writes them.")
-    _check_sums(path)
-    return content
+    if path.suffix != ".safetensors":
+        _check_sums(path)
+    _check_tensors(content, path)
+    return dict(content)
 
 
 def _is_ours(content: object) -> bool:
     if not isinstance(content, dict):
         return False
-    description, state = content.get("segzoo"), content.get("state_dict")
-    if not isinstance(description, dict) or not isinstance(state, dict):
-        return False
-    return all(isinstance(value, Tensor) for value in state.values())
+    description, *states = (content.get(key) for key in ("segzoo", "state_dict", TRAINING_STATE))
+    return isinstance(description, dict) and _is_state(states[0]) and (states[1] is None or _is_state(states[1]))
+
+
+def _is_state(state: object) -> bool:
+    return isinstance(state, dict) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    )
+
+
+def _check_tensors(content: dict[str, Any], path: Path) -> None:
+    """Refuse tensors that claim more numbers than the file has, for which a network as large would be built."""
+    for key in ("state_dict", TRAINING_STATE):
+        tensors = content.get(key, {}).values()
+        if sum(tensor.numel() * tensor.element_size() for tensor in tensors) > path.stat().st_size:
+            raise CheckpointError(f"{path}: refused, because its tensors claim more numbers than the file has.")
+        if not all(_is_plain(tensor) for tensor in tensors):
+            raise CheckpointError(f"{path}: refused, because a tensor is sparse, quantised or without numbers.")
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu" and tensor.layout == torch.strided and not tensor.is_quantized
 
 
 def read_description(content: dict[str, Any], path: Path) -> Description:
@@ -103,30 +145,47 @@ def read_description(content: dict[str, Any], path: Path) -> Description:
     Raises:
         CheckpointError: a newer format, or content that does not fit it.
     """
-    try:
-        return parse_description(content["segzoo"])
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+    return parse_description(content["segzoo"], str(path))
 
 
-def load_segmenter(checkpoint: str | Path) -> TrainedSegmenter:
+def load_segmenter(checkpoint: str | Path, *, averaged: bool = True) -> TrainedSegmenter:
     """Rebuild the network of a checkpoint, in evaluation mode and at its `model.eval_output_stride`, on the CPU.
 
     Args:
-        checkpoint: a `.ckpt` or a run directory.
+        checkpoint: a `.ckpt`, a run directory, a saved model's folder, or `owner/name` on the Hugging Face hub; see
+            `find_checkpoint`.
+        averaged: of a run with `optimizer.ema_decay`, take the averaged weights, which its metrics are of; False takes
+            those that training went on with. Other runs have one set of weights only.
 
     Raises:
-        ConfigError: no such path.
+        ConfigError: no such path, or no download.
         CheckpointError: refused, with the reason.
     """
     path = find_checkpoint(checkpoint)
     content = read_checkpoint(path)
     description = read_description(content, path)
-    model = evaluation_config(description.config.model)
-    channels = description.config.data.channels
-    segmenter = build_segmenter(model, description.labels.num_classes, in_channels=channels, pretrained=False)
-    load_strictly(segmenter, segmenter_state(content["state_dict"]), path)
+    state = content["state_dict"]
+    if not averaged and TRAINING_STATE in content:
+        state, description = content[TRAINING_STATE], replace(description, metrics={})
+    elif not averaged and description.config.optimizer.ema_decay:
+        raise CheckpointError(f"{path}: has the averaged weights only, as saved models do. Name the run's checkpoint.")
+    segmenter = _build(description, segmenter_state(state), path)
     return TrainedSegmenter(segmenter.eval(), description, path)
+
+
+def _build(description: Description, state: Mapping[str, Tensor], path: Path) -> Segmenter:
+    """The network of a description with its weights, compared before it takes any memory."""
+    channels = description.config.data.channels
+    try:
+        model = evaluation_config(description.config.model)
+        with torch.device("meta"):
+            sketch = build_segmenter(model, description.labels.num_classes, in_channels=channels, pretrained=False)
+        _check_state(sketch, state, path)
+        segmenter = build_segmenter(model, description.labels.num_classes, in_channels=channels, pretrained=False)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {problem}" for problem in error.problems) from None
+    load_strictly(segmenter, state, path)
+    return segmenter
 
 
 def segmenter_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -140,6 +199,11 @@ def load_strictly(segmenter: Segmenter, state: Mapping[str, Tensor], path: Path)
     Raises:
         CheckpointError: what is missing, left over, of another shape or not finite.
     """
+    _check_state(segmenter, state, path)
+    segmenter.load_state_dict(dict(state), strict=True)
+
+
+def _check_state(segmenter: Segmenter, state: Mapping[str, Tensor], path: Path) -> None:
     own = segmenter.state_dict()
     problems = [
         *_differences("missing", own.keys() - state.keys()),
@@ -149,7 +213,6 @@ def load_strictly(segmenter: Segmenter, state: Mapping[str, Tensor], path: Path)
     ]
     if problems:
         raise CheckpointError(f"{path}: weights refused: {'; '.join(problems)}")
-    segmenter.load_state_dict(dict(state), strict=True)
 
 
 def _check_sums(path: Path) -> None:
@@ -157,7 +220,7 @@ def _check_sums(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: damaged ({first_line(error)}).") from None
     if damaged is not None:
         raise CheckpointError(f"{path}: damaged on the disk: {damaged} is not what was written.")

@@ -35,7 +35,7 @@ class AtomicCheckpointIO(CheckpointIO):
                 os.fsync(file.fileno())
             _read_back(part)
             part.replace(target)
-            _flush_folder(target.parent)
+            flush_folder(target.parent)
         except (OSError, RuntimeError, zipfile.BadZipFile) as error:
             reason = first_line(error)
             raise CheckpointError(f"{target}: not saved ({reason}); the file before it is untouched.") from error
@@ -60,7 +60,7 @@ def _read_back(path: Path) -> None:
         raise OSError(f"{damaged} did not read back as it was written")
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Bring the new name to the disk, as far as the system can."""
     if os.name == "posix":
         opened = os.open(folder, os.O_RDONLY)

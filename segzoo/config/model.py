@@ -29,8 +29,9 @@ class BackboneConfig(Section):
     width: PositiveFloat = 1.0
     """Multiplies every channel count; below 1 for small, fast networks."""
     weights: str | None = None
-    """Published tag (imagenet; `python tools/backbones.py --weights` lists them), or path of a weights file or run
-    directory; null starts from random weights. Weights set preprocessing, norm_eps and padding where you do not."""
+    """Published tag (imagenet; `python tools/backbones.py --weights` lists them), path of a weights file, run directory
+    or saved model, or owner/name of a saved model on the Hugging Face hub; null starts from random weights. Weights set
+    preprocessing, norm_eps and padding where you do not."""
     norm_eps: PositiveFloat | None = None
     """Added to the variance in the backbone's norms; null is the weights' own, without weights the variant's."""
     padding: Literal["symmetric", "same"] = "symmetric"
@@ -78,8 +79,9 @@ class ModelConfig(Section):
     """The network."""
 
     weights: str | None = None
-    """Checkpoint or run directory whose whole network this run starts from, instead of backbone.weights; with other
-    classes, the layers that give class scores start anew. It has to be of the same backbone and decoder."""
+    """Checkpoint, run directory or saved model (its folder, or owner/name on the Hugging Face hub) whose whole network
+    this run starts from, instead of backbone.weights; with other classes, the layers that give class scores start anew.
+    It has to be of the same backbone and decoder."""
     decoder: str = "deeplabv3plus_smp"
     """What turns taps into class scores: the papers' deeplabv3plus or deeplabv3; SMP's deeplabv3plus_smp,
     deeplabv3_smp, unet, unetplusplus, fpn, pspnet, pan, linknet, manet, upernet, segformer; or one you registered."""

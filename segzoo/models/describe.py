@@ -1,5 +1,6 @@
 """A network as a table of the parts that a reader thinks in: the numbers behind `tools/model.py`."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,22 +13,13 @@ from segzoo.backbones import Backbone
 from segzoo.backbones.layers import Flow
 from segzoo.backbones.measure import Cost, measure
 from segzoo.config.schema import DataConfig, ModelConfig
-from segzoo.data import camvid, cityscapes, synthetic, voc
-from segzoo.data.dataset import build_dataset
+from segzoo.data import DATASETS, build_dataset
 from segzoo.data.labels import LabelSpace
 from segzoo.data.regroup import regrouped_labels
 from segzoo.errors import ConfigError, SegzooError
 from segzoo.models.build import build_segmenter
 from segzoo.models.decoder import Decoder
 from segzoo.models.segmenter import Segmenter
-
-LABELS = {
-    "voc": voc.LABELS,
-    "cityscapes": cityscapes.LABELS,
-    "camvid": camvid.LABELS,
-    "synthetic": synthetic.LABELS,
-}
-"""Classes of the data sets that have them without files."""
 
 _ASSUMED_CLASSES = 21
 _IMAGES = 2  # some decoders do not train on one image; costs are halved
@@ -172,10 +164,17 @@ def segmenter_table(description: SegmenterDescription) -> Table:
 
 
 def _labels_without_files(config: DataConfig) -> LabelSpace | None:
+    own = _own_labels(config.name)
     named = config.classes or config.folder.mask_values or config.folder.colors
-    if config.name not in LABELS and named:
-        return LabelSpace.from_names(tuple(named))
-    return LABELS.get(config.name)
+    return LabelSpace.from_names(tuple(named)) if own is None and named else own
+
+
+def _own_labels(name: str) -> LabelSpace | None:
+    """The classes that a data set has without its files: `LABELS` in the module of its builder, where it has them."""
+    if name not in DATASETS:
+        return None
+    labels = getattr(sys.modules[DATASETS[name].__module__], "LABELS", None)
+    return labels if isinstance(labels, LabelSpace) else None
 
 
 def reading_parts(segmenter: Segmenter) -> Iterator[tuple[str, nn.Module]]:

@@ -28,7 +28,7 @@ def test_best_else_last_else_refused(tiny_run: TrainResult, tmp_path: Path) -> N
     shutil.copytree(tiny_run.run_dir, copy)
     (copy / "checkpoints" / "best.ckpt").unlink()
     assert find_checkpoint(copy).name == "last.ckpt"
-    with pytest.raises(ConfigError, match="no checkpoints/best.ckpt"):
+    with pytest.raises(ConfigError, match="a folder without checkpoints/best.ckpt, last.ckpt or model.safetensors"):
         find_checkpoint(tmp_path)
     with pytest.raises(ConfigError, match="no such checkpoint"):
         find_checkpoint(tmp_path / "nowhere")

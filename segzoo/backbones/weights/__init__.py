@@ -2,8 +2,9 @@
 
 `recognise.py` reads a file by its content; a format's module (`keras.py`, `timm.py`, `own.py`) turns it into named
 tensors in PyTorch's layout, and says what each of our tensors is called there. `load.py` holds the two against each
-other. `published.py` is the table of published weights, `hub.py` downloads them, and `defaults.py` completes a run's
-configuration by what its weights expect.
+other. `saved.py` reads the folder of a saved model, whose backbone is weights too. `published.py` is the table of
+published weights, `hub.py` downloads them and saved models, and `defaults.py` completes a run's configuration by what
+its weights expect.
 """
 
 from segzoo.backbones.weights.defaults import with_weights_settings

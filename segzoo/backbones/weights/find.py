@@ -4,7 +4,7 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
-from segzoo.backbones.weights.hub import fetch
+from segzoo.backbones.weights.hub import fetch, fetch_model, is_hub_name
 from segzoo.backbones.weights.published import find_published, neither_tag_nor_file
 from segzoo.backbones.weights.recognise import read_weights
 from segzoo.backbones.weights.source import Recipe, SourceWeights
@@ -17,7 +17,7 @@ def find_weights(backbone: str | None, weights: str | PathLike[str]) -> SourceWe
 
     Args:
         backbone: the variant the weights are for; tags belong to one.
-        weights: a tag, or the path of a file or folder.
+        weights: a tag, the path of a file or folder, or a saved model on the hub, as `owner/name`.
 
     Raises:
         ConfigError: no such tag or file, or no download.
@@ -27,6 +27,8 @@ def find_weights(backbone: str | None, weights: str | PathLike[str]) -> SourceWe
     if entry is not None:
         read = read_weights(fetch(entry))
         return replace(read, source=f"{entry.tag} of {entry.backbone}", recipe=entry.recipe)
+    if is_hub_name(str(weights)):
+        return read_weights(fetch_model(str(weights)))
     if not Path(weights).exists():
         raise neither_tag_nor_file(backbone, str(weights))
     return read_weights(weights)

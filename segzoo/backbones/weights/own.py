@@ -11,9 +11,14 @@ from segzoo.backbones.weights.source import Dense, Recipe, SourceWeights
 from segzoo.errors import CheckpointError, ConfigError, first_line
 
 FORMAT_VERSION = 1
+CHECKPOINT_FORMAT = 1
+"""The newest format of training checkpoints and saved models that is read here."""
 METADATA_KEY = "segzoo"
+WEIGHTS = "model.safetensors"
+"""The tensors' file in a saved model's folder."""
 
-_PREFIX = "segmenter.backbone."
+PREFIX = "segmenter."
+"""Where a network's tensors stand in a training checkpoint."""
 CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "last.ckpt")
 """Where a run directory, or its folder of checkpoints, keeps its best checkpoint, else its last."""
 
@@ -24,19 +29,37 @@ def find_in_folder(folder: Path) -> Path:
     Raises:
         ConfigError: there is none.
     """
-    for name in (*CHECKPOINTS, "model.safetensors"):
+    for name in (*CHECKPOINTS, WEIGHTS):
         if (folder / name).is_file():
             return folder / name
-    raise ConfigError(f"{folder}: a folder without checkpoints/best.ckpt, last.ckpt or model.safetensors")
+    raise ConfigError(
+        f"{folder}: a folder without checkpoints/best.ckpt, last.ckpt or {WEIGHTS}. Name a run directory, such as "
+        "runs/NAME/TIME, or a saved model's folder."
+    )
+
+
+def check_format(found: object, source: str, newest: int = CHECKPOINT_FORMAT) -> None:
+    """Refuse what was written in a newer format, or states none.
+
+    Raises:
+        CheckpointError: with both versions.
+    """
+    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+        raise CheckpointError(f"{source}: format_version is {found!r}, which segzoo never wrote.")
+    if found > newest:
+        raise CheckpointError(
+            f"{source}: format_version is {found}; this segzoo reads up to {newest}. Update segzoo to read it."
+        )
 
 
 def read_checkpoint(content: dict[str, Any], source: str) -> SourceWeights:
     """The backbone of a training checkpoint; its decoder is left aside.
 
     Raises:
-        CheckpointError: its description is not segzoo's.
+        CheckpointError: a newer format, or its description is not segzoo's.
     """
     try:
+        check_format(content["segzoo"]["format_version"], source)
         config = content["segzoo"]["config"]
         backbone, preprocessing = config["model"]["backbone"], config["data"]["preprocessing"]
         recipe = Recipe(
@@ -46,7 +69,7 @@ def read_checkpoint(content: dict[str, Any], source: str) -> SourceWeights:
             mean=tuple(preprocessing["mean"]),
             std=tuple(preprocessing["std"]),
         )
-        tensors = _below(_PREFIX, content["state_dict"])
+        tensors = _below(f"{PREFIX}backbone.", content["state_dict"])
         return SourceWeights(source, "segzoo", backbone["name"], tensors, (), recipe, float(backbone["width"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{source}: its description is not that of a segzoo checkpoint ({error!r})") from None
@@ -65,13 +88,11 @@ def read_safetensors(tensors: dict[str, Tensor], metadata: str, source: str) -> 
     """
     try:
         described = json.loads(metadata)
-        found = described["format_version"]
-        if found > FORMAT_VERSION:
-            raise CheckpointError(f"{source}: format_version is {found}; this segzoo reads up to {FORMAT_VERSION}")
+        check_format(described["format_version"], source, FORMAT_VERSION)
         values = described["recipe"]
         recipe = Recipe(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
         name, width = str(described["backbone"]), float(described["width"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{source}: its metadata are not segzoo's ({error!r})") from None
     head = _below("head.", tensors)
     layers = sorted({layer.split(".")[0] for layer in head}, key=len)

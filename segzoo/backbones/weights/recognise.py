@@ -4,7 +4,6 @@ Nothing in a file is executed: pickles are read with torch's restricted reader, 
 """
 
 import io
-import struct
 import zipfile
 from os import PathLike
 from pathlib import Path
@@ -12,11 +11,11 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from segzoo.backbones.weights import own, timm
 from segzoo.backbones.weights.keras import read_keras
+from segzoo.backbones.weights.saved import MARK, is_safetensors, read_saved, read_tensors
 from segzoo.backbones.weights.source import SourceWeights
 from segzoo.errors import CheckpointError, ConfigError, first_line
 
@@ -24,12 +23,11 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80"
 _KERAS_WEIGHTS = "model.weights.h5"
-_LONGEST_HEADER = 100_000_000  # bytes, as safetensors itself allows
 _WRAPPERS = ("state_dict", "model")  # keys under which training scripts keep the state dict
 
 
 def read_weights(path: str | PathLike[str]) -> SourceWeights:
-    """Read a weights file of Keras, timm, Cadene or segzoo, or a run directory.
+    """Read a weights file of Keras, timm, Cadene or segzoo, a run directory, or a saved model's folder.
 
     Raises:
         ConfigError: no such file.
@@ -50,7 +48,7 @@ def read_weights(path: str | PathLike[str]) -> SourceWeights:
         return read_keras(file, source)
     if start.startswith(_ZIP):
         return _read_zip(file, source)
-    if _is_safetensors(start):  # before pickle: its first byte, of a length, may be any
+    if is_safetensors(start):  # before pickle: its first byte, of a length, may be any
         return _read_safetensors(file, source)
     if start.startswith(_PICKLE):
         return _recognise(read_pickle(file), source)
@@ -84,7 +82,7 @@ def _read_zip(file: Path, source: str) -> SourceWeights:
             names = archive.namelist()
             if _KERAS_WEIGHTS in names:
                 return read_keras(io.BytesIO(archive.read(_KERAS_WEIGHTS)), source)
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{source}: a damaged archive ({error}); is it cut off?") from None
     if not any(name.endswith("data.pkl") for name in names):
         raise CheckpointError(f"{source}: an archive, but neither Keras' ({_KERAS_WEIGHTS}) nor torch's (data.pkl)")
@@ -95,8 +93,9 @@ def read_pickle(file: Path) -> Any:
     """What `torch.save` wrote, read without executing anything from it.
 
     Raises:
-        CheckpointError: damaged, or with pickled objects in it.
+        CheckpointError: damaged, or with pickled objects in it, or with more in it than its size.
     """
+    _check_sizes(file)
     try:
         # weights_only is said although it is the default: an environment variable can turn the default off.
         with file.open("rb") as opened:  # given a path, torch looks at the suffix
@@ -106,7 +105,7 @@ def read_pickle(file: Path) -> Any:
             f"{file}: refused, because it is no file of tensors and plain values only: "
             "it is damaged or holds pickled objects that could run code. Nothing was executed."
         ) from None
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, LookupError, AttributeError) as error:
         raise CheckpointError(f"{file}: cannot be read ({first_line(error)}); is it cut off?") from None
     settings = content.get("hyper_parameters") if isinstance(content, dict) else None
     if isinstance(settings, dict) and "_instantiator" in settings:
@@ -117,21 +116,30 @@ def read_pickle(file: Path) -> Any:
     return content
 
 
-def _read_safetensors(file: Path, source: str) -> SourceWeights:
+def _check_sizes(file: Path) -> None:
+    """Refuse an archive that would unpack to more than it is: torch stores its records as they are, side by side.
+
+    Raises:
+        CheckpointError: it is compressed, or its records lie over one another.
+    """
     try:
-        with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (no mapping)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{source}: damaged safetensors ({first_line(error)}); is it cut off?") from None
+        with zipfile.ZipFile(file) as archive:
+            records = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError):
+        return  # what torch says of it is as good
+    if sum(record.file_size for record in records) > file.stat().st_size:
+        raise CheckpointError(
+            f"{file}: refused, because it would unpack to more than its own size, which nothing that torch wrote does."
+        )
+
+
+def _read_safetensors(file: Path, source: str) -> SourceWeights:
+    metadata, tensors = read_tensors(file)
+    if MARK in metadata:
+        return own.read_checkpoint(read_saved(file), source)
     if own.METADATA_KEY in metadata:
         return own.read_safetensors(tensors, metadata[own.METADATA_KEY], source)
     return _recognise(tensors, source)
-
-
-def _is_safetensors(start: bytes) -> bool:
-    """A length of eight bytes, then JSON of that length."""
-    return start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] < _LONGEST_HEADER
 
 
 def _what_else(start: bytes) -> str:

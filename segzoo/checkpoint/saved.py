@@ -1,0 +1,134 @@
+"""A model as a folder that anyone can use: weights, configuration and labels, and a card."""
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from segzoo.backbones.weights.own import PREFIX, WEIGHTS
+from segzoo.backbones.weights.saved import DESCRIPTION, MARK, read_saved, sha256_of
+from segzoo.checkpoint.card import model_card, started_from
+from segzoo.checkpoint.format import describe, versions
+from segzoo.checkpoint.read import TrainedSegmenter, load_segmenter, model_name
+from segzoo.checkpoint.write import flush_folder
+from segzoo.config.schema import RunConfig
+from segzoo.errors import CheckpointError, ConfigError, first_line
+
+CARD = "README.md"
+
+
+def save_model(checkpoint: str | Path | TrainedSegmenter, folder: str | Path) -> Path:
+    """Save a trained network as a folder that anyone can use, in place of the run it comes from.
+
+    The folder holds `model.safetensors`, the weights that are evaluated; `config.json`, the configuration, classes,
+    palette, preprocessing, metrics and versions; and `README.md`, the model card. Of paths on this machine, only the
+    last part is in it. CHECKPOINT may be such a folder wherever it is asked for.
+
+    Args:
+        checkpoint: a `.ckpt`, a run directory, a saved model, or what `load_segmenter` returned.
+        folder: to make; nothing of this name may be there.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigError: no such checkpoint, or something is at `folder` already.
+        CheckpointError: the checkpoint is refused, or the folder cannot be written. It is not there then.
+    """
+    folder = Path(folder)
+    _check_free(folder)  # before minutes of reading
+    source = checkpoint if isinstance(checkpoint, TrainedSegmenter) else load_segmenter(checkpoint)
+    save_folder(source, folder)
+    return folder
+
+
+def save_folder(source: TrainedSegmenter, folder: Path, *, name: str | None = None) -> None:
+    """Write `save_model`'s folder: all of it, or nothing.
+
+    Args:
+        source: the network; its weights are written as they are.
+        folder: to make.
+        name: what the card says to load it by; None is the folder's name.
+
+    Raises:
+        ConfigError: something is there already.
+        CheckpointError: it cannot be written, or did not read back.
+    """
+    _check_free(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = folder.with_name(f".{folder.name}.part-{secrets.token_hex(4)}")
+        part.mkdir()
+        try:
+            _write(source, part, name or folder.name)
+            _read_back(source, part)
+            part.rename(folder)
+            flush_folder(folder.parent)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: not saved ({first_line(error)}).") from error
+
+
+def _check_free(folder: Path) -> None:
+    if os.path.lexists(folder):
+        raise ConfigError(f"{folder}: exists already. Name another folder, or delete it.")
+
+
+def _write(source: TrainedSegmenter, folder: Path, name: str) -> None:
+    """The three files, each flushed to the disk."""
+    weights = folder / WEIGHTS
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in source.segmenter.state_dict().items()}
+    save_file(tensors, weights, metadata={MARK: DESCRIPTION})  # one key: several come in any order
+    config = shareable(source.config)
+    description = _description(source, config) | {"weights_sha256": sha256_of(weights)}
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / CARD).write_text(model_card(source, config, name), encoding="utf-8")
+    weights.chmod((folder / CARD).stat().st_mode)  # safetensors makes files that only their owner reads
+    for file in (weights, folder / DESCRIPTION, folder / CARD):
+        with file.open("rb+") as opened:
+            os.fsync(opened.fileno())
+    flush_folder(folder)
+
+
+def _description(source: TrainedSegmenter, config: RunConfig) -> dict[str, Any]:
+    """What a training checkpoint says of itself, and where this one comes from."""
+    known = source.description
+    described = describe(config, source.labels, known.metrics, known.step)
+    origin, licence = started_from(config.model)
+    provenance = {"run": model_name(source.path), "started_from": origin, "licence_of_that": licence}
+    return described | {"versions": known.versions, "saved_with": versions(), "provenance": provenance}
+
+
+def _read_back(source: TrainedSegmenter, folder: Path) -> None:
+    """See that every tensor arrived, bit for bit."""
+    written = read_saved(folder / WEIGHTS)["state_dict"]
+    own = source.segmenter.state_dict()
+    if written.keys() != {PREFIX + key for key in own} or not all(
+        torch.equal(written[PREFIX + key], tensor.detach().cpu()) for key, tensor in own.items()
+    ):
+        raise OSError("it did not read back as it was written")
+
+
+def shareable(config: RunConfig) -> RunConfig:
+    """A run's configuration without paths of this machine: of an absolute one, its last part stays.
+
+    `run_dir` is left out: who trains by this configuration has another.
+    """
+    plain: dict[str, Any] = _shareable(config.model_dump(mode="json"))
+    return RunConfig.model_validate(plain | {"run_dir": None})
+
+
+def _shareable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _shareable(inner) for key, inner in value.items()}
+    if isinstance(value, str) and (value.startswith(("/", "~")) or PureWindowsPath(value).is_absolute()):
+        return PureWindowsPath(value).name  # it knows both kinds of slash
+    return value
