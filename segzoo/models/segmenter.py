@@ -66,7 +66,12 @@ def pad_to_multiple(image: Tensor, divisor: int, remainder: int = 0, minimum: in
     >>> pad_to_multiple(torch.ones(1, 3, 97, 130), 16, minimum=128).shape
     torch.Size([1, 3, 128, 144])
     """
-    height, width = (max(size, minimum) for size in image.shape[-2:])
+    height, width = (_at_least(size, minimum) for size in image.shape[-2:])
     bottom = height + (remainder - height) % divisor - image.shape[-2]
     right = width + (remainder - width) % divisor - image.shape[-1]
     return F.pad(image, (0, right, 0, bottom))
+
+
+def _at_least(size: int, minimum: int) -> int:
+    """`max`, in arithmetic: a graph that is traced for export computes it for every size."""
+    return (size + minimum + abs(size - minimum)) // 2

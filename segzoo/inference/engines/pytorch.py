@@ -1,32 +1,70 @@
-"""The network as it was trained, computed by torch."""
+"""The network computed by torch, on the CPU or a GPU."""
 
 import torch
 from torch import Tensor
 
 from segzoo.checkpoint.read import TrainedSegmenter
 from segzoo.data.preprocessing import normalize
+from segzoo.errors import ConfigError
 from segzoo.inference.engines.base import Precision
+from segzoo.inference.engines.folding import folded
+from segzoo.inference.engines.halves import halved_first_convolution, in_halves, to_bf16
 
 
 class TorchEngine:
-    """Torch, in channels-last memory order.
+    """Torch, with BatchNorm folded into the convolutions and in channels-last memory order.
+
+    In bf16, weights and activations are, with what `halves` makes an exception of.
 
     Args:
-        source: the network; it moves to the device.
-        device: where to compute; None takes a GPU where there is one.
+        source: the network; it stays as it is, this is a copy.
+        device: where to compute; None takes a GPU where there is one. "mps" is not tested.
+        precision: "bf16" is fast where the processor has instructions for it, and slow where it has none.
+        compiled: let torch.compile write kernels for it: the first images of a size take minutes, and a C++ compiler
+            has to be there.
+
+    Raises:
+        ConfigError: bf16 on a GPU that does not have it.
     """
 
     name = "torch"
-    precision: Precision = "fp32"
 
-    def __init__(self, source: TrainedSegmenter, device: str | torch.device | None = None) -> None:
+    def __init__(
+        self,
+        source: TrainedSegmenter,
+        device: str | torch.device | None = None,
+        *,
+        precision: Precision = "fp32",
+        compiled: bool = False,
+    ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.precision: Precision = precision
+        if precision == "bf16" and self.device.type == "cuda" and not torch.cuda.is_bf16_supported():
+            raise ConfigError("--precision: this GPU has no bf16. Take fp32.")
         self._preprocessing = source.preprocessing
-        self._segmenter = source.segmenter.to(device=self.device).to(memory_format=torch.channels_last)
+        network = folded(source.segmenter)
+        self._halves = precision == "bf16" and halved_first_convolution(network)
+        self._type = torch.float32
+        if precision == "bf16":
+            self._type = torch.bfloat16
+            network = to_bf16(network)
+        network = network.to(device=self.device).to(memory_format=torch.channels_last)
+        self._network = torch.compile(network, dynamic=True) if compiled else network
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
         """Logits float32 (N, num_classes, H, W) of images (N, C, H, W), uint8 or float32 from 0 to 1."""
         pixels = normalize(images.to(self.device), self._preprocessing)
-        logits: Tensor = self._segmenter(pixels.contiguous(memory_format=torch.channels_last))
-        return logits
+        pixels = in_halves(pixels) if self._halves else pixels
+        logits: Tensor = self._network(pixels.to(self._type).contiguous(memory_format=torch.channels_last))
+        return logits.float()
+
+
+@torch.inference_mode()
+def plain_logits(source: TrainedSegmenter, images: Tensor) -> Tensor:
+    """What every engine is held to: the network as it was trained, in float32, without any of their changes.
+
+    Shape: images (N, C, H, W), uint8 or float32 from 0 to 1, to float32 (N, num_classes, H, W), on the CPU.
+    """
+    logits: Tensor = source.segmenter(normalize(images.cpu(), source.preprocessing))
+    return logits

@@ -1,0 +1,41 @@
+"""The network computed by ONNX Runtime, on the CPU."""
+
+import torch
+from torch import Tensor
+
+from segzoo.checkpoint.read import TrainedSegmenter
+from segzoo.data.preprocessing import normalize
+from segzoo.inference.engines.base import Precision
+from segzoo.inference.engines.onnx_graph import portable, segmenter_graph
+
+
+class OnnxRuntimeEngine:
+    """ONNX Runtime on as many threads as torch has, in fp32, the only precision it computes in on CPUs.
+
+    Args:
+        source: the network.
+
+    Raises:
+        ConfigError: it is not installed, or the network cannot be written as ONNX.
+    """
+
+    name = "onnxruntime"
+    precision: Precision = "fp32"
+
+    def __init__(self, source: TrainedSegmenter) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # its warnings are about nodes it removes
+        options.enable_mem_pattern = False  # a plan for each size; folders hold many sizes
+        graph = segmenter_graph(portable(source.segmenter), source.segmenter.backbone.in_channels)
+        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._preprocessing = source.preprocessing
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits float32 (N, num_classes, H, W) of images (N, C, H, W), uint8 or float32 from 0 to 1."""
+        pixels = normalize(images.cpu(), self._preprocessing).contiguous()
+        (logits,) = self._session.run(None, {"image": pixels.numpy()})
+        return torch.from_numpy(logits)

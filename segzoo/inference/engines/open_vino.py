@@ -1,0 +1,51 @@
+"""The network computed by OpenVINO, on the CPU."""
+
+import torch
+from torch import Tensor
+
+from segzoo.checkpoint.read import TrainedSegmenter
+from segzoo.data.preprocessing import normalize
+from segzoo.errors import ConfigError
+from segzoo.inference.engines.base import Precision
+from segzoo.inference.engines.halves import halved_first_convolution, in_halves
+from segzoo.inference.engines.onnx_graph import portable, segmenter_graph
+
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+
+class OpenVinoEngine:
+    """OpenVINO on as many threads as torch has.
+
+    Args:
+        source: the network.
+        precision: said to it in any case, for left alone it takes bf16 where the processor has it.
+
+    Raises:
+        ConfigError: it is not installed, the network cannot be written as ONNX, or bf16 on a processor without it.
+    """
+
+    name = "openvino"
+
+    def __init__(self, source: TrainedSegmenter, *, precision: Precision = "fp32") -> None:
+        import openvino
+
+        core = openvino.Core()
+        if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise ConfigError("--precision: this processor has no bf16. Take fp32.")
+        settings = {
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        self.precision: Precision = precision
+        network = portable(source.segmenter)
+        self._halves = precision == "bf16" and halved_first_convolution(network)
+        channels = source.segmenter.backbone.in_channels * (3 if self._halves else 1)
+        self._model = core.compile_model(core.read_model(segmenter_graph(network, channels)), "CPU", settings)
+        self._preprocessing = source.preprocessing
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits float32 (N, num_classes, H, W) of images (N, C, H, W), uint8 or float32 from 0 to 1."""
+        pixels = normalize(images.cpu(), self._preprocessing)
+        pixels = in_halves(pixels) if self._halves else pixels
+        return torch.from_numpy(self._model(pixels.contiguous().numpy())[0])

@@ -1,0 +1,131 @@
+"""Every engine computes what the trained network computes, at every size, or is refused in one line."""
+
+import logging
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from segzoo.checkpoint.read import TrainedSegmenter, load_segmenter
+from segzoo.errors import ConfigError
+from segzoo.inference.engines import choose
+from segzoo.inference.engines.agreement import compare, probe_image
+from segzoo.inference.engines.choose import build_engine
+from segzoo.inference.engines.onnx_runtime import OnnxRuntimeEngine
+from segzoo.inference.engines.pytorch import TorchEngine
+
+SIZES = ((97, 129), (360, 480), (513, 513), (1, 5))
+
+
+@pytest.fixture(scope="module")
+def source(tiny_run) -> TrainedSegmenter:
+    return load_segmenter(tiny_run.run_dir)
+
+
+def reference(source: TrainedSegmenter, images: torch.Tensor) -> torch.Tensor:
+    """The network itself, its input made by the textbook."""
+    with torch.inference_mode():
+        return source.segmenter((images.double() / 255 - 0.5).div(0.5).float())
+
+
+@pytest.mark.parametrize("name", choose.ENGINES)
+def test_fp32_engines_agree_at_every_size_and_batch(source: TrainedSegmenter, name: str) -> None:
+    engine = build_engine(source, name, device="cpu")
+    assert (engine.name, engine.precision) == (name, "fp32")
+    for batch in (1, 3):
+        for size in SIZES:
+            images = probe_image(batch, 3, *size)
+            expected, found = reference(source, images), engine(images)
+            assert (found.dtype, found.shape) == (torch.float32, expected.shape)
+            span = expected.max() - expected.min()
+            assert (found - expected).abs().max() < 1e-4 * span, size
+            torch.testing.assert_close(engine(images.float() / 255), found, atol=float(1e-4 * span), rtol=0)
+
+
+@pytest.mark.parametrize("name", ["torch", "openvino"])
+def test_bf16_is_asked_for_and_close(source: TrainedSegmenter, name: str) -> None:
+    try:
+        engine = build_engine(source, name, precision="bf16", device="cpu")
+    except ConfigError as error:
+        pytest.skip(str(error))
+    assert engine.precision == "bf16"
+    images = probe_image(2, 3, 97, 129)
+    agreement = compare(reference(source, images), engine(images), "bf16")
+    assert agreement.is_close, agreement
+    assert agreement.difference is not None
+    assert agreement.difference > 1e-5, "fp32 in disguise"
+
+
+def test_the_source_stays_as_it_is(source: TrainedSegmenter) -> None:
+    before = {key: value.clone() for key, value in source.segmenter.state_dict().items()}
+    kinds = [type(module) for module in source.segmenter.modules()]
+    engine = TorchEngine(source, "cpu", precision="bf16")
+    engine(probe_image(1, 3, 32, 32))
+    after = source.segmenter.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert all(before[key].dtype == after[key].dtype for key in before)
+    assert kinds == [type(module) for module in source.segmenter.modules()]
+
+
+def test_torch_is_folded(source: TrainedSegmenter) -> None:
+    engine = TorchEngine(source, "cpu")
+    assert any(isinstance(module, nn.BatchNorm2d) for module in source.segmenter.modules())
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in engine._network.modules())
+
+
+@pytest.mark.slow
+def test_compiled_agrees(source: TrainedSegmenter) -> None:
+    engine = TorchEngine(source, "cpu", compiled=True)
+    for size in ((97, 129), (64, 80)):
+        images = probe_image(1, 3, *size)
+        assert compare(reference(source, images), engine(images)).is_close
+
+
+@pytest.mark.parametrize(("name", "extra"), [("onnxruntime", "onnx"), ("openvino", "openvino")])
+def test_a_missing_package_is_one_line_that_names_the_extra(
+    source: TrainedSegmenter, monkeypatch: pytest.MonkeyPatch, name: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigError) as caught:
+        build_engine(source, name)
+    assert caught.value.problems == [
+        f"--engine: {name} needs {name}, not installed: pip install 'xception-segzoo[{extra}]'."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "onnxruntim"}, "unknown engine 'onnxruntim'. Did you mean onnxruntime?"),
+        ({"name": "torch", "precision": "fp16"}, "unknown precision 'fp16'"),
+        ({"name": "onnxruntime", "precision": "bf16"}, "fp32 on the CPU, not in bf16"),
+        ({"name": "openvino", "device": "cuda"}, "on the CPU here, not on cuda"),
+    ],
+)
+def test_wrong_requests(source: TrainedSegmenter, arguments: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_engine(source, **arguments)
+
+
+def test_auto_takes_the_fastest_and_says_so(
+    source: TrainedSegmenter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    speed = {"torch": 3.0, "onnxruntime": 1.0, "openvino": 2.0}
+    monkeypatch.setattr(choose, "_seconds", lambda engine, probe: speed[engine.name])
+    with caplog.at_level(logging.INFO, logger="segzoo"):
+        assert build_engine(source, "auto", device="cpu").name == "onnxruntime"
+    assert "engine: onnxruntime, fp32 (torch 3000 ms, onnxruntime 1000 ms, openvino 2000 ms" in caplog.text
+
+
+def test_auto_leaves_out_what_is_wrong_or_missing(
+    source: TrainedSegmenter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    honest = OnnxRuntimeEngine.__call__
+    monkeypatch.setattr(OnnxRuntimeEngine, "__call__", lambda self, images: honest(self, images).flip(1))
+    monkeypatch.setattr(choose, "_seconds", lambda engine, probe: 9.0 if engine.name == "torch" else 1.0)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with caplog.at_level(logging.INFO, logger="segzoo"):
+        assert build_engine(source, "auto", device="cpu").name == "torch"
+    assert "not onnxruntime: it differs from the network" in caplog.text
+    assert "not openvino: --engine: openvino needs openvino, not installed" in caplog.text
