@@ -1,37 +1,92 @@
-"""Segment an image or a folder of images with a checkpoint; nothing else is needed."""
+"""Segment images with a checkpoint; nothing else is needed."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Sequence
+from typing import Literal
 
 from segzoo.cli import run
+from segzoo.config.evaluation import TILE_OVERLAP
+from segzoo.data.images import MAX_PIXELS
+from segzoo.inference.outputs import kinds_text
+
+_EPILOG = f"""\
+INPUT is an image, a folder (searched below), a pattern such as 'photos/**/*.jpg', or a .txt with one path a line.
+
+KIND is one or several of:
+{kinds_text()}
+
+Masks mirror the input's tree; other kinds do so below _<kind>. Beside them there are summary.json, contact_sheet.jpg,
+and failed.json where images failed; the exit status is 1 then.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".ckpt file or run directory")
-    parser.add_argument("input", metavar="INPUT", help="image file or folder (searched below)")
-    parser.add_argument("--output", metavar="DIR", help="folder for the masks (default: predictions/<run>)")
-    parser.add_argument("--save", default="mask", metavar="KIND,...", help="mask, color, overlay (default: mask)")
-    existing = parser.add_mutually_exclusive_group()
-    existing.add_argument("--skip-existing", action="store_true", help="leave out images that are done")
-    existing.add_argument("--overwrite", action="store_true", help="replace outputs that are there")
-    arguments = parser.parse_args(argv)
+    arguments = _parser().parse_args(argv)
 
-    from segzoo.inference.predict import predict  # needs torch, which --help does not
+    from segzoo.inference.jobs import Shard  # these need torch, which --help does not
+    from segzoo.inference.predict import predict
+    from segzoo.inference.predictor import Predictor
 
-    report = predict(
+    shard = Shard.parse(arguments.shard)
+    predictor = Predictor(
         arguments.checkpoint,
+        arguments.device,
+        engine=arguments.engine,
+        precision=arguments.precision,
+        tile=arguments.tile,
+        overlap=arguments.overlap,
+        tta=arguments.tta,
+    )
+    report = predict(
+        predictor,
         arguments.input,
         output=arguments.output,
         save=arguments.save.split(","),
         skip_existing=arguments.skip_existing,
         overwrite=arguments.overwrite,
+        shard=shard,
+        batch_size=arguments.batch_size,
+        max_pixels=arguments.max_pixels,
     )
-    counts = f"{len(report.written)} written, {len(report.skipped)} skipped, {len(report.failed)} failed"
-    print(f"{counts}; {report.output}")
-    for image, reason in report.failed.items():
-        print(f"failed: {image}: {reason}")
+    print(report)
     return 1 if report.failed else 0
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description=__doc__, epilog=_EPILOG, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".ckpt file, run directory or saved model")
+    parser.add_argument("input", metavar="INPUT", help="image, folder, pattern, or list (.txt)")
+    parser.add_argument("--output", metavar="DIR", help="folder for the masks (default: predictions/<run>)")
+    parser.add_argument("--save", default="mask", metavar="KIND,...", help="kinds of output (default: %(default)s)")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--skip-existing", action="store_true", help="leave out images that are done")
+    existing.add_argument("--overwrite", action="store_true", help="replace outputs that are there")
+    parser.add_argument("--shard", default="0/1", metavar="I/N", help="only every N-th image from the I-th on")
+    parser.add_argument("--tta", action="store_true", help="average over scales and mirrored images (slow)")
+    parser.add_argument("--tile", type=_tile, metavar="N", help="compute by squares of N pixels, or auto")
+    parser.add_argument("--overlap", type=float, default=TILE_OVERLAP, metavar="SHARE", help="of tiles (%(default)s)")
+    parser.add_argument(
+        "--engine", default="torch", help="torch, onnxruntime, openvino, or auto (default: %(default)s)"
+    )
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"], help="(default: %(default)s)")
+    parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU where there is one)")
+    parser.add_argument("--batch-size", type=_count, metavar="N", help="images at once (default: 8 on a GPU, else 1)")
+    parser.add_argument(
+        "--max-pixels", type=_count, default=MAX_PIXELS, metavar="N", help="refuse larger images (default: %(default)s)"
+    )
+    return parser
+
+
+def _tile(text: str) -> int | Literal["auto"]:
+    return "auto" if text == "auto" else int(text)
+
+
+def _count(text: str) -> int:
+    if int(text) < 1:
+        raise ArgumentTypeError("at least 1")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,71 @@
-"""Which images a folder holds, and what their predictions are called."""
+"""Which images a request means, and what their predictions are called."""
 
+import codecs
+import glob
 import hashlib
 import os
 import stat
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from segzoo.data.images import IMAGE_SUFFIXES
-from segzoo.errors import ConfigError
+from segzoo.errors import ConfigError, first_line
+
+_LIST_SUFFIX = ".txt"
 
 
-def list_images(source: Path, *, without: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:
+@dataclass(frozen=True)
+class Listing:
+    """The images of a request.
+
+    Args:
+        folder: what they are relative to.
+        images: relative paths in a fixed order, none twice.
+        faults: what is known to be wrong before anything is opened: path -> reason.
+    """
+
+    folder: Path
+    images: list[Path]
+    faults: dict[Path, str] = field(default_factory=dict)
+
+
+def find_images(source: Path, *, without: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> Listing:
+    """The images that a file, a folder, a glob pattern or a list in a `.txt` file names.
+
+    Args:
+        source: what exists is taken as a path, even with brackets in its name; else it may be a pattern such as
+            `photos/**/*.jpg`.
+        without: a folder whose content is left out, such as the output inside the input.
+        suffixes: of image files, for folders and patterns.
+
+    Raises:
+        ConfigError: nothing there.
+    """
+    if source.is_file() and source.suffix.lower() == _LIST_SUFFIX:
+        return read_list(source)
+    if not source.exists() and glob.has_magic(str(source)):
+        return _matching(source, without, suffixes)
+    faults: dict[Path, str] = {}
+    images = list_images(source, without=without, suffixes=suffixes, faults=faults)
+    return Listing(source if source.is_dir() else source.parent, images, faults)
+
+
+def list_images(
+    source: Path,
+    *,
+    without: Path,
+    suffixes: Collection[str] = IMAGE_SUFFIXES,
+    faults: dict[Path, str] | None = None,
+) -> list[Path]:
     """Regular image files at or below `source`, relative to it, sorted; links to folders are not followed.
 
     Args:
         source: a file or a folder.
         without: a folder whose content is left out, such as the output inside the input.
         suffixes: of image files.
+        faults: gets the folders that cannot be listed, with the reason.
 
     Raises:
         ConfigError: nothing there.
@@ -26,13 +74,42 @@ def list_images(source: Path, *, without: Path, suffixes: Collection[str] = IMAG
         return [Path(source.name)]
     if not source.is_dir():
         raise ConfigError(f"{source}: no such file or folder.")
+    unlisted: list[OSError] = []
     found = []
-    for folder, subfolders, files in os.walk(source, followlinks=False):
+    for folder, subfolders, files in os.walk(source, followlinks=False, onerror=unlisted.append):
         subfolders[:] = [name for name in subfolders if Path(folder, name).resolve() != without.resolve()]
         found += [Path(folder, name) for name in files if _is_image(Path(folder, name), suffixes)]
+    if faults is not None:
+        faults |= {Path(error.filename).relative_to(source): error.strerror or str(error) for error in unlisted}
     if not found:
         raise ConfigError(f"{source}: no images in this folder ({', '.join(sorted(suffixes))}).")
     return sorted(path.relative_to(source) for path in found)
+
+
+def read_list(path: Path) -> Listing:
+    """Images that a text file names, one a line, relative to the list's folder or absolute.
+
+    Empty lines, a byte-order mark and Windows' line ends are accepted. If all images lie below the list's folder, their
+    predictions mirror the tree from there; else from the deepest folder that holds them all.
+
+    Raises:
+        ConfigError: no line names anything, or the list is no text.
+    """
+    here = Path(os.path.abspath(path.parent))  # noqa: PTH100 (resolve would follow links)
+    named: dict[Path, int] = {}
+    for number, line in enumerate(_lines(path), start=1):
+        if line.strip():
+            named.setdefault(Path(os.path.normpath(here / line.strip())), number)
+    if not named:
+        raise ConfigError(f"{path}: names no image.")
+    outside = [image for image in named if not image.is_relative_to(here)]
+    folder = Path(os.path.commonpath([image.parent for image in named])) if outside else here
+    faults = {
+        image.relative_to(folder): f"no such file ({path.name}, line {number})"
+        for image, number in named.items()
+        if not os.path.lexists(image)
+    }
+    return Listing(folder, [image.relative_to(folder) for image in named if os.path.lexists(image)], faults)
 
 
 def mask_names(images: Sequence[Path]) -> dict[Path, Path]:
@@ -49,6 +126,37 @@ def mask_names(images: Sequence[Path]) -> dict[Path, Path]:
     names |= {image: _with_extension(image) for image in clashing}
     names |= {image: _with_hash(image) for image in _clashing(names)}
     return names
+
+
+def printable(path: Path | str) -> str:
+    r"""A path for reports; bytes that are no UTF-8 are written as `\xff`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _lines(path: Path) -> list[str]:
+    content = path.read_bytes()
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as PowerShell's > writes
+    try:
+        # Names of files may be any bytes.
+        text = content.decode("utf-16") if utf16 else content.decode("utf-8-sig", "surrogateescape")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: no list of images ({first_line(error)}).") from None
+    if "\0" in text:
+        raise ConfigError(f"{path}: no list of images (it holds zero bytes).")
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def _matching(pattern: Path, without: Path, suffixes: Collection[str]) -> Listing:
+    folder = next(parent for parent in pattern.parents if not glob.has_magic(str(parent)))
+    forbidden = without.resolve()
+    found = [
+        path
+        for path in map(Path, glob.glob(str(pattern), recursive=True))  # noqa: PTH207 (Path.glob takes no path)
+        if _is_image(path, suffixes) and not path.is_dir() and forbidden not in path.resolve().parents
+    ]
+    if not found:
+        raise ConfigError(f"{pattern}: no image matches ({', '.join(sorted(suffixes))}).")
+    return Listing(folder, sorted({path.relative_to(folder) for path in found}))
 
 
 def _clashing(names: dict[Path, Path]) -> list[Path]:

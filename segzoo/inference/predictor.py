@@ -1,8 +1,9 @@
-"""One image in, one mask out."""
+"""Images in, masks out."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -11,38 +12,27 @@ from PIL import Image
 from torch import Tensor
 
 from segzoo.checkpoint.read import TrainedSegmenter, load_segmenter
-from segzoo.data.images import Array8, overlay, write_image, write_mask
-from segzoo.data.labels import LabelSpace
+from segzoo.config.evaluation import TILE_OVERLAP
 from segzoo.data.pixels import PixelFormat, Pixels, as_picture
-from segzoo.inference.engines.base import Engine
-from segzoo.inference.engines.pytorch import TorchEngine
+from segzoo.errors import DataError, SegzooError
+from segzoo.inference.augment import TestTimeAugmentation, augmented_scores, published_augmentation
+from segzoo.inference.engines.base import Engine, Precision
+from segzoo.inference.engines.choose import build_engine
+from segzoo.inference.pipeline import Room, read_ahead, threads
+from segzoo.inference.prediction import Prediction, Probabilities
+from segzoo.inference.tile_plan import GRID, check_tiling
+from segzoo.inference.tile_size import choose_batch, choose_tile
+from segzoo.inference.tiles import tiled_classes, tiled_scores
+from segzoo.models.segmenter import pad_to_multiple
+from segzoo.tasks.decide import decide, probabilities
 
+T = TypeVar("T", bound=np.generic)
 
-@dataclass(frozen=True)
-class Prediction:
-    """What the network says of one image.
+Picture = NDArray[Any] | Image.Image | str | Path
+"""A file; an array (H, W, C) with values as files hold them, for most networks uint8 RGB; or a PIL image."""
 
-    Args:
-        image: as people look at it: upright 8-bit RGB, (H, W, 3).
-        mask: class indices, (H, W).
-        labels: their names and colours.
-    """
-
-    image: Array8
-    mask: Array8
-    labels: LabelSpace
-
-    def overlay(self, alpha: float = 0.5) -> Array8:
-        """The mask's colours over the image, uint8 (H, W, 3); `alpha` is the colours' share, 0 to 1."""
-        return overlay(self.image, self.mask, self.labels, alpha)
-
-    def save(self, path: str | Path) -> None:
-        """Write the mask as an 8-bit PNG with the data set's palette."""
-        write_mask(Path(path), self.mask, self.labels.flat_palette())
-
-    def save_overlay(self, path: str | Path) -> None:
-        """Write the overlay as an RGB image."""
-        write_image(Path(path), self.overlay())
+_STREAM_ROOM = 256 * 2**20  # bytes of images read ahead of the one that is computed
+_STREAM_DEPTH = 4
 
 
 class Predictor:
@@ -51,41 +41,203 @@ class Predictor:
     Args:
         checkpoint: a `.ckpt`, a run directory, or what `load_segmenter` returned.
         device: where to compute; None takes a GPU where there is one.
+        engine: what computes: torch, onnxruntime, openvino, or auto for the fastest.
+        precision: fp32 or bf16.
+        tile: compute images by squares of this many pixels; "auto" takes what fits into memory, None whole images.
+        overlap: of neighbouring tiles, as a share of the tile.
+        tta: average over scales and mirrored images; True takes those that the DeepLab papers use.
 
     Raises:
-        ConfigError: no such checkpoint.
+        ConfigError: no such checkpoint or engine, or a tile too small.
         CheckpointError: refused, with the reason.
     """
 
-    def __init__(self, checkpoint: str | Path | TrainedSegmenter, device: str | torch.device | None = None) -> None:
+    def __init__(
+        self,
+        checkpoint: str | Path | TrainedSegmenter,
+        device: str | torch.device | None = None,
+        *,
+        engine: str = "torch",
+        precision: Precision = "fp32",
+        tile: int | Literal["auto"] | None = None,
+        overlap: float = TILE_OVERLAP,
+        tta: TestTimeAugmentation | bool | None = None,
+    ) -> None:
         loaded = checkpoint if isinstance(checkpoint, TrainedSegmenter) else load_segmenter(checkpoint)
         self.source = loaded
         self.labels = loaded.labels
         self.pixels = PixelFormat.of(loaded.config.data)
-        self.engine: Engine = TorchEngine(loaded, device)
+        self.tta = published_augmentation(loaded.config.data.name) if tta is True else tta or None
+        self.overlap = overlap
+        self.engine: Engine = build_engine(loaded, engine, precision=precision, device=device)
+        self.tile = choose_tile(loaded, self.device, self.tta) if tile == "auto" else tile
+        if self.tile is not None:
+            check_tiling(self.tile, overlap, "tile")
+        self._tiles_together = 1 if self.tile is None else choose_batch(loaded, self.device, self.tile, self.tta)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the engine computes."""
+        return torch.device(getattr(self.engine, "device", "cpu"))
+
+    @property
+    def grid(self) -> int:
+        """Pixels at whose multiples tiles begin."""
+        return GRID if self.tta is None else self.tta.grid
 
     def logits(self, images: Tensor) -> Tensor:
         """Logits float32 (N, K, H, W) of images (N, C, H, W), uint8 or float32 from 0 to 1; on the engine's device."""
         return self.engine(images)
 
-    def __call__(self, image: NDArray[Any] | Image.Image | str | Path) -> Prediction:
-        """Segment one image.
+    @torch.inference_mode()
+    def whole_scores(self, images: Tensor) -> Tensor:
+        """As `logits`, made of augmented images where these were asked for, but never of tiles."""
+        if self.tta is None:
+            return self.engine(images)
+        return augmented_scores(self.engine, images, self.tta, multi_label=self.labels.multi_label)
 
-        Args:
-            image: a file; an array (H, W, C) with values as files hold them, for most networks uint8 RGB; or a PIL
-                image.
+    @torch.inference_mode()
+    def scores(self, images: Tensor) -> Tensor:
+        """As `logits`, made of tiles and of augmented images where these were asked for."""
+        if not self.is_tiled(images.shape[-2:]):
+            return self.whole_scores(images)
+        tile, together = self.tile or 0, self._tiles_together
+        return tiled_scores(self.whole_scores, images, tile, self.overlap, grid=self.grid, batch=together)
+
+    @torch.inference_mode()
+    def classes(self, images: Tensor) -> Tensor:
+        """Class indices uint8 (N, H, W) of images (N, C, H, W); multi-label: 0 and 1 in planes, uint8 (N, K, H, W).
+
+        With tiles, the scores of a whole image are never in memory.
+        """
+        own_decide = partial(decide, labels=self.labels)
+        if not self.is_tiled(images.shape[-2:]):
+            return own_decide(self.scores(images))
+        return tiled_classes(
+            self.whole_scores,
+            images,
+            self.tile or 0,
+            self.overlap,
+            grid=self.grid,
+            batch=self._tiles_together,
+            decide=own_decide,
+        )
+
+    @torch.inference_mode()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Of every class, float32 (N, K, H, W), of images (N, C, H, W)."""
+        return probabilities(self.scores(images), self.labels)
+
+    def __call__(self, image: Picture) -> Prediction:
+        """Segment one image.
 
         Raises:
             DataError: a file that is no image, or not of the kind that the network was trained on.
         """
-        pixels = self._read(image)
-        batch = torch.from_numpy(pixels.transpose(2, 0, 1)[None].copy())
-        mask = self.logits(batch)[0].argmax(0).to(torch.uint8).cpu().numpy()
-        return Prediction(as_picture(pixels), mask, self.labels)
+        return self.segment([self.read(image)])[0]
 
-    def _read(self, image: NDArray[Any] | Image.Image | str | Path) -> Pixels:
+    def stream(self, images: Iterable[Picture]) -> Iterator[Prediction]:
+        """Segment images one after the other, reading the next ones meanwhile; as many as there are.
+
+        Raises:
+            DataError: as for one image, where its turn comes.
+        """
+        room = Room(_STREAM_ROOM)
+        with threads() as pool:
+            loaded = read_ahead(images, self.read, self._cost, room=room, pool=pool, depth=_STREAM_DEPTH)
+            for entry in filter(None, loaded):
+                if entry.pixels is None:
+                    raise entry.fault or DataError("not read")
+                yield self.segment([entry.pixels])[0]
+                room.give_back(entry.cost)
+
+    def segment(self, images: Sequence[Pixels], *, keep_probabilities: bool = False) -> list[Prediction]:
+        """Segment images of one `batch_key` together.
+
+        Args:
+            images: as `read` gives them, (H, W, C) each.
+            keep_probabilities: keep what the masks were made of; else it is computed again when asked for.
+        """
+        batch = self._stack(images)
+        if not keep_probabilities:
+            masks = self.classes(batch).cpu().numpy()
+            computes = [partial(self._probabilities, pixels) for pixels in images]
+        else:
+            scores = self.scores(batch)
+            masks = decide(scores, self.labels).cpu().numpy()
+            chances = probabilities(scores, self.labels).cpu().numpy()
+            computes = [partial(_cut, kept, pixels) for kept, pixels in zip(chances, images, strict=True)]
+        return [
+            Prediction(as_picture(pixels), _cut(mask, pixels), self.labels, compute)
+            for pixels, mask, compute in zip(images, masks, computes, strict=True)
+        ]
+
+    def batch_key(self, pixels: Pixels) -> tuple[int, ...]:
+        """What images that may run together have in common: the size that the network pads them to.
+
+        Scaled and tiled images must be equally large themselves.
+        """
+        height, width = pixels.shape[:2]
+        if self.tta is not None or self.is_tiled((height, width)):
+            return (height, width)
+        return self._padded((height, width))
+
+    def read(self, image: Picture) -> Pixels:
+        """Pixels (H, W, C) of an image, as the network takes them.
+
+        Raises:
+            DataError: a file that is no image, or not of the kind that the network was trained on.
+        """
         if isinstance(image, str | Path):
             return self.pixels.read(Path(image))
         if isinstance(image, Image.Image):
             image = np.asarray(image.convert("RGB") if self.pixels.is_rgb8 else image)
         return self.pixels.from_array(image)
+
+    def is_tiled(self, size: Sequence[int]) -> bool:
+        """Whether an image of this height and width is computed by parts."""
+        return self.tile is not None and max(size) > self.tile
+
+    def _padded(self, size: tuple[int, int]) -> tuple[int, int]:
+        decoder = self.source.segmenter.decoder
+        shape = torch.empty(1, 1, *size, device="meta")
+        padded = pad_to_multiple(shape, decoder.size_divisor, decoder.size_remainder, decoder.minimum_size).shape
+        return padded[-2], padded[-1]
+
+    def _stack(self, images: Sequence[Pixels]) -> Tensor:
+        """A batch (N, C, H, W).
+
+        Smaller images are padded as the network itself does it: below and to the right, with what normalises to zero.
+        """
+        if len({image.shape for image in images}) == 1:
+            return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+        size = self._padded((images[0].shape[0], images[0].shape[1]))
+        mean = np.array(self.source.preprocessing.mean, np.float32)
+        batch = np.broadcast_to(mean, (len(images), *size, len(mean))).copy()
+        for place, image in zip(batch, images, strict=True):
+            full_range = np.float32(255 if image.dtype == np.uint8 else 1)
+            place[: image.shape[0], : image.shape[1]] = image / full_range
+        return torch.from_numpy(batch).permute(0, 3, 1, 2)
+
+    def _probabilities(self, pixels: Pixels) -> Probabilities:
+        chances: Probabilities = self.probabilities(self._stack([pixels]))[0].cpu().numpy()
+        return chances
+
+    def _cost(self, image: Picture) -> int:
+        """Bytes of an image, for reading ahead; what is in memory already costs nothing more."""
+        try:
+            height, width = self.pixels.size(Path(image)) if isinstance(image, str | Path) else (0, 0)
+        except SegzooError:
+            return 1
+        return 1 + 8 * self.pixels.channels * height * width
+
+
+def as_batch(pixels: Pixels) -> Tensor:
+    """(H, W, C) to a batch of one, (1, C, H, W)."""
+    return torch.from_numpy(np.stack([pixels])).permute(0, 3, 1, 2)
+
+
+def _cut(values: NDArray[T], pixels: Pixels) -> NDArray[T]:
+    """(..., H, W) of an image without what it was padded with in its batch."""
+    height, width = pixels.shape[:2]
+    return values[..., :height, :width].copy()

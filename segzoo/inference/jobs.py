@@ -1,0 +1,149 @@
+"""What a prediction run has to do: one job for each image, decided before anything is computed."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from segzoo.data.labels import LabelSpace
+from segzoo.errors import ConfigError
+from segzoo.inference.listing import Listing, mask_names, printable
+from segzoo.inference.outputs import KINDS, RASTER_SUFFIX, Targets, output_paths
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Every `count`-th image from `index` on, so that several processes or machines share one listing.
+
+    Raises:
+        ConfigError: an index beyond the count.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise ConfigError(f"--shard: {self.index}/{self.count} is none. Shards are 0/N to N-1/N, such as 0/4.")
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """`i/n` as a command line has it.
+
+        Raises:
+            ConfigError: something else.
+        """
+        index, slash, count = text.partition("/")
+        if not (slash and index.isdecimal() and count.isdecimal()):
+            raise ConfigError(f"--shard: {text!r} is no i/n. Shards are 0/N to N-1/N, such as 0/4.")
+        return cls(int(index), int(count))
+
+    def file_name(self, name: str) -> str:
+        """The name of a file that describes the run: no two shards share one.
+
+        >>> Shard().file_name("failed.json"), Shard(0, 3).file_name("failed.json")
+        ('failed.json', 'failed_0_of_3.json')
+        """
+        stem, dot, suffix = name.rpartition(".")
+        return name if self.count == 1 else f"{stem}_{self.index}_of_{self.count}{dot}{suffix}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image and the files that it becomes.
+
+    Args:
+        image: relative to the listing's folder.
+        file: where it is.
+        targets: files of every kind.
+        is_raster: read and written by windows.
+    """
+
+    image: Path
+    file: Path
+    targets: Targets
+    is_raster: bool = False
+
+    @property
+    def files(self) -> list[Path]:
+        """All files that it becomes."""
+        return [path for paths in self.targets.values() for path in paths]
+
+    @property
+    def name(self) -> str:
+        """The image for reports."""
+        return printable(self.image)
+
+
+def plan_jobs(
+    listing: Listing, output: Path, save: Collection[str], labels: LabelSpace, is_raster: Callable[[Path], bool]
+) -> list[Job]:
+    """A job for each image, in the listing's order; names are computed over all, so that shards agree.
+
+    Raises:
+        ConfigError: two outputs would be one file, or an output would replace an image.
+    """
+    names = mask_names(listing.images)
+    jobs = []
+    for image, name in names.items():
+        file = listing.folder / image
+        by_windows = is_raster(file)
+        target = name.with_suffix(RASTER_SUFFIX) if by_windows else name
+        jobs.append(Job(image, file, output_paths(output, target, save, labels), by_windows))
+    _check_clashes(jobs)
+    _check_inputs(jobs)
+    return jobs
+
+
+def select_jobs(
+    jobs: Iterable[Job], is_done: Callable[[Job], bool], *, skip_existing: bool, overwrite: bool
+) -> tuple[list[Job], list[Job]]:
+    """Jobs to do, and jobs to leave out because their outputs are all there.
+
+    Raises:
+        ConfigError: outputs are there, and neither was said.
+    """
+    jobs = list(jobs)
+    if overwrite:
+        return jobs, []
+    if skip_existing:
+        done = [is_done(job) for job in jobs]
+        return (
+            [job for job, there in zip(jobs, done, strict=True) if not there],
+            [job for job, there in zip(jobs, done, strict=True) if there],
+        )
+    there = [path for job in jobs for path in job.files if path.exists()]
+    if there:
+        raise ConfigError(
+            f"{len(there)} outputs are there already, such as {printable(there[0])}. "
+            "Give --skip-existing, --overwrite or another --output."
+        )
+    return jobs, []
+
+
+def _check_clashes(jobs: Iterable[Job]) -> None:
+    """Only folders of the input that are called as we call those of a kind, such as `_color`, can bring this about."""
+    counts = Counter(str(path).casefold() for job in jobs for path in job.files)
+    twice = [path for job in jobs for path in job.files if counts[str(path).casefold()] > 1]
+    if twice:
+        folders = ", ".join(f"_{kind}" for kind in KINDS if kind != "mask")
+        raise ConfigError(
+            f"{printable(twice[0])}: two outputs would have this name. Rename the input's folder: {folders} hold the "
+            "other kinds of output."
+        )
+
+
+def _check_inputs(jobs: Iterable[Job]) -> None:
+    """No output is an image of the input; folders are compared as the system finds them, links followed."""
+    folders: dict[Path, str] = {}
+
+    def place(path: Path) -> tuple[str, str]:
+        if path.parent not in folders:
+            folders[path.parent] = os.path.realpath(path.parent)
+        return folders[path.parent], path.name
+
+    inputs = {place(job.file) for job in jobs}
+    replaced = [path for job in jobs for path in job.files if place(path) in inputs]
+    if replaced:
+        raise ConfigError(f"--output: {printable(replaced[0])} is an image of the input. Name another folder.")

@@ -1,0 +1,165 @@
+"""The kinds of files that a prediction becomes."""
+
+import io
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from segzoo.data.images import write_image
+from segzoo.data.labels import LabelSpace
+from segzoo.data.whole_file import write_whole
+from segzoo.errors import ConfigError, did_you_mean
+from segzoo.inference.prediction import Prediction, class_names
+
+Targets = Mapping[str, Sequence[Path]]
+"""Kind -> files of one image."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of output.
+
+    Args:
+        meaning: for `--help`.
+        write: writes the files of one prediction; their folder exists.
+        suffix: of the file.
+        for_each_class: one file a class, in a folder named after the image.
+        of_probabilities: needs the probabilities, K times the size of all the rest.
+    """
+
+    meaning: str
+    write: Callable[[Prediction, Sequence[Path]], None]
+    suffix: str = ".png"
+    for_each_class: bool = False
+    of_probabilities: bool = False
+
+
+def _write_mask(prediction: Prediction, files: Sequence[Path]) -> None:
+    if not prediction.labels.multi_label:
+        prediction.save(files[0])
+        return
+    for file, plane in zip(files, prediction.mask, strict=True):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_image(file, plane * np.uint8(255))
+
+
+def _write_color(prediction: Prediction, files: Sequence[Path]) -> None:
+    write_image(files[0], prediction.colors())
+
+
+def _write_overlay(prediction: Prediction, files: Sequence[Path]) -> None:
+    prediction.save_overlay(files[0])
+
+
+def _write_probabilities(prediction: Prediction, files: Sequence[Path]) -> None:
+    encoded = io.BytesIO()
+    names = np.array(prediction.labels.names)
+    np.savez(encoded, probabilities=prediction.probabilities.astype(np.float16), classes=names)
+    write_whole(files[0], encoded.getvalue())
+
+
+def _write_probabilities_png(prediction: Prediction, files: Sequence[Path]) -> None:
+    for file, chances in zip(files, prediction.probabilities, strict=True):
+        _write_gray(file, chances)
+
+
+def _write_entropy(prediction: Prediction, files: Sequence[Path]) -> None:
+    _write_gray(files[0], prediction.entropy)
+
+
+def _write_polygons(prediction: Prediction, files: Sequence[Path]) -> None:
+    write_whole(files[0], json.dumps(prediction.polygons(), separators=(",", ":")).encode())
+
+
+def _write_gray(file: Path, shares: npt.NDArray[np.float32]) -> None:
+    """0 to 1 as 0 to 255; encoded fast, for noise in the last bits hardly gets smaller by trying harder."""
+    encoded = io.BytesIO()
+    Image.fromarray(np.rint(shares * 255).astype(np.uint8)).save(encoded, format="PNG", compress_level=1)
+    write_whole(file, encoded.getvalue())
+
+
+KINDS: Mapping[str, Kind] = {
+    "mask": Kind(
+        "class indices as an indexed PNG; multi-label: 0 and 255, a PNG for each class below <class>", _write_mask
+    ),
+    "color": Kind("the classes' colours", _write_color),
+    "overlay": Kind("the colours over the image", _write_overlay),
+    "probabilities": Kind(
+        "float16 (K, H, W) as `probabilities` of an .npz", _write_probabilities, ".npz", of_probabilities=True
+    ),
+    "probabilities_png": Kind(
+        "a gray PNG for each class; 255 is certain",
+        _write_probabilities_png,
+        for_each_class=True,
+        of_probabilities=True,
+    ),
+    "entropy": Kind(
+        "how undecided the network is: 0 certain, 255 all classes alike", _write_entropy, of_probabilities=True
+    ),
+    "polygons": Kind("outlines of the classes' regions in pixels, GeoJSON", _write_polygons, ".geojson"),
+}
+"""What `--save` takes besides `areas`, which is one table for all images."""
+
+AREAS = "areas"
+RASTER_SUFFIX = ".tif"
+
+
+def kinds_text() -> str:
+    """A line for each kind, for `--help`."""
+    meanings = {kind: entry.meaning for kind, entry in KINDS.items()}
+    meanings[AREAS] = "areas.csv: pixels and share of every class in every image"
+    return "\n".join(f"  {kind:<18} {meaning}" for kind, meaning in meanings.items())
+
+
+def check_kinds(save: Collection[str]) -> None:
+    """Refuse unknown kinds.
+
+    Raises:
+        ConfigError: a name is no kind, or there is none.
+    """
+    known = [*KINDS, AREAS]
+    unknown = [kind for kind in save if kind not in known]
+    if unknown or not save:
+        kind = unknown[0] if unknown else ""
+        raise ConfigError(f"--save: unknown kind {kind!r}. {did_you_mean(kind, known)}")
+
+
+def output_paths(output: Path, name: Path, save: Collection[str], labels: LabelSpace) -> Targets:
+    """The files of one image: masks mirror the input's tree, other kinds do so below `_<kind>`.
+
+    Args:
+        output: the folder of all.
+        name: the mask's, relative; one that ends in .tif is a raster's, which has a mask only.
+        save: kinds.
+        labels: the classes, for the kinds with one file a class.
+    """
+    if name.suffix == RASTER_SUFFIX:
+        return {"mask": [output / name]} if "mask" in save else {}
+    return {kind: _files(output, name, kind, labels) for kind in KINDS if kind in save}
+
+
+def _files(output: Path, name: Path, kind: str, labels: LabelSpace) -> list[Path]:
+    if kind == "mask" and labels.multi_label:
+        return [output / class_name / name for class_name in class_names(labels)]
+    if kind == "mask":
+        return [output / name]
+    base = output / f"_{kind}" / name
+    if KINDS[kind].for_each_class:
+        return [base.with_suffix("") / f"{class_name}.png" for class_name in class_names(labels)]
+    return [base.with_suffix(KINDS[kind].suffix)]
+
+
+def write_outputs(prediction: Prediction, targets: Targets) -> None:
+    """Write all files of one prediction, each whole or not at all.
+
+    Raises:
+        OSError: one cannot be written.
+    """
+    for kind, files in targets.items():
+        files[0].parent.mkdir(parents=True, exist_ok=True)
+        KINDS[kind].write(prediction, files)

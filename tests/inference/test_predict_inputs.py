@@ -1,0 +1,135 @@
+"""What INPUT may be: a pattern, a list, and folders that cannot be read whole."""
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from segzoo.errors import ConfigError
+from segzoo.inference.jobs import Shard, plan_jobs
+from segzoo.inference.listing import Listing, find_images
+from segzoo.inference.predict import predict
+from segzoo.training.train import TrainResult
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for name in ("a.jpg", "b.png", "sub/c.jpg", "sub/deep/d.jpg", "out/e.jpg", "notes.txt"):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 6)).save(path) if path.suffix != ".txt" else path.touch()
+    return tmp_path / "photos"
+
+
+def found(source: Path, photos: Path) -> tuple[Path, list[str]]:
+    listing = find_images(source, without=photos / "out")
+    return listing.folder, [str(image) for image in listing.images]
+
+
+def test_patterns(photos: Path) -> None:
+    assert found(photos / "*.jpg", photos) == (photos, ["a.jpg"])
+    assert found(photos / "**/*.jpg", photos) == (photos, ["a.jpg", "sub/c.jpg", "sub/deep/d.jpg"])
+    assert found(photos / "sub/*", photos) == (photos / "sub", ["c.jpg"])
+    assert found(photos / "*", photos) == (photos, ["a.jpg", "b.png"])
+    with pytest.raises(ConfigError, match="no image matches"):
+        find_images(photos / "*.bmp", without=photos / "out")
+
+
+def test_what_exists_is_no_pattern(photos: Path) -> None:
+    folder = photos / "with [brackets]"
+    folder.mkdir()
+    (photos / "a.jpg").rename(folder / "x[1].jpg")
+    assert found(folder, photos) == (folder, ["x[1].jpg"])
+    assert found(folder / "x[1].jpg", photos) == (folder, ["x[1].jpg"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"b.png\na.jpg\nsub/c.jpg\nb.png\n",
+        b"\xef\xbb\xbfb.png\r\n\r\na.jpg\r\n  \r\nsub/c.jpg",
+        "b.png\r\na.jpg\r\nsub/c.jpg\r\n".encode("utf-16"),
+    ],
+)
+def test_lists_of_every_editor(photos: Path, content: bytes) -> None:
+    (photos / "list.txt").write_bytes(content)
+    assert found(photos / "list.txt", photos) == (photos, ["b.png", "a.jpg", "sub/c.jpg"])
+
+
+def test_a_list_of_images_elsewhere_mirrors_their_common_folder(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "lists").mkdir()
+    path = tmp_path / "lists" / "some.txt"
+    path.write_text(f"{photos / 'a.jpg'}\n../photos/sub/c.jpg\n")
+    assert found(path, photos) == (photos, ["a.jpg", "sub/c.jpg"])
+
+
+def test_lines_that_name_nothing_are_told(photos: Path) -> None:
+    (photos / "list.txt").write_text("a.jpg\n\nmissing.jpg\n")
+    listing = find_images(photos / "list.txt", without=photos / "out")
+    assert listing.images == [Path("a.jpg")]
+    assert listing.faults == {Path("missing.jpg"): "no such file (list.txt, line 3)"}
+    for content in (b"\n \n", b"PK\0\0binary"):
+        (photos / "list.txt").write_bytes(content)
+        with pytest.raises(ConfigError, match=r"names no image|no list of images"):
+            find_images(photos / "list.txt", without=photos / "out")
+
+
+def test_missing_lines_end_in_failed_json(tiny_run: TrainResult, photos: Path, tmp_path: Path) -> None:
+    (photos / "list.txt").write_text("a.jpg\nmissing.jpg\n")
+    report = predict(tiny_run.run_dir, photos / "list.txt", output=tmp_path / "out")
+    assert report.written == [Path("a.jpg")]
+    assert report.failed == {"missing.jpg": "no such file (list.txt, line 2)"}
+    assert (tmp_path / "out" / "failed.json").exists()
+
+
+def test_a_folder_that_cannot_be_listed_is_told(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    listing = find_images(photos, without=photos / "out")
+    assert listing.faults == {Path("sub/deep"): "Permission denied"}
+    assert len(listing.images) == 3
+
+
+def plan(tmp_path: Path, *images: str, save: tuple[str, ...] = ("mask",), output: str = "out"):
+    from segzoo.data.labels import LabelSpace
+
+    listing = Listing(tmp_path / "in", [Path(image) for image in images])
+    return plan_jobs(
+        listing, tmp_path / output, save, LabelSpace.from_names(["a", "b"]), lambda path: "geo" in path.name
+    )
+
+
+def test_outputs_never_clash_with_each_other_or_with_inputs(tmp_path: Path) -> None:
+    (tmp_path / "in" / "in").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="two outputs would have this name"):
+        plan(tmp_path, "a.jpg", "_color/a.jpg", save=("mask", "color"))
+    with pytest.raises(ConfigError, match="is an image of the input"):
+        plan(tmp_path, "a.png", "in/a.jpg", output=".")
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    with pytest.raises(ConfigError, match="is an image of the input"):
+        plan(tmp_path, "a.png", output="link")
+
+
+def test_rasters_become_rasters(tmp_path: Path) -> None:
+    jobs = plan(tmp_path, "geo.tif", "flat.tif", save=("mask", "overlay"))
+    assert [[str(path.relative_to(tmp_path / "out")) for path in job.files] for job in jobs] == [
+        ["geo.tif"],
+        ["flat.png", "_overlay/flat.png"],
+    ]
+    assert plan(tmp_path, "geo.tif", save=("overlay",))[0].files == []
+
+
+def test_shards_take_turns() -> None:
+    shards = [Shard.parse(f"{index}/3") for index in range(3)]
+    taken = [list(range(10))[shard.index :: shard.count] for shard in shards]
+    assert sorted(number for part in taken for number in part) == list(range(10))
+    for text in ("3/3", "0/0", "-1/3", "1", "a/b", "1/2/3", ""):
+        with pytest.raises(ConfigError, match="--shard"):
+            Shard.parse(text)
