@@ -1,32 +1,87 @@
-"""Measure a checkpoint: per-class IoU, mIoU, pixel accuracy, in a table and in metrics.json."""
+"""Measure a checkpoint on a split of its data set.
 
+Prints scores of each class and of the whole split, and the worst images. Writes metrics.json, per_image.csv,
+counts.npz (for tools/compare.py) and report.html. --submission writes what a benchmark's server takes instead.
+"""
+
+import shlex
+import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from rich.console import Console
 
 from segzoo.cli import config_parser, parse_overrides, run
 
+WORST = 5
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = config_parser(__doc__ or "")
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".ckpt file or run directory")
-    parser.add_argument(
-        "overrides",
-        metavar="key.sub=value",
-        nargs="*",
-        help="changes to data.*, evaluation.* and model.eval_output_stride",
-    )
-    parser.add_argument("--split", help="split to measure (default: the run's validation split)")
-    parser.add_argument("--output", metavar="DIR", help="folder for metrics.json")
-    arguments = parse_overrides(parser, argv)
+    arguments = parse_overrides(_parser(), argv)
+    overrides = [*arguments.overrides, *["evaluation.tta=true"] * arguments.tta]
+    overrides += [f"evaluation.tile={arguments.tile}"] if arguments.tile else []
+    return _submit(arguments, overrides) if arguments.submission else _evaluate(arguments, overrides)
 
+
+def _evaluate(arguments: Namespace, overrides: Sequence[str]) -> int:
     from segzoo.evaluation.evaluate import evaluate  # needs torch, which --help does not
-    from segzoo.tasks.table import per_class_table
+    from segzoo.evaluation.tables import tables
+    from segzoo.tasks.processes import is_first_process
 
-    result = evaluate(arguments.checkpoint, arguments.overrides, split=arguments.split, output=arguments.output)
-    Console().print(per_class_table(result.scores, result.labels.names))
-    print(f"{result.images} images; {result.output / 'metrics.json'}")
+    result = evaluate(
+        arguments.checkpoint,
+        overrides,
+        split=arguments.split,
+        output=arguments.output,
+        averaged=not arguments.raw_weights,
+        engine=arguments.engine,
+        precision=arguments.precision,
+        boundary=arguments.boundary,
+        processes=arguments.processes,
+        report=not arguments.no_report,
+        command=shlex.join(["python", *sys.argv]),
+    )
+    if is_first_process():
+        Console().print(*tables(result, worst=WORST), sep="\n")
+        print(f"{result.images} images; {result.output / ('metrics.json' if arguments.no_report else 'report.html')}")
     return 0
+
+
+def _submit(arguments: Namespace, overrides: Sequence[str]) -> int:
+    from segzoo.evaluation.submission import submit
+
+    archive, masks = submit(
+        arguments.submission,
+        arguments.checkpoint,
+        overrides,
+        split=arguments.split,
+        output=arguments.output,
+        averaged=not arguments.raw_weights,
+        engine=arguments.engine,
+        precision=arguments.precision,
+    )
+    print(f"{masks} masks, read back and in order: {archive}")
+    return 0
+
+
+def _parser() -> ArgumentParser:
+    parser = config_parser(__doc__ or "")
+    add = parser.add_argument
+    add("checkpoint", metavar="CHECKPOINT", help=".ckpt file, run directory, or saved model (folder, or on the hub)")
+    add("--split", help="split to measure (default: the run's validation split; for --submission: test)")
+    add("--output", metavar="DIR", help="folder for the files (default: RUN_DIR/evaluation/SPLIT)")
+    add("--tta", action="store_true", help="average over scales and mirrored images, those of the papers")
+    add("--tile", metavar="N", help="cut large images into squares of N pixels, or auto")
+    add("--boundary", action="store_true", help="boundary IoU and F-score too")
+    add("--processes", metavar="N", type=int, default=1, help="share the images among N processes")
+    add("--raw-weights", action="store_true", help="of a run with optimizer.ema_decay, not the averaged weights")
+    add("--engine", default="torch", help="torch, onnxruntime, openvino or auto (default: %(default)s)")
+    add("--precision", default="fp32", choices=["fp32", "bf16"], help="of the numbers (default: %(default)s)")
+    add("--no-report", action="store_true", help="leave report.html out")
+    add("--submission", choices=["voc", "cityscapes"], help="write what this benchmark's server takes; measure nothing")
+    changeable = "changes to data.*, evaluation.* and model.eval_output_stride"
+    add("overrides", metavar="key.sub=value", nargs="*", help=changeable)
+    return parser
 
 
 if __name__ == "__main__":

@@ -1,49 +1,25 @@
-"""mIoU of a checkpoint on a split."""
+"""Measuring a checkpoint on a split."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import Tensor
-
-from segzoo.checkpoint.read import find_checkpoint, load_segmenter, run_dir_of
-from segzoo.config.load import apply_overrides, config_from_tree
-from segzoo.config.schema import RunConfig
-from segzoo.data.datamodule import evaluation_loader
-from segzoo.data.dataset import build_dataset
-from segzoo.data.labels import LabelSpace
-from segzoo.data.progress import counted
+from segzoo.checkpoint.read import find_checkpoint
+from segzoo.data.items import WholeDataset
+from segzoo.data.pixels import as_picture
 from segzoo.errors import ConfigError
-from segzoo.inference.predictor import Predictor
-from segzoo.models.evaluation import planned_for_evaluation
+from segzoo.evaluation.boundary import boundary_scores
+from segzoo.evaluation.counts import ImageCounts, SplitCounts
+from segzoo.evaluation.files import COUNTS, write_metrics, write_per_image
+from segzoo.evaluation.interval import miou_interval
+from segzoo.evaluation.measure import Bench, Job, default_output, prepare
+from segzoo.evaluation.numbers import category_scores, class_scores
+from segzoo.evaluation.report.pictures import Example
+from segzoo.evaluation.results import Evaluation
+from segzoo.evaluation.shares import count_split, launched_processes
+from segzoo.inference.engines.base import Precision
 from segzoo.models.limits import warn_of_other_stride
-from segzoo.tasks.confusion import ConfusionMatrix, Scores
-from segzoo.tasks.names import known_names
-from segzoo.tasks.segmentation import stack_equal_sizes
-
-CHANGEABLE = ("data.", "evaluation.", "model.eval_output_stride=")
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What was measured.
-
-    Args:
-        scores: mIoU, pixel accuracy, IoU of each class.
-        matrix: int64 (K, K), rows the truth.
-        labels: the classes.
-        images: how many.
-        output: folder with metrics.json.
-    """
-
-    scores: Scores
-    matrix: Tensor
-    labels: LabelSpace
-    images: int
-    output: Path
+from segzoo.tasks.confusion import Scores
+from segzoo.tasks.processes import is_first_process
 
 
 def evaluate(
@@ -52,72 +28,103 @@ def evaluate(
     *,
     split: str | None = None,
     output: str | Path | None = None,
+    averaged: bool = True,
+    engine: str = "torch",
+    precision: Precision = "fp32",
+    boundary: bool = False,
+    processes: int = 1,
+    report: bool = False,
+    command: str | None = None,
 ) -> Evaluation:
     """Measure a checkpoint on whole images at their original resolution.
 
+    Neither the batch size nor the number of processes changes a number. Several of torchrun's processes share the
+    images, too; each returns the same, and the first one writes.
+
     Args:
-        checkpoint: a `.ckpt` or a run directory.
-        overrides: `key=value` changes to the configuration it was trained with, such as `data.root=...`
-            or `model.eval_output_stride=8`.
+        checkpoint: a `.ckpt`, a run directory, a saved model's folder, or `owner/name` on the Hugging Face hub.
+        overrides: `key=value` changes to the configuration it was trained with, such as `data.root=...`,
+            `evaluation.tta=true` or `model.eval_output_stride=8`.
         split: which split; None takes `evaluation.split`, else `data.val_split`.
-        output: folder for metrics.json; None takes <run directory>/evaluation/<split>.
+        output: folder for the files; None takes <run directory>/evaluation/<split>.
+        averaged: of a run with `optimizer.ema_decay`, take the averaged weights; False those that training goes on
+            with.
+        engine: what computes, as in `Predictor`.
+        precision: fp32 or bf16.
+        boundary: boundary IoU and F-score too, which takes longer.
+        processes: how many share the images, each with a network of its own. A script that asks for several needs
+            `if __name__ == "__main__":` around what it does.
+        report: write report.html too.
+        command: the command line that asks for this, for the report.
 
     Raises:
-        ConfigError: no such checkpoint, key, data set or split, or other classes than it was trained on.
+        ConfigError: no such checkpoint, key, data set, split or engine, or other classes than it was trained on.
         CheckpointError: refused, with the reason.
-        DataError: the data set's content is wrong.
+        DataError: the data set's content is wrong, or a process was killed.
     """
+    if processes < 1:
+        raise ConfigError(f"--processes: {processes}; take 1 or more.")
     path = find_checkpoint(checkpoint)
-    source = load_segmenter(path)
-    config = _override(source.config, overrides)
-    segmenter = planned_for_evaluation(source.segmenter, config.model, source.labels.num_classes)
-    warn_of_other_stride(config.model)
-    predictor = Predictor(replace(source, segmenter=segmenter))
-    split = split or config.evaluation.split or config.data.val_split
-    dataset = build_dataset(config.data, split)
-    if dataset.labels.names != predictor.labels.names:
-        raise ConfigError(
-            f"data: {config.data.name} has the classes {', '.join(dataset.labels.names)}, and {path} was trained "
-            f"on {', '.join(predictor.labels.names)}. Name the data set it was trained on."
-        )
-    loader = evaluation_loader(dataset, config.data, batch_size=config.evaluation.batch_size)
-    counts = ConfusionMatrix(dataset.labels.num_classes, dataset.labels.ignore_index)
-    for samples in counted(loader, len(loader), "evaluating"):
-        for batch in stack_equal_sizes(samples):
-            counts.update(predictor.logits(batch["image"]).argmax(1).cpu(), batch["mask"])
-    matrix = counts.compute()
-    folder = Path(output) if output else _default_output(path, split)
-    result = Evaluation(Scores.from_matrix(matrix), matrix, dataset.labels, len(dataset), folder)
-    _write_metrics(result, path, config, split)
+    with launched_processes(processes):
+        bench = prepare(Job(path, tuple(overrides), split, averaged, engine, precision, boundary))
+        warn_of_other_stride(bench.config.model)
+        folder = Path(output) if output else default_output(path, bench.split)
+        return measure(bench, folder, processes=processes, report=report, command=command)
+
+
+def measure(bench: Bench, output: Path, *, processes: int, report: bool, command: str | None) -> Evaluation:
+    """Count, score and write: `evaluate` for a network and images that stand ready.
+
+    Args:
+        bench: the network and the images.
+        output: folder for the files.
+        processes: as in `evaluate`.
+        report: as in `evaluate`.
+        command: as in `evaluate`.
+    """
+    images = count_split(bench, processes)
+    counts = SplitCounts.of(images, bench.table_shape)
+    result = _evaluation(bench, images, counts, output, command)
+    if is_first_process():
+        _write(bench, counts, result, report=report)
     return result
 
 
-def _override(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
-    """The run's configuration with changes; most of it has to be what was trained."""
-    wrong = [text for text in overrides if not text.startswith(CHANGEABLE)]
-    if wrong:
-        allowed = "only data.*, evaluation.* and model.eval_output_stride can change in an evaluation"
-        raise ConfigError([f"{text}: {allowed}." for text in wrong])
-    return config_from_tree(apply_overrides(config.model_dump(mode="json"), overrides), known_names=known_names())
+def _evaluation(
+    bench: Bench, images: Sequence[ImageCounts], counts: SplitCounts, folder: Path, command: str | None
+) -> Evaluation:
+    labels = bench.dataset.labels
+    return Evaluation(
+        scores=Scores.from_matrix(counts.matrix),
+        classes=class_scores(counts.matrix),
+        matrix=counts.matrix,
+        labels=labels,
+        images=len(images),
+        output=folder,
+        per_image=tuple(image.judged() for image in images),
+        interval=miou_interval(counts.regions),
+        boundary=None if counts.boundary is None else boundary_scores(counts.boundary),
+        categories=category_scores(counts.matrix, labels),
+        config=bench.config,
+        protocol=bench.protocol(),
+        command=command,
+    )
 
 
-def _default_output(checkpoint: Path, split: str) -> Path:
-    run_dir = run_dir_of(checkpoint)
-    return (run_dir or Path("evaluations", checkpoint.stem)) / "evaluation" / split
-
-
-def _write_metrics(result: Evaluation, checkpoint: Path, config: RunConfig, split: str) -> None:
-    content: dict[str, Any] = {
-        "miou": result.scores.miou,
-        "pixel_accuracy": result.scores.pixel_accuracy,
-        "iou": dict(zip(result.labels.names, result.scores.iou, strict=True)),
-        "confusion_matrix": result.matrix.tolist(),
-        "images": result.images,
-        "dataset": config.data.name,
-        "split": split,
-        "output_stride": config.model.eval_output_stride or config.model.output_stride,
-        "checkpoint": str(checkpoint),
-        "torch": str(torch.__version__),
-    }
+def _write(bench: Bench, counts: SplitCounts, result: Evaluation, *, report: bool) -> None:
     result.output.mkdir(parents=True, exist_ok=True)
-    (result.output / "metrics.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    counts.save(result.output / COUNTS)
+    write_per_image(result)
+    write_metrics(result)
+    if report:
+        from segzoo.evaluation.report.write import write_report  # with matplotlib, which numbers do not need
+
+        write_report(result, lambda index: _example(bench, index), result.output)
+
+
+def _example(bench: Bench, index: int) -> Example:
+    """An image of the split, with what the network says of it."""
+    item = WholeDataset(bench.dataset)[index]
+    predicted = bench.predictor.classes(item["image"][None])[0].cpu().numpy()
+    picture = as_picture(item["image"].permute(1, 2, 0).numpy())
+    return Example(item["id"], picture, item["mask"].numpy(), predicted)

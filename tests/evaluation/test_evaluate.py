@@ -1,16 +1,30 @@
+import csv
+import io
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.metrics import confusion_matrix
+import torch
+from rich.console import Console
+from sklearn.metrics import confusion_matrix, jaccard_score
 
 from segzoo.data.dataset import build_dataset
 from segzoo.errors import ConfigError
+from segzoo.evaluation.compare import PROTOCOL
 from segzoo.evaluation.evaluate import evaluate
+from segzoo.evaluation.results import Evaluation
+from segzoo.evaluation.tables import tables
 from segzoo.inference.predictor import Predictor
 from segzoo.training.train import TrainResult
+
+
+@pytest.fixture(scope="module")
+def measured(tiny_run: TrainResult, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    return evaluate(tiny_run.run_dir, output=tmp_path_factory.mktemp("measured"), boundary=True)
 
 
 def test_equals_the_validation_and_scikit_learn(tiny_run: TrainResult, tmp_path: Path) -> None:
@@ -30,10 +44,91 @@ def test_equals_the_validation_and_scikit_learn(tiny_run: TrainResult, tmp_path:
     assert metrics["pixel_accuracy"] == pytest.approx(np.trace(expected) / expected.sum())
 
 
-def test_batch_size_changes_nothing(tiny_run: TrainResult, tmp_path: Path) -> None:
-    one = evaluate(tiny_run.run_dir, output=tmp_path)
-    three = evaluate(tiny_run.run_dir, ["evaluation.batch_size=3"], output=tmp_path)
-    assert one.matrix.tolist() == three.matrix.tolist()
+@pytest.mark.parametrize(("processes", "batch_size"), [(1, 3), (2, 1), (2, 3)])
+def test_neither_batch_size_nor_processes_change_a_number(
+    tiny_run: TrainResult, measured: Evaluation, tmp_path: Path, processes: int, batch_size: int
+) -> None:
+    evaluate(
+        tiny_run.run_dir,
+        [f"evaluation.batch_size={batch_size}"],
+        output=tmp_path,
+        processes=processes,
+        boundary=True,
+    )
+    for name in ("metrics.json", "per_image.csv"):
+        assert (tmp_path / name).read_bytes() == (measured.output / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_torchrun_gives_the_same_files(tiny_run: TrainResult, measured: Evaluation, repository: Path, tmp_path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    tool = [repository / "tools" / "evaluate.py", tiny_run.run_dir, "--boundary", "--no-report", "--output", tmp_path]
+    done = subprocess.run([*command, *map(str, tool)], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("5 images") == 1
+    for name in ("metrics.json", "per_image.csv"):
+        assert (tmp_path / name).read_bytes() == (measured.output / name).read_bytes()
+
+
+def test_files_say_what_was_measured(measured: Evaluation) -> None:
+    metrics = json.loads((measured.output / "metrics.json").read_text())
+    names = list(measured.labels.names)
+    for key in ("iou", "recall", "precision", "dice"):
+        assert list(metrics[key]) == names
+    assert list(metrics["boundary"]["iou"]) == list(metrics["boundary"]["f_score"]) == names
+    assert metrics["miou_interval"]["low"] <= metrics["miou"] <= metrics["miou_interval"]["high"]
+    protocol = [metrics[key] for key in PROTOCOL]
+    assert protocol == ["trained", 16, "torch", "fp32", None, None]
+    with (measured.output / "per_image.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == [image.id for image in measured.per_image]
+    assert [float(row["miou"]) for row in rows] == [image.miou for image in measured.per_image]
+    assert [image.miou for image in measured.worst(2)] == sorted(float(row["miou"]) for row in rows)[:2]
+    printed = Console(width=120, record=True, file=io.StringIO())
+    printed.print(*tables(measured, worst=2))
+    text = printed.export_text()
+    for expected in (*names, f"{100 * measured.scores.miou:.1f} %", "boundary F", measured.worst(1)[0].id):
+        assert expected in text
+
+
+def test_images_are_judged_alone(tiny_run: TrainResult, measured: Evaluation) -> None:
+    predictor = Predictor(tiny_run.run_dir)
+    sample = build_dataset(predictor.source.config.data, "val")[2]
+    kept = sample.mask != 255
+    truth, predicted = sample.mask[kept], predictor(sample.image).mask[kept]
+    image = measured.per_image[2]
+    present = np.union1d(truth, predicted)
+    assert image.miou == pytest.approx(jaccard_score(truth, predicted, labels=present, average="macro"))
+    assert image.pixel_accuracy == pytest.approx((truth == predicted).mean())
+    assert (image.id, image.pixels) == (sample.id, kept.sum())
+    assert [label for label, value in enumerate(image.iou) if value is not None] == present.tolist()
+
+
+def test_one_scale_and_one_tile_are_the_plain_image(
+    tiny_run: TrainResult, measured: Evaluation, tmp_path: Path
+) -> None:
+    once = ["evaluation.tta=true", "evaluation.tta_scales=[1.0]", "evaluation.tta_flip=false", "evaluation.tile=256"]
+    result = evaluate(tiny_run.run_dir, once, output=tmp_path)
+    assert result.matrix.tolist() == measured.matrix.tolist()
+    assert (result.protocol.tta, result.protocol.tile) == ("scales 1", 256)
+
+
+def test_augmentation_reaches_the_network(tiny_run: TrainResult, measured: Evaluation, tmp_path: Path) -> None:
+    result = evaluate(tiny_run.run_dir, ["evaluation.tta=true", "evaluation.tta_scales=[0.5]"], output=tmp_path)
+    assert result.matrix.tolist() != measured.matrix.tolist()
+    assert result.protocol.tta == "scales 0.5 and mirrored"
+
+
+def test_raw_weights(tiny_run: TrainResult, measured: Evaluation, tmp_path: Path) -> None:
+    content = torch.load(tiny_run.run_dir / "checkpoints" / "best.ckpt", weights_only=True)
+    content["segzoo"]["config"]["optimizer"]["ema_decay"] = 0.9
+    content["training_state_dict"] = {name: torch.zeros_like(value) for name, value in content["state_dict"].items()}
+    torch.save(content, tmp_path / "averaged.ckpt")
+    averaged = evaluate(tmp_path / "averaged.ckpt", output=tmp_path)
+    raw = evaluate(tmp_path / "averaged.ckpt", output=tmp_path, averaged=False)
+    assert averaged.matrix.tolist() == measured.matrix.tolist()
+    assert raw.matrix[:, 1:].sum() == 0  # all logits are equal
+    assert (averaged.protocol.weights, raw.protocol.weights) == ("averaged", "raw")
 
 
 def test_split_and_default_output(tiny_run: TrainResult, tmp_path: Path) -> None:
@@ -48,6 +143,11 @@ def test_split_and_default_output(tiny_run: TrainResult, tmp_path: Path) -> None
 def test_wrong_requests(tiny_run: TrainResult, shared: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"model.decoder=unet: only data\.\*, evaluation\.\* and model\.eval_"):
         evaluate(tiny_run.run_dir, ["model.decoder=unet"], output=tmp_path)
+    with pytest.raises(ConfigError, match="--processes: 0"):
+        evaluate(tiny_run.run_dir, output=tmp_path, processes=0)
+    voc = ["data.name=voc", f"data.root={shared / 'data' / 'VOCdevkit'}"]
+    with pytest.raises(ConfigError, match=r"no public masks.* tools/predict\.py"):
+        evaluate(tiny_run.run_dir, voc, split="test", output=tmp_path)
     with pytest.raises(ConfigError, match="no split 'tset'"):
         evaluate(tiny_run.run_dir, split="tset", output=tmp_path)
     with pytest.raises(ConfigError, match="Name the data set it was trained on"):

@@ -1,0 +1,180 @@
+"""Several evaluations of the same images side by side, and which differences the images bear out."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from segzoo.errors import ConfigError, DataError, first_line
+from segzoo.evaluation.counts import SplitCounts
+from segzoo.evaluation.files import COUNTS, METRICS
+from segzoo.evaluation.interval import CONFIDENCE, resampled_mious
+from segzoo.evaluation.numbers import shares
+from segzoo.tasks.confusion import Scores, mean_of_present
+
+PROTOCOL = ("weights", "output_stride", "engine", "engine_precision", "tta", "tile")
+"""What may differ between evaluations and is worth a row where it does."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An evaluation as its folder has it.
+
+    Args:
+        name: as it was asked for.
+        classes: their names.
+        protocol: how it was measured, by the keys of metrics.json.
+        counts: pixels in each image.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    protocol: dict[str, Any]
+    counts: SplitCounts
+
+    def image_mious(self) -> NDArray[np.float64]:
+        """The mIoU of each image; nan where there is nothing to judge."""
+        values = []
+        for hits, truth, predicted in self.counts.regions:
+            value = mean_of_present(shares(hits.tolist(), (truth + predicted - hits).tolist()))
+            values.append(np.nan if value is None else value)
+        return np.array(values)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One evaluation against the first.
+
+    Args:
+        name: of the evaluation.
+        miou: its mIoU minus the first's.
+        low: lower end of the interval of that difference over other images.
+        high: upper end.
+        p_miou: how often images drawn anew turn the difference round, two-sided.
+        median: of the images' own differences of mIoU.
+        better: images with a higher mIoU.
+        worse: images with a lower one.
+        p_images: of the Wilcoxon signed-rank test on the images' differences; None where all are zero.
+        most: index and difference of the images that differ most, the largest first.
+    """
+
+    name: str
+    miou: float
+    low: float
+    high: float
+    p_miou: float
+    median: float
+    better: int
+    worse: int
+    p_images: float | None
+    most: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Evaluations of the same images.
+
+    Args:
+        runs: the evaluations, two or more.
+        differences: of each but the first.
+    """
+
+    runs: tuple[Measured, ...]
+    differences: tuple[Difference, ...]
+
+
+def compare(paths: Sequence[str | Path], *, split: str | None = None, images: int) -> Comparison:
+    """Read evaluations of the same images and compare each with the first.
+
+    Args:
+        paths: run directories, or folders that `evaluate` wrote.
+        split: which evaluation of a run; None where each has one.
+        images: how many of those that differ most to name.
+
+    Raises:
+        ConfigError: fewer than two, no evaluation there, or evaluations of other images, masks or classes.
+        DataError: files that are damaged.
+    """
+    if len(paths) < 2:
+        raise ConfigError("compare: name two evaluations or more.")
+    runs = tuple(_read(Path(path), split) for path in paths)
+    problems = [problem for run in runs[1:] for problem in _mismatch(runs[0], run)]
+    if problems:
+        raise ConfigError(problems)
+    return Comparison(runs, tuple(_difference(runs[0], run, images) for run in runs[1:]))
+
+
+def _read(path: Path, split: str | None) -> Measured:
+    folder = _evaluation_folder(path, split)
+    try:
+        metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        classes, protocol = tuple(metrics["iou"]), {key: metrics[key] for key in PROTOCOL}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder / METRICS}: not readable ({first_line(error)}). Evaluate again.") from None
+    counts = SplitCounts.load(folder / COUNTS)
+    if len(classes) != counts.regions.shape[2]:
+        raise DataError(f"{folder}: {METRICS} and {COUNTS} have different numbers of classes. Evaluate again.")
+    return Measured(str(path), classes, protocol, counts)
+
+
+def _evaluation_folder(path: Path, split: str | None) -> Path:
+    if (path / METRICS).is_file() and (split is None or path.name == split):
+        return path
+    found = sorted(metrics.parent for metrics in path.glob(f"evaluation/{split or '*'}/{METRICS}"))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(folder.name for folder in found)
+        raise ConfigError(f"{path}: has evaluations of {names}. Say which with --split.")
+    where = f" of split '{split}'" if split else ""
+    raise ConfigError(f"{path}: no evaluation{where} here. Make it: python tools/evaluate.py {path}")
+
+
+def _mismatch(first: Measured, other: Measured) -> Iterator[str]:
+    start = f"{other.name} and {first.name}: cannot be compared, they were measured"
+    mine, theirs = first.counts, other.counts
+    if first.classes != other.classes:
+        yield f"{start} with other classes."
+    elif mine.ids != theirs.ids:
+        only = next(iter(set(mine.ids) ^ set(theirs.ids)), mine.ids[0])
+        yield f"{start} on other images: {len(theirs.ids)} and {len(mine.ids)}, and '{only}' is not in both."
+    elif (mine.regions[:, 1] != theirs.regions[:, 1]).any():
+        image = mine.ids[int((mine.regions[:, 1] != theirs.regions[:, 1]).any(1).argmax())]
+        yield f"{start} against other masks, first of '{image}'."
+
+
+def _difference(first: Measured, other: Measured, images: int) -> Difference:
+    """The paired comparison.
+
+    Source: Wilcoxon, Individual comparisons by ranking methods, 1945, as scipy has it; for the data set's mIoU the
+        paired bootstrap, both evaluations on the same draws, Efron and Tibshirani 1993.
+    """
+    pairs = zip(resampled_mious(first.counts.regions), resampled_mious(other.counts.regions), strict=True)
+    drawn = np.concatenate([theirs - mine for mine, theirs in pairs])
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    turned = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    gains = other.image_mious() - first.image_mious()
+    judged = np.flatnonzero(~np.isnan(gains))
+    gained = gains[judged]
+    order = judged[np.argsort(-np.abs(gained), kind="stable")][: min(images, np.count_nonzero(gained))]
+    return Difference(
+        name=other.name,
+        miou=_miou(other) - _miou(first),
+        low=float(low),
+        high=float(high),
+        p_miou=min(1.0, 2 * (1 + turned) / (1 + len(drawn))),
+        median=float(np.median(gained)) if len(gained) else 0.0,
+        better=int((gained > 0).sum()),
+        worse=int((gained < 0).sum()),
+        p_images=float(stats.wilcoxon(gained).pvalue) if gained.any() else None,
+        most=tuple((int(index), float(gains[index])) for index in order),
+    )
+
+
+def _miou(run: Measured) -> float:
+    return Scores.from_matrix(run.counts.matrix).miou or 0.0

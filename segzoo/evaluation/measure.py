@@ -1,0 +1,182 @@
+"""From images to counts: what one process does in an evaluation."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from segzoo.checkpoint.read import TrainedSegmenter, load_segmenter, model_name, run_dir_of
+from segzoo.config.load import apply_overrides, config_from_tree
+from segzoo.config.schema import RunConfig
+from segzoo.data.dataset import SegmentationDataset, build_dataset
+from segzoo.data.items import Item
+from segzoo.errors import ConfigError, DataError
+from segzoo.evaluation.boundary import count_boundary
+from segzoo.evaluation.counts import ImageCounts, image_counts
+from segzoo.evaluation.results import Protocol
+from segzoo.inference.augment import TestTimeAugmentation, configured_augmentation
+from segzoo.inference.engines.base import Precision
+from segzoo.inference.predictor import Predictor
+from segzoo.models.evaluation import planned_for_evaluation
+from segzoo.tasks.confusion import class_tables, confusion_matrix
+from segzoo.tasks.names import known_names
+from segzoo.tasks.segmentation import Batch, stack_equal_sizes
+
+CHANGEABLE = ("data.", "evaluation.", "model.eval_output_stride=")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to measure, in words that another process understands too.
+
+    Args:
+        checkpoint: the file.
+        overrides: `key=value` changes to the configuration it was trained with.
+        split: which; None takes `evaluation.split`, else `data.val_split`.
+        averaged: with the averaged weights, where the run kept an average.
+        engine: what computes.
+        precision: of its numbers.
+        boundary: count outlines too.
+    """
+
+    checkpoint: Path
+    overrides: tuple[str, ...]
+    split: str | None
+    averaged: bool
+    engine: str
+    precision: Precision
+    boundary: bool
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A network and the images that it is measured on.
+
+    Args:
+        job: what was asked for.
+        config: the run's configuration with the changes.
+        split: which.
+        dataset: its images.
+        predictor: the network.
+    """
+
+    job: Job
+    config: RunConfig
+    split: str
+    dataset: SegmentationDataset
+    predictor: Predictor
+
+    @cached_property
+    def index_of(self) -> dict[str, int]:
+        """Numbers of the images by their names."""
+        return {name: index for index, name in enumerate(self.dataset.ids)}
+
+    def count(self, batches: Iterable[Sequence[Item]]) -> Iterator[list[ImageCounts]]:
+        """Predict batches of whole images and count their pixels; the counts of one batch after the other."""
+        for samples in batches:
+            yield [counts for batch in stack_equal_sizes(samples) for counts in self._count(batch)]
+
+    def _count(self, batch: Batch) -> Iterator[ImageCounts]:
+        labels = self.dataset.labels
+        predictions = self.predictor.classes(batch["image"])
+        for name, truth, predicted in zip(batch["id"], batch["mask"], predictions, strict=True):
+            there = truth.to(predicted.device)
+            if labels.multi_label:
+                table = class_tables(predicted, there, labels.ignore_index)
+            else:
+                table = confusion_matrix(predicted, there, labels.num_classes, labels.ignore_index)
+            outlines = None
+            if self.job.boundary:
+                mask = predicted.cpu().numpy()
+                outlines = count_boundary(truth.numpy(), mask, labels.num_classes, labels.ignore_index)
+            yield image_counts(self.index_of[name], name, table, outlines)
+
+    @property
+    def table_shape(self) -> tuple[int, ...]:
+        """Shape of the counts: (K, K), or (K, 2, 2) where a pixel may have several classes."""
+        labels = self.dataset.labels
+        return (labels.num_classes, 2, 2) if labels.multi_label else (labels.num_classes, labels.num_classes)
+
+    def protocol(self) -> Protocol:
+        """How it measures."""
+        engine = self.predictor.engine
+        averages = self.config.optimizer.ema_decay is not None
+        return Protocol(
+            dataset=self.config.data.name,
+            split=self.split,
+            checkpoint=str(self.job.checkpoint),
+            weights="trained" if not averages else "averaged" if self.job.averaged else "raw",
+            output_stride=self.config.model.eval_output_stride or self.config.model.output_stride,
+            engine=engine.name,
+            precision=engine.precision,
+            tta=_in_words(self.predictor.tta),
+            tile=self.predictor.tile,
+        )
+
+
+def prepare(job: Job) -> Bench:
+    """Load the network and list the images.
+
+    Raises:
+        ConfigError: no such key, data set or split, or other classes than it was trained on.
+        CheckpointError: refused, with the reason.
+        DataError: the data set's content is wrong.
+    """
+    source = load_segmenter(job.checkpoint, averaged=job.averaged)
+    config = changed_config(source.config, job.overrides)
+    split = job.split or config.evaluation.split or config.data.val_split
+    dataset = build_dataset(config.data, split)
+    _refuse_other_classes(dataset, config, source)
+    if len(set(dataset.ids)) < len(dataset):
+        raise DataError(f"data: {config.data.name} has images of one id in split '{split}'; each needs its own.")
+    if job.boundary and dataset.labels.multi_label:
+        raise ConfigError(
+            "--boundary: needs one class a pixel; this model decides every class on its own (multi-label)."
+        )
+    return Bench(job, config, split, dataset, build_predictor(source, config, job))
+
+
+def changed_config(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
+    """The run's configuration with changes; most of it has to be what was trained.
+
+    Raises:
+        ConfigError: a key that cannot change, or a wrong value.
+    """
+    wrong = [text for text in overrides if not text.startswith(CHANGEABLE)]
+    if wrong:
+        allowed = "only data.*, evaluation.* and model.eval_output_stride can change in an evaluation"
+        raise ConfigError([f"{text}: {allowed}." for text in wrong])
+    return config_from_tree(apply_overrides(config.model_dump(mode="json"), overrides), known_names=known_names())
+
+
+def build_predictor(source: TrainedSegmenter, config: RunConfig, job: Job) -> Predictor:
+    """The network at the output stride, with the tiles and the augmentation that a configuration asks for."""
+    segmenter = planned_for_evaluation(source.segmenter, config.model, source.labels.num_classes)
+    return Predictor(
+        replace(source, segmenter=segmenter),
+        engine=job.engine,
+        precision=job.precision,
+        tile=config.evaluation.tile,
+        overlap=config.evaluation.tile_overlap,
+        tta=configured_augmentation(config),
+    )
+
+
+def _in_words(augmentation: TestTimeAugmentation | None) -> str | None:
+    if augmentation is None:
+        return None
+    scales = ", ".join(f"{scale:g}" for scale in augmentation.scales)
+    return f"scales {scales}{' and mirrored' if augmentation.flip else ''}"
+
+
+def default_output(checkpoint: Path, split: str) -> Path:
+    """Where results go unless somebody says otherwise: into the run directory, if there is one."""
+    return (run_dir_of(checkpoint) or Path("evaluations", model_name(checkpoint))) / "evaluation" / split
+
+
+def _refuse_other_classes(dataset: SegmentationDataset, config: RunConfig, source: TrainedSegmenter) -> None:
+    if dataset.labels.names != source.labels.names:
+        raise ConfigError(
+            f"data: {config.data.name} has the classes {', '.join(dataset.labels.names)}, and {source.path} was "
+            f"trained on {', '.join(source.labels.names)}. Name the data set it was trained on."
+        )

@@ -1,0 +1,1 @@
+"""An evaluation as one page that opens from the disk, and its plots."""

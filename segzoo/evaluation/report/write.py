@@ -1,0 +1,68 @@
+"""Writing the page and its plots."""
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from segzoo.checkpoint.read import run_dir_of
+from segzoo.data.whole_file import write_whole
+from segzoo.evaluation.report.choice import choose
+from segzoo.evaluation.report.curves import lay_out, read_series
+from segzoo.evaluation.report.page import Picture, page_content
+from segzoo.evaluation.report.pictures import Example, encode_layers
+from segzoo.evaluation.report.plots import write_plots
+from segzoo.evaluation.results import Evaluation
+from segzoo.tasks.table import percent
+
+_SCRIPTS = ("theme.js", "classes.js", "confusion.js", "curves.js", "gallery.js")
+
+
+def write_report(evaluation: Evaluation, examples: Callable[[int], Example], output: Path) -> Path:
+    """Write report.html, one file that needs no other and no network, and plots/*.png.
+
+    Args:
+        evaluation: what was measured.
+        examples: image, truth and prediction of the image with that index; asked for the gallery's images only.
+        output: folder, made where it is missing.
+
+    Returns:
+        The page's path.
+    """
+    run_dir = run_dir_of(Path(evaluation.protocol.checkpoint))
+    curves = read_series(run_dir / "metrics.csv") if run_dir else []
+    pictures = [
+        Picture(chosen, encode_layers(examples(chosen.score.index), evaluation.labels)) for chosen in choose(evaluation)
+    ]
+    write_plots(evaluation, curves, output / "plots")
+    page = _render(page_content(evaluation, pictures, [lay_out(series) for series in curves]))
+    path = output / "report.html"
+    write_whole(path, page.encode())
+    return path
+
+
+def _render(content: Mapping[str, Any]) -> str:
+    names = [name for name in _SCRIPTS if name != "confusion.js" or not content["multi_label"]]
+    scripts = [_packaged(name) for name in names]
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["percent"] = percent
+    return environment.from_string(_packaged("report.html")).render(
+        content,
+        style=Markup(_packaged("report.css")),  # noqa: S704 - ours, and no part of it comes from a user
+        scripts=[Markup(script) for script in scripts],  # noqa: S704
+        script_hashes=" ".join(f"'{_digest(script)}'" for script in scripts),
+    )
+
+
+def _packaged(name: str) -> str:
+    return files("segzoo.evaluation.report").joinpath("template", name).read_text(encoding="utf-8")
+
+
+def _digest(script: str) -> str:
+    """As a content security policy names a script that may run; a browser refuses every other."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}"

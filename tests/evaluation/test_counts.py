@@ -1,0 +1,77 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import confusion_matrix, f1_score, jaccard_score, multilabel_confusion_matrix
+
+from segzoo.errors import DataError
+from segzoo.evaluation.boundary import count_boundary
+from segzoo.evaluation.counts import SplitCounts, image_counts
+from segzoo.evaluation.interval import miou_interval
+from segzoo.evaluation.numbers import class_scores
+from segzoo.tasks.confusion import class_tables
+from segzoo.tasks.confusion import confusion_matrix as count
+
+
+def images_of(classes, number=6):
+    generator = np.random.default_rng(classes)
+    truths = generator.integers(0, classes, (number, 12, 14), dtype=np.uint8)
+    predictions = np.where(generator.random(truths.shape) < 0.6, truths, truths // 2).astype(np.uint8)
+    tables = [count(torch.tensor(p), torch.tensor(t), classes) for t, p in zip(truths, predictions, strict=True)]
+    outlines = [count_boundary(t, p, classes, 255) for t, p in zip(truths, predictions, strict=True)]
+    rows = [
+        image_counts(i, f"image {i}", table, lines)
+        for i, (table, lines) in enumerate(zip(tables, outlines, strict=True))
+    ]
+    return truths, predictions, rows
+
+
+@pytest.mark.parametrize("classes", [2, 150])
+def test_nothing_is_lost_between_images_and_split(classes, tmp_path) -> None:
+    truths, predictions, rows = images_of(classes)
+    counts = SplitCounts.of(rows, (classes, classes))
+    expected = confusion_matrix(truths.ravel(), predictions.ravel(), labels=range(classes))
+    assert counts.matrix.tolist() == expected.tolist()
+    for truth, predicted, region in zip(truths, predictions, counts.regions, strict=True):
+        matrix = confusion_matrix(truth.ravel(), predicted.ravel(), labels=range(classes))
+        assert region.tolist() == [matrix.diagonal().tolist(), matrix.sum(1).tolist(), matrix.sum(0).tolist()]
+
+    counts.save(tmp_path / "counts.npz")
+    read = SplitCounts.load(tmp_path / "counts.npz")
+    assert read.ids == counts.ids
+    assert read.matrix.tolist() == counts.matrix.tolist()
+    assert (read.regions == counts.regions).all()
+    assert (read.boundary == counts.boundary).all()
+
+
+def test_several_classes_a_pixel() -> None:
+    """Against scikit-learn, each class of each pixel a decision."""
+    generator = np.random.default_rng(0)
+    truths, predictions = generator.integers(0, 2, (2, 5, 3, 8, 9), dtype=np.uint8)
+    tables = [class_tables(torch.tensor(p), torch.tensor(t)) for t, p in zip(truths, predictions, strict=True)]
+    rows = [image_counts(index, str(index), table, None) for index, table in enumerate(tables)]
+    counts = SplitCounts.of(rows, (3, 2, 2))
+    truth, predicted = (np.moveaxis(planes, 1, -1).reshape(-1, 3) for planes in (truths, predictions))
+    assert counts.matrix.tolist() == multilabel_confusion_matrix(truth, predicted).tolist()
+    assert class_scores(counts.matrix).dice == pytest.approx(f1_score(truth, predicted, average=None))
+    image = rows[4].judged()
+    first, second = (np.moveaxis(planes[4], 0, -1).reshape(-1, 3) for planes in (truths, predictions))
+    assert image.miou == pytest.approx(jaccard_score(first, second, average="macro"))
+    assert image.pixels == 72
+    assert miou_interval(counts.regions).low < jaccard_score(truth, predicted, average="macro")
+
+
+def test_damaged_counts_are_refused_in_one_line(tmp_path) -> None:
+    path = tmp_path / "counts.npz"
+    counts = SplitCounts.of(images_of(3)[2], (3, 3))
+    replace(counts, regions=counts.regions + 1).save(path)
+    with pytest.raises(DataError, match=r"counts\.npz: no counts of an evaluation \(its tables do not fit together\)"):
+        SplitCounts.load(path)
+    counts.save(path)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(DataError, match="Evaluate again"):
+        SplitCounts.load(path)
+    np.savez(path, ids=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(DataError, match="Evaluate again"):
+        SplitCounts.load(path)
