@@ -44,7 +44,7 @@ def test_equals_the_validation_and_scikit_learn(tiny_run: TrainResult, tmp_path:
     assert metrics["pixel_accuracy"] == pytest.approx(np.trace(expected) / expected.sum())
 
 
-@pytest.mark.parametrize(("processes", "batch_size"), [(1, 3), (2, 1), (2, 3)])
+@pytest.mark.parametrize(("processes", "batch_size"), [(1, 3), pytest.param(2, 1, marks=pytest.mark.slow), (2, 3)])
 def test_neither_batch_size_nor_processes_change_a_number(
     tiny_run: TrainResult, measured: Evaluation, tmp_path: Path, processes: int, batch_size: int
 ) -> None:

@@ -84,7 +84,7 @@ def test_killed_anywhere_and_resumed_equals_one_run(
     assert_equals_one_run(run_dir, averaged_run if averaged else tiny_run, same_weights)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_killed_again_and_again_mid_epoch_with_average_and_accumulation(
     workers: int,
     run_process: Run,

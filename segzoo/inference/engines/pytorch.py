@@ -20,8 +20,8 @@ class TorchEngine:
         source: the network; it stays as it is, this is a copy.
         device: where to compute; None takes a GPU where there is one. "mps" is not tested.
         precision: "bf16" is fast where the processor has instructions for it, and slow where it has none.
-        compiled: let torch.compile write kernels for it: the first images of a size take minutes, and a C++ compiler
-            has to be there.
+        compiled: let torch.compile write kernels, for each size anew: the first image of a size takes up to minutes,
+            from the ninth size on it is computed without, and a C++ compiler has to be there.
 
     Raises:
         ConfigError: bf16 on a GPU that does not have it.
@@ -49,7 +49,7 @@ class TorchEngine:
             self._type = torch.bfloat16
             network = to_bf16(network)
         network = network.to(device=self.device).to(memory_format=torch.channels_last)
-        self._network = torch.compile(network, dynamic=True) if compiled else network
+        self._network = torch.compile(network, dynamic=False) if compiled else network
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
