@@ -115,6 +115,7 @@ def test_lightnings_instantiator_is_refused_everywhere(
         ("train.py", tiny, f"model.backbone.weights={evil}", f"run_dir={tmp_path / 'new'}"),
         ("evaluate.py", evil),
         ("predict.py", evil, tmp_path, "--output", tmp_path / "masks"),
+        ("export.py", evil, "--format", "onnx", "--output", tmp_path / "model.onnx"),
     ):
         ended = call_tool(tool, *arguments)
         assert ended.returncode == 1, ended.stderr
