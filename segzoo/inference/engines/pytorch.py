@@ -5,16 +5,17 @@ from torch import Tensor
 
 from segzoo.checkpoint.read import TrainedSegmenter
 from segzoo.data.preprocessing import normalize
-from segzoo.errors import ConfigError
+from segzoo.errors import ConfigError, first_line
 from segzoo.inference.engines.base import Precision
 from segzoo.inference.engines.folding import folded
 from segzoo.inference.engines.halves import halved_first_convolution, in_halves, to_bf16
+from segzoo.inference.engines.packing import packed
 
 
 class TorchEngine:
     """Torch, with BatchNorm folded into the convolutions and in channels-last memory order.
 
-    In bf16, weights and activations are, with what `halves` makes an exception of.
+    In bf16, weights and activations are, with what `halves` makes an exception of, and `packing` lays them out on CPUs.
 
     Args:
         source: the network; it stays as it is, this is a copy.
@@ -24,7 +25,7 @@ class TorchEngine:
             from the ninth size on it is computed without, and a C++ compiler has to be there.
 
     Raises:
-        ConfigError: bf16 on a GPU that does not have it.
+        ConfigError: no such device, or bf16 on a GPU that does not have it.
     """
 
     name = "torch"
@@ -37,7 +38,7 @@ class TorchEngine:
         precision: Precision = "fp32",
         compiled: bool = False,
     ) -> None:
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.precision: Precision = precision
         if precision == "bf16" and self.device.type == "cuda" and not torch.cuda.is_bf16_supported():
             raise ConfigError("--precision: this GPU has no bf16. Take fp32.")
@@ -49,6 +50,10 @@ class TorchEngine:
             self._type = torch.bfloat16
             network = to_bf16(network)
         network = network.to(device=self.device).to(memory_format=torch.channels_last)
+        # Measured: in fp32 torch's own order of weights is faster. torch.compile writes its own.
+        if self.device.type == "cpu" and precision == "bf16" and not compiled:
+            channels = source.segmenter.backbone.in_channels * (3 if self._halves else 1)
+            network = packed(network, channels)
         self._network = torch.compile(network, dynamic=False) if compiled else network
 
     @torch.inference_mode()
@@ -58,6 +63,18 @@ class TorchEngine:
         pixels = in_halves(pixels) if self._halves else pixels
         logits: Tensor = self._network(pixels.to(self._type).contiguous(memory_format=torch.channels_last))
         return logits.float()
+
+
+def usable_device(device: str | torch.device) -> torch.device:
+    """A device that is there.
+
+    Raises:
+        ConfigError: it is not, or torch knows none of that name.
+    """
+    try:
+        return torch.empty(0, device=device).device
+    except (AssertionError, RuntimeError) as error:  # the first from a torch without CUDA
+        raise ConfigError(f"--device: {device}: {first_line(error)}") from None
 
 
 @torch.inference_mode()

@@ -101,6 +101,8 @@ def test_a_missing_package_is_one_line_that_names_the_extra(
         ({"name": "torch", "precision": "fp16"}, "unknown precision 'fp16'"),
         ({"name": "onnxruntime", "precision": "bf16"}, "fp32 on the CPU, not in bf16"),
         ({"name": "openvino", "device": "cuda"}, "on the CPU here, not on cuda"),
+        ({"name": "torch", "device": "gpu"}, "--device: gpu: "),
+        ({"name": "torch", "device": "cuda:99"}, "--device: cuda:99: "),
     ],
 )
 def test_wrong_requests(source: TrainedSegmenter, arguments: dict[str, str], message: str) -> None:
