@@ -392,6 +392,15 @@ def _refuse_as_mask(image: Image.Image, path: Path) -> None:
         )
 
 
+def picture_to_rgb(image: Image.Image) -> Array8:
+    """8-bit RGB (H, W, 3) of an open picture by the rules of `read_image`, but as it lies: its array does, too.
+
+    Raises:
+        DataError: of a kind that has no such rule.
+    """
+    return np.ascontiguousarray(_to_rgb(image, Path(getattr(image, "filename", "") or "image")))
+
+
 def _to_rgb(image: Image.Image, path: Path) -> Array8:
     """8-bit RGB of any upright picture that Pillow decodes."""
     if image.mode.startswith("I"):

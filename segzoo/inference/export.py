@@ -104,7 +104,7 @@ def export(
             checks = tuple(_checked(source, options, kind.load(part)))
             _refuse_differences(output, checks)
             _move(part, output, kind)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # the second from torch and OpenVINO
         raise CheckpointError(f"{output}: not written ({first_line(error)}).") from error
     return Export(output, kind.note, checks)
 
@@ -132,9 +132,9 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
 
 
 def _check_request(name: str, output: Path, options: ExportOptions) -> None:
-    problems = []
-    if output.exists():
-        problems.append(f"--output: {output} is there already. Name another, or delete it.")
+    beside = FORMATS[name].beside if name in FORMATS and output.name else ()
+    there = filter(os.path.lexists, (output, *(output.with_suffix(suffix) for suffix in beside)))
+    problems = [f"--output: {path} is there already. Name another, or delete it." for path in there]
     if name == FOLDER and (options.preprocessing or options.argmax):
         problems.append("--with-preprocessing, --with-argmax: safetensors holds weights and no graph. Leave them out.")
     if name in FORMATS and output.suffix != FORMATS[name].suffix:
@@ -155,10 +155,14 @@ def _check_packages(kind: ExportFormat) -> None:
 
 def _export_folder(source: TrainedSegmenter, output: Path) -> Export:
     save_folder(source, output)
-    again = load_segmenter(output).segmenter
-    with torch.inference_mode():
-        checks = tuple(_checked(source, ExportOptions(), again))
-    _refuse_differences(output, checks)
+    try:
+        again = load_segmenter(output).segmenter
+        with torch.inference_mode():
+            checks = tuple(_checked(source, ExportOptions(), again))
+        _refuse_differences(output, checks)
+    except BaseException:
+        shutil.rmtree(output, ignore_errors=True)
+        raise
     return Export(output, "safetensors, configuration and card", checks)
 
 

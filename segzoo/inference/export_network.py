@@ -104,6 +104,8 @@ def metadata(source: TrainedSegmenter, options: ExportOptions) -> str:
         "classes": list(source.labels.names),
         "palette": [list(color) for color in source.labels.palette],
         "ignore_index": source.labels.ignore_index,
+        "multi_label": source.labels.multi_label,
+        "value_range": source.config.data.value_range,
         "preprocessing": source.preprocessing.model_dump(mode="json"),
         "input": {
             "name": "image",

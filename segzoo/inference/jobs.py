@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,9 +91,18 @@ def plan_jobs(
         by_windows = is_raster(file)
         target = name.with_suffix(RASTER_SUFFIX) if by_windows else name
         jobs.append(Job(image, file, output_paths(output, target, save, labels), by_windows))
+    check_jobs(jobs)
+    return jobs
+
+
+def check_jobs(jobs: Sequence[Job]) -> None:
+    """Refuse jobs that would spoil each other's files, or the input's.
+
+    Raises:
+        ConfigError: two outputs would be one file, or an output would replace an image.
+    """
     _check_clashes(jobs)
     _check_inputs(jobs)
-    return jobs
 
 
 def select_jobs(

@@ -1,12 +1,13 @@
 """Which images a request means, and what their predictions are called."""
 
 import codecs
+import fnmatch
 import glob
 import hashlib
 import os
 import stat
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -151,12 +152,41 @@ def _matching(pattern: Path, without: Path, suffixes: Collection[str]) -> Listin
     forbidden = without.resolve()
     found = [
         path
-        for path in map(Path, glob.glob(str(pattern), recursive=True))  # noqa: PTH207 (Path.glob takes no path)
-        if _is_image(path, suffixes) and not path.is_dir() and forbidden not in path.resolve().parents
+        for path in _globbed(pattern, folder)
+        if _is_image(path, suffixes) and not path.is_dir() and forbidden not in _below(path, folder)
     ]
     if not found:
         raise ConfigError(f"{pattern}: no image matches ({', '.join(sorted(suffixes))}).")
     return Listing(folder, sorted({path.relative_to(folder) for path in found}))
+
+
+def _below(path: Path, folder: Path) -> Iterator[Path]:
+    """The folders that a path is in, below one of them, without links."""
+    top = folder.resolve()
+    return (parent for parent in path.resolve().parents if parent != top)
+
+
+def _globbed(pattern: Path, folder: Path) -> Iterator[Path]:
+    """As `glob.glob`, but `**` follows no links, which may lead in circles."""
+    parts = pattern.relative_to(folder).parts
+    if "**" not in parts:
+        yield from map(Path, glob.glob(str(pattern)))  # noqa: PTH207 (Path.glob takes no path)
+        return
+    for here, _, files in os.walk(folder):
+        found = (Path(here, name) for name in files)
+        yield from (path for path in found if _fits(path.relative_to(folder).parts, parts))
+
+
+def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a path is of a pattern, by their parts; hidden parts are of patterns with a dot only."""
+    if not parts:
+        return set(pattern) <= {"**"}
+    if not pattern:
+        return False
+    hidden = parts[0].startswith(".") and not pattern[0].startswith(".")
+    if pattern[0] == "**":
+        return _fits(parts, pattern[1:]) or (not hidden and _fits(parts[1:], pattern))
+    return not hidden and fnmatch.fnmatchcase(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
 
 
 def _clashing(names: dict[Path, Path]) -> list[Path]:

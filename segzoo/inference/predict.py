@@ -12,7 +12,7 @@ from segzoo.data.pixels import as_picture
 from segzoo.data.progress import speed_bar
 from segzoo.data.sheet import Tile
 from segzoo.data.whole_file import remove_leftovers
-from segzoo.errors import ConfigError, SegzooError
+from segzoo.errors import ConfigError, DataError, SegzooError
 from segzoo.inference.areas import AreaTable
 from segzoo.inference.contact_sheet import spread, thumbnail, write_contact_sheet
 from segzoo.inference.jobs import Job, Shard, plan_jobs, select_jobs
@@ -21,7 +21,7 @@ from segzoo.inference.outputs import AREAS, check_kinds
 from segzoo.inference.predictor import Predictor
 from segzoo.inference.raster import is_raster, segment_raster
 from segzoo.inference.report import PredictReport
-from segzoo.inference.work import Outcome, Worker
+from segzoo.inference.work import Outcome, Worker, not_computed, unwritten
 
 
 def predict(
@@ -62,15 +62,25 @@ def predict(
     path = checkpoint.source.path if isinstance(checkpoint, Predictor) else find_checkpoint(checkpoint)
     source = Path(source)
     output = Path("predictions", model_name(path)) if output is None else Path(output)
-    _check_output(source, output)
     predictor = checkpoint if isinstance(checkpoint, Predictor) else Predictor(path)
     run = _Run(predictor, source, output, save, shard or Shard())
     worker = Worker(predictor, batch_size=batch_size, max_pixels=max_pixels)
-    return run.do(worker, skip_existing=skip_existing, overwrite=overwrite)
+    try:
+        return run.do(worker, skip_existing=skip_existing, overwrite=overwrite)
+    except OSError as error:
+        raise DataError(f"{error.filename or output}: cannot be written ({error.strerror})") from error
 
 
-def _check_output(source: Path, output: Path) -> None:
-    folder = source if source.is_dir() else source.parent
+def check_output(folder: Path, output: Path) -> None:
+    """Refuse an output folder that is the images' own, or no folder.
+
+    Args:
+        folder: where the images are.
+        output: for the results.
+
+    Raises:
+        ConfigError: it is.
+    """
     if output.resolve() == folder.resolve():
         raise ConfigError(f"--output: {output} is the input folder; masks would stand among the images. Name another.")
     if output.exists() and not output.is_dir():
@@ -92,6 +102,7 @@ class _Run:
 
     def do(self, worker: Worker, *, skip_existing: bool, overwrite: bool) -> PredictReport:
         listing = find_images(self._source, without=self._output, suffixes=self._predictor.pixels.suffixes)
+        check_output(listing.folder, self._output)
         jobs = plan_jobs(listing, self._output, self._save, self._labels, is_raster)
         jobs = jobs[self._shard.index :: self._shard.count]
         if AREAS in self._save:
@@ -118,7 +129,9 @@ class _Run:
     def _is_done(self, job: Job) -> bool:
         if not all(file.exists() for file in job.files):
             return False
-        return self._areas is None or job.is_raster or job.name in self._areas
+        if job.is_raster:
+            return bool(job.files)  # one that has none is refused each time
+        return self._areas is None or job.name in self._areas
 
     def _segment(self, jobs: Sequence[Job], worker: Worker, on_sheet: set[Path]) -> dict[Path, Tile]:
         """Do the jobs, and keep the books; gives the tiles of the contact sheet."""
@@ -146,6 +159,10 @@ class _Run:
             segment_raster(self._predictor, job.file, target, tile=tile, overlap=overlap)
         except SegzooError as error:
             return Outcome(job, "; ".join(error.problems))
+        except OSError as error:
+            return Outcome(job, unwritten(job, error))
+        except (RuntimeError, MemoryError) as error:
+            return Outcome(job, not_computed(error, job.file))
         return Outcome(job)
 
     def _note(self, outcome: Outcome) -> None:

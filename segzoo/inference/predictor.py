@@ -13,6 +13,7 @@ from torch import Tensor
 
 from segzoo.checkpoint.read import TrainedSegmenter, load_segmenter
 from segzoo.config.evaluation import TILE_OVERLAP
+from segzoo.data.images import picture_to_rgb
 from segzoo.data.pixels import PixelFormat, Pixels, as_picture
 from segzoo.errors import DataError, SegzooError
 from segzoo.inference.augment import TestTimeAugmentation, augmented_scores, published_augmentation
@@ -158,6 +159,8 @@ class Predictor:
             images: as `read` gives them, (H, W, C) each.
             keep_probabilities: keep what the masks were made of; else it is computed again when asked for.
         """
+        if len(images) > 1 and self.is_tiled(images[0].shape[:2]):  # tiles are chosen for the memory of one image's
+            return [found for image in images for found in self.segment([image], keep_probabilities=keep_probabilities)]
         batch = self._stack(images)
         if not keep_probabilities:
             masks = self.classes(batch).cpu().numpy()
@@ -191,7 +194,7 @@ class Predictor:
         if isinstance(image, str | Path):
             return self.pixels.read(Path(image))
         if isinstance(image, Image.Image):
-            image = np.asarray(image.convert("RGB") if self.pixels.is_rgb8 else image)
+            image = picture_to_rgb(image) if self.pixels.is_rgb8 else np.asarray(image)
         return self.pixels.from_array(image)
 
     def is_tiled(self, size: Sequence[int]) -> bool:

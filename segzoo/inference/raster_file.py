@@ -168,8 +168,8 @@ def created_mask(path: Path, source: RasterSource, labels: LabelSpace) -> Iterat
     place = {"crs": source.file.crs}
     if not source.file.transform.is_identity:
         place["transform"] = source.file.transform
-    with _quiet(rasterio), written_whole(path) as temporary:
-        try:
+    try:
+        with _quiet(rasterio), written_whole(path) as temporary:
             with rasterio.open(
                 temporary,
                 "w",
@@ -190,8 +190,8 @@ def created_mask(path: Path, source: RasterSource, labels: LabelSpace) -> Iterat
                 _describe(file, source.file, labels)
                 yield RasterMask(file, labels)
             _check_blocks(rasterio, temporary)
-        except (OSError, rasterio.errors.RasterioError) as error:
-            raise DataError(f"{path}: cannot be written ({first_line(error)})") from error
+    except (OSError, rasterio.errors.RasterioError) as error:
+        raise DataError(f"{path}: cannot be written ({first_line(error)})") from error
 
 
 def _describe(file: Any, source: Any, labels: LabelSpace) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from segzoo.data.labels import LabelSpace
 from segzoo.data.whole_file import write_whole
-from segzoo.errors import DataError
 from segzoo.inference.jobs import Shard
 from segzoo.inference.listing import printable
 
@@ -58,9 +57,9 @@ class PredictReport:
         """Write failed.json, also where a signal or a full disk ended the run."""
         try:
             self.write_failures()
-        except OSError as fault:
+        except OSError:  # what ended the run says more
             if error is None:
-                raise DataError(f"{self.output}: failed.json cannot be written ({fault.strerror})") from fault
+                raise
 
     def fail(self, image: Path | str, reason: str) -> None:
         """Note why there is nothing for an image."""
@@ -77,8 +76,16 @@ class PredictReport:
 
     def write_summary(self, labels: LabelSpace, facts: dict[str, Any]) -> None:
         """summary.json: counts, speed, the classes' areas, and the facts of the request."""
-        self.seconds = round(time.perf_counter() - self._start, 3)
         total = sum(self.pixels)
+        classes = {
+            name: {"pixels": count, "share": round(count / total, 6) if total else None}
+            for name, count in zip(labels.names, self.pixels, strict=True)
+        }
+        self.write_facts({**facts, "classes": classes})
+
+    def write_facts(self, facts: dict[str, Any]) -> None:
+        """summary.json: counts, speed, and the facts."""
+        self.seconds = round(time.perf_counter() - self._start, 3)
         content = {
             "written": len(self.written),
             "skipped": len(self.skipped),
@@ -86,10 +93,6 @@ class PredictReport:
             "seconds": self.seconds,
             "images_per_second": round(self.images_per_second, 3),
             **facts,
-            "classes": {
-                name: {"pixels": count, "share": round(count / total, 6) if total else None}
-                for name, count in zip(labels.names, self.pixels, strict=True)
-            },
         }
         _write_json(self.output / self.shard.file_name("summary.json"), content)
 

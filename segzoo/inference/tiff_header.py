@@ -30,9 +30,11 @@ class TiffHeader(NamedTuple):
 def read_tiff_header(path: Path) -> TiffHeader | None:
     """The header of a TIFF or BigTIFF; None where the file is none, or damaged before its first pixel."""
     try:
+        if not path.is_file():  # reading a pipe would wait for ever
+            return None
         with path.open("rb") as file:
             tags = dict(_entries(file))
-    except (OSError, struct.error, KeyError):
+    except (OSError, OverflowError, ValueError, struct.error, KeyError):
         return None
     if not tags.get(_WIDTH) or not tags.get(_HEIGHT):
         return None

@@ -17,6 +17,7 @@ from segzoo.inference.augment import TestTimeAugmentation
 from segzoo.inference.tile_plan import GRID
 from segzoo.models.build import build_segmenter
 from segzoo.models.evaluation import evaluation_config
+from segzoo.models.segmenter import Segmenter
 
 LARGEST_TILE = 2048
 """Pixels: larger ones take longer for little more context, and progress is seen once a tile."""
@@ -85,11 +86,20 @@ def auto_batch(free: float, per_pixel: float, tile: int) -> int:
     return min(_LARGEST_BATCH, max(1, int(free * _SHARE / (per_pixel * tile**2))))
 
 
+_measured: "weakref.WeakKeyDictionary[Segmenter, float]" = weakref.WeakKeyDictionary()
+
+
 def memory_per_pixel(source: TrainedSegmenter) -> float:
     """Bytes that a forward pass holds at its peak for each pixel, in float32; measured without memory or content.
 
-    What the kernels take for themselves is not in it.
+    What the kernels take for themselves is not in it. Measured once for each network.
     """
+    if source.segmenter not in _measured:
+        _measured[source.segmenter] = _measure(source)
+    return _measured[source.segmenter]
+
+
+def _measure(source: TrainedSegmenter) -> float:
     model = evaluation_config(source.config.model)
     channels = source.config.data.channels
     with torch.device("meta"):
@@ -174,6 +184,16 @@ def _left_in_groups(mounted: Path, membership: Path) -> Iterator[int]:
 
 def _left(limit: Path, usage: Path) -> Iterator[int]:
     try:
-        yield int(limit.read_text(encoding="ascii")) - int(usage.read_text(encoding="ascii"))
+        used = int(usage.read_text(encoding="ascii")) - _reclaimable(usage.with_name("memory.stat"))
+        yield int(limit.read_text(encoding="ascii")) - used
     except (OSError, ValueError):  # no limit there, or "max"
         return
+
+
+def _reclaimable(statistics: Path) -> int:
+    """Bytes of files that the system keeps as long as nobody needs the memory; MemAvailable has them, too."""
+    try:
+        entries = dict(line.split() for line in statistics.read_text(encoding="ascii").splitlines())
+    except OSError:
+        return 0
+    return sum(int(entries.get(f"total_{key}", entries.get(key, 0))) for key in ("active_file", "inactive_file"))

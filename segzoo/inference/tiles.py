@@ -74,20 +74,15 @@ def tiled_scores(
     return _assembled(score_blocks(compute, reader(image), size, Tiling(tile, overlap, grid, batch)), size)
 
 
-def class_indices(scores: Tensor) -> Tensor:
-    """The class with the largest score, uint8 (N, H, W) of (N, K, H, W)."""
-    return scores.max(1).indices.to(torch.uint8)  # as `argmax`, which takes five times as long on the CPU
-
-
 def tiled_classes(
     compute: Compute,
     image: Tensor,
     tile: int,
     overlap: float = TILE_OVERLAP,
     *,
+    decide: Callable[[Tensor], Tensor],
     grid: int = GRID,
     batch: int = 1,
-    decide: Callable[[Tensor], Tensor] = class_indices,
 ) -> Tensor:
     """As `tiled_scores`, but what they decide, without ever holding the scores of the whole image.
 
@@ -98,9 +93,9 @@ def tiled_classes(
         image: of any type.
         tile: pixels a side.
         overlap: share of the tile.
+        decide: makes uint8 (N, h, w), or (N, K, h, w), of scores (N, K, h, w).
         grid: pixels.
         batch: tiles.
-        decide: makes uint8 (N, h, w), or (N, K, h, w), of scores (N, K, h, w).
 
     Shape: (N, C, H, W) to what `decide` gives, on the CPU.
 

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -129,7 +128,7 @@ class Worker:
             failure: SegzooError = error
         except (RuntimeError, MemoryError) as error:  # torch's words for too little memory, and for sizes it cannot do
             logger.debug("segmenting failed", exc_info=error)
-            failure = DataError(_reason(error, batch[0].item.file))
+            failure = DataError(not_computed(error, batch[0].item.file))
         return [failure] if len(batch) == 1 else self._one_by_one(batch)
 
     def _one_by_one(self, batch: Sequence[Loaded[Job]]) -> list[Prediction | SegzooError]:
@@ -142,7 +141,7 @@ class Worker:
         if len(images) * height * width <= _SURELY_FITS or predictor.is_tiled((height, width)):
             return None
         largest = 1.0 if predictor.tta is None else max(1.0, *predictor.tta.scales)
-        needed = len(images) * height * width * largest**2 * self._memory_per_pixel
+        needed = len(images) * height * width * largest**2 * memory_per_pixel(predictor.source)
         free = free_memory(predictor.device)
         if needed < free:
             return None
@@ -150,10 +149,6 @@ class Worker:
             f"{file}: {width}x{height} pixels take about {needed / 2**30:.1f} GiB of memory, and "
             f"{free / 2**30:.1f} GiB are free; --tile auto computes large images by parts"
         )
-
-    @cached_property
-    def _memory_per_pixel(self) -> float:
-        return memory_per_pixel(self._predictor.source)
 
     def _finish(self, entry: Loaded[Job], prediction: Prediction | SegzooError, on_sheet: bool) -> Outcome:
         """Write an image's files; runs in the pool."""
@@ -166,7 +161,7 @@ class Worker:
             size = math.prod(prediction.image.shape[:2])
             return Outcome(job, pixels=tuple(prediction.pixels), size=size, tile=tile)
         except OSError as error:
-            return _unwritten(job, error)
+            return Outcome(job, unwritten(job, error))
         finally:
             self._room.give_back(entry.cost)
 
@@ -175,8 +170,8 @@ def _needs_probabilities(job: Job) -> bool:
     return any(KINDS[kind].of_probabilities for kind in job.targets)
 
 
-def _unwritten(job: Job, error: OSError) -> Outcome:
-    """A job whose files cannot be written.
+def unwritten(job: Job, error: OSError) -> str:
+    """Why a job's files cannot be written.
 
     Raises:
         DataError: neither could those of others.
@@ -184,10 +179,11 @@ def _unwritten(job: Job, error: OSError) -> Outcome:
     reason = f"{error.filename or job.files[0]}: cannot be written ({error.strerror or first_line(error)})"
     if error.errno in _DISK:
         raise DataError(f"{reason}. Mend that, and go on with --skip-existing.") from error
-    return Outcome(job, reason)
+    return reason
 
 
-def _reason(error: RuntimeError | MemoryError, file: Path) -> str:
+def not_computed(error: RuntimeError | MemoryError, file: Path) -> str:
+    """Why the network could not do an image."""
     text = str(error).lower()
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "memory" in text or "alloc" in text:
         return f"{file}: out of memory; --tile auto computes large images by parts, --batch-size 1 one at a time"

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segzoo.errors import ConfigError
+from segzoo.data import whole_file
+from segzoo.errors import ConfigError, DataError
 from segzoo.inference.predict import predict
 from segzoo.inference.predictor import Predictor
 from segzoo.training.train import TrainResult
@@ -84,6 +85,16 @@ def test_output_inside_input_is_not_read_again(tiny_run: TrainResult, images: Pa
 def test_wrong_requests(tiny_run: TrainResult, images: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is the input folder"):
         predict(tiny_run.run_dir, images, output=images)
+    listed = tmp_path / "lists" / "list.txt"
+    listed.parent.mkdir()
+    listed.write_text("".join(f"{path}\n" for path in images.glob("*.*g")))
+    for source in (images / "**/*.*g", listed):
+        with pytest.raises(ConfigError, match="is the input folder"):
+            predict(tiny_run.run_dir, source, output=images)
+    assert predict(tiny_run.run_dir, listed, output=listed.parent).written  # beside the list, not among the images
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot be written"):
+        predict(tiny_run.run_dir, images, output=tmp_path / "file" / "out", save=("mask", "areas"))
     with pytest.raises(ConfigError, match="no such file or folder"):
         predict(tiny_run.run_dir, tmp_path / "nowhere")
     with pytest.raises(ConfigError, match=r"unknown kind 'masks'. Did you mean mask\?"):
@@ -94,3 +105,13 @@ def test_one_file(tiny_run: TrainResult, images: Path, tmp_path: Path) -> None:
     report = predict(tiny_run.run_dir, images / "a.jpg", output=tmp_path / "out")
     assert report.written == [Path("a.jpg")]
     assert (tmp_path / "out" / "a.png").exists()
+
+
+def test_what_a_killed_run_left_half_written_is_removed(tiny_run: TrainResult, images: Path, tmp_path: Path) -> None:
+    mask, other = tmp_path / "out" / "a.png", tmp_path / "out" / "of_another_run.png"
+    mask.parent.mkdir()
+    left, kept = (path.with_name(f".{whole_file._mark(path)}.01234567.tmp") for path in (mask, other))
+    left.touch()
+    kept.touch()
+    predict(tiny_run.run_dir, images, output=tmp_path / "out", skip_existing=True)
+    assert [path for path in (left, kept) if path.exists()] == [kept]

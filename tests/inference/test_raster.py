@@ -1,5 +1,6 @@
 """Rasters of every kind, compared with what rasterio, Pillow and the network in memory say of them."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,10 +16,13 @@ from torch import Tensor, nn
 from segzoo.data.labels import LabelSpace
 from segzoo.data.pixels import PixelFormat
 from segzoo.errors import ConfigError, DataError
+from segzoo.inference.predict import predict
+from segzoo.inference.predictor import Predictor
 from segzoo.inference.raster import is_raster, segment_raster
 from segzoo.inference.raster_file import opened_raster
 from segzoo.inference.tile_plan import Span
 from segzoo.inference.tiles import tiled_classes
+from segzoo.training.train import TrainResult
 
 rasterio = pytest.importorskip("rasterio")
 from rasterio.control import GroundControlPoint  # noqa: E402  # where rasterio is
@@ -26,6 +30,10 @@ from rasterio.transform import from_origin  # noqa: E402
 
 PLACE = {"crs": "EPSG:32632", "transform": from_origin(500_000, 5_300_000, 0.5, 0.5)}
 NAMES = ["water", "field", "town", "road", "wood"]
+
+
+def largest(scores: Tensor) -> Tensor:
+    return scores.argmax(1).to(torch.uint8)
 
 
 @dataclass
@@ -71,7 +79,7 @@ def test_a_raster_is_its_tiles_in_memory_with_its_place_on_earth(tmp_path: Path,
     segment_raster(predictor, source, target, tile=96, overlap=0.25)
     lost = (colors == 0).all(0)
     seen = torch.from_numpy(np.where(lost, 128, colors).astype(np.uint8))[None]
-    expected = np.where(lost, 255, tiled_classes(predictor.whole_scores, seen, 96, 0.25)[0])
+    expected = np.where(lost, 255, tiled_classes(predictor.whole_scores, seen, 96, 0.25, decide=largest)[0])
     with rasterio.open(source) as before, rasterio.open(target) as after:
         assert np.array_equal(after.read(1), expected)
         assert (after.crs, after.transform, after.shape) == (before.crs, before.transform, before.shape)
@@ -112,7 +120,7 @@ def test_many_channels_of_16_bits(tmp_path: Path, interleave: str) -> None:
     segment_raster(predictor, source, tmp_path / "mask.tif", tile=64, overlap=0.25)
     seen = torch.from_numpy(predictor.pixels.read(source).transpose(2, 0, 1)[None])
     with rasterio.open(tmp_path / "mask.tif") as mask:
-        assert np.array_equal(mask.read(1), tiled_classes(predictor.whole_scores, seen, 64, 0.25)[0])
+        assert np.array_equal(mask.read(1), tiled_classes(predictor.whole_scores, seen, 64, 0.25, decide=largest)[0])
 
 
 def test_not_a_number_where_there_is_nothing(tmp_path: Path) -> None:
@@ -182,7 +190,10 @@ def test_what_is_a_raster(tmp_path: Path, colors: np.ndarray) -> None:
     huge = {"crs": None, "transform": None, "height": 20_000, "width": 20_000, "count": 1, "dtype": "uint8"}
     rasterio.open(tmp_path / "huge.tif", "w", driver="GTiff", sparse_ok=True, tiled=True, **huge).close()
     assert is_raster(tmp_path / "huge.tif")
-    for name, content in (("empty.tif", b""), ("cut.tif", b"II*\0\x08"), ("text.tif", b"no picture"), ("a.png", b"")):
+    os.mkfifo(tmp_path / "pipe.tif")
+    assert not is_raster(tmp_path / "pipe.tif")
+    faults = {"empty.tif": b"", "cut.tif": b"II*\0\x08", "far.tif": b"II+\0\x08\0\0\0" + b"\xff" * 8, "a.png": b""}
+    for name, content in {**faults, "text.tif": b"no picture"}.items():
         (tmp_path / name).write_bytes(content)
         assert not is_raster(tmp_path / name)
     (tmp_path / "place.png").write_bytes((tmp_path / "place.tif").read_bytes())
@@ -251,6 +262,32 @@ def test_a_full_disk_is_noticed(tmp_path: Path, colors: np.ndarray) -> None:
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.stdout.startswith(f"refused {tmp_path}/mask.tif: cannot be written"), ran.stdout + ran.stderr[-2000:]
     assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
+def test_a_mask_that_cannot_take_its_place_is_a_fault(tmp_path: Path, colors: np.ndarray) -> None:
+    _write(tmp_path / "a.tif", colors)
+    (tmp_path / "mask.tif").mkdir()
+    with pytest.raises(DataError, match=r"mask\.tif: cannot be written"):
+        segment_raster(SmallPredictor(), tmp_path / "a.tif", tmp_path / "mask.tif", tile=64)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "mask.tif"]
+
+
+def test_rasters_among_images(tiny_run: TrainResult, tmp_path: Path, colors: np.ndarray) -> None:
+    """A mask for each; of other kinds nothing, each time; and no raster's fault another's."""
+    predictor = Predictor(tiny_run.run_dir, device="cpu")
+    (tmp_path / "in").mkdir()
+    for name in ("a.tif", "b.tif"):
+        _write(tmp_path / "in" / name, colors)
+    Image.fromarray(colors.transpose(1, 2, 0)).save(tmp_path / "in" / "c.png")
+    for _ in range(2):
+        report = predict(predictor, tmp_path / "in", output=tmp_path / "overlays", save=["overlay"], skip_existing=True)
+        assert list(report.failed) == ["a.tif", "b.tif"]
+    (tmp_path / "out" / "a.tif").mkdir(parents=True)
+    report = predict(predictor, tmp_path / "in", output=tmp_path / "out", overwrite=True)
+    assert list(report.failed) == ["a.tif"]
+    assert sorted(map(str, report.written)) == ["b.tif", "c.png"]
+    with rasterio.open(tmp_path / "out" / "b.tif") as mask:
+        assert mask.crs == PLACE["crs"]
 
 
 MEMORY = """

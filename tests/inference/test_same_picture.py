@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from inference.lively import lively_checkpoint
 from inference.mixed_files import GOOD, picture
+from PIL import Image
 
 from segzoo.inference.predictor import Predictor
 from segzoo.training.train import TrainResult
@@ -32,3 +33,11 @@ def test_lossy_files_stay_near_the_lossless_mask(predictor: Predictor, tmp_path:
         GOOD[name](tmp_path / name, rgb)
         same = (predictor(tmp_path / name).mask == predictor(rgb).mask).mean()
         assert same > 0.9, (name, same)
+
+
+@pytest.mark.parametrize("name", [name for name in GOOD if not name.startswith("exif")])
+def test_an_open_picture_is_its_file(predictor: Predictor, tmp_path: Path, name: str) -> None:
+    """By the same rules for 16 bits, palettes and transparency; only turning is left to whoever opened it."""
+    meant = GOOD[name](tmp_path / name, picture(5, 40, 60))
+    with Image.open(tmp_path / name) as opened:
+        np.testing.assert_array_equal(predictor(opened).image, meant)

@@ -34,6 +34,10 @@ class Local(nn.Module):
         return resized[..., : image.shape[-2], : image.shape[-1]]
 
 
+def largest(scores: Tensor) -> Tensor:
+    return scores.argmax(1).to(torch.uint8)
+
+
 def inferring() -> nn.Module:
     return Local().requires_grad_(False)
 
@@ -125,7 +129,7 @@ def test_several_images_and_tiles_at_a_time_change_nothing(image: Tensor) -> Non
 def test_classes_are_those_of_the_scores(image: Tensor) -> None:
     network = inferring()
     scores = tiled_scores(network, image, 128, 0.4)
-    classes = tiled_classes(network, image, 128, 0.4)
+    classes = tiled_classes(network, image, 128, 0.4, decide=largest)
     assert classes.dtype == torch.uint8
     assert torch.equal(classes.long(), scores.argmax(1))
     labels = LabelSpace.from_names(list("abcde"), multi_label=True)
@@ -145,7 +149,7 @@ def compute(tiles):
 
 def added(height, width):
     image = torch.zeros((1, 3, height, width), dtype=torch.uint8)
-    tiled_classes(compute, image, 256)
+    tiled_classes(compute, image, 256, decide=lambda scores: scores.max(1).indices.to(torch.uint8))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - image.numel() * 4 // 3
 
 print(added(512, 512), added(512, 2048), added(2048, 2048))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from segzoo.checkpoint.read import TrainedSegmenter
-from segzoo.errors import ConfigError, SegzooError, did_you_mean, first_line
+from segzoo.errors import ConfigError, did_you_mean, first_line
 from segzoo.inference.engines.agreement import compare, probe_image
 from segzoo.inference.engines.base import Engine, Precision
 from segzoo.inference.engines.onnx_runtime import OnnxRuntimeEngine
@@ -73,7 +73,7 @@ def _build(source: TrainedSegmenter, name: str, precision: Precision, device: st
             f"--engine: {name} needs {' and '.join(absent)}, not installed: "
             f"pip install 'xception-segzoo[{_EXTRAS[name]}]'."
         )
-    if device is not None and torch.device(device).type != "cpu":
+    if device is not None and str(device).partition(":")[0] != "cpu":
         raise ConfigError(f"--engine: {name} computes on the CPU here, not on {device}. Take torch.")
     if name == "openvino":
         return OpenVinoEngine(source, precision=precision)
@@ -112,7 +112,7 @@ def fastest(source: TrainedSegmenter, engines: Sequence[Engine]) -> Engine:
 def _attempt(source: TrainedSegmenter, name: str, precision: Precision) -> Engine | None:
     try:
         return _build(source, name, precision, "cpu")
-    except SegzooError as error:
+    except Exception as error:  # each library has errors of its own
         _logger.info("engine: not %s: %s", name, first_line(error))
         return None
 

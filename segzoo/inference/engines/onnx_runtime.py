@@ -5,6 +5,7 @@ from torch import Tensor
 
 from segzoo.checkpoint.read import TrainedSegmenter
 from segzoo.data.preprocessing import normalize
+from segzoo.errors import first_line
 from segzoo.inference.engines.base import Precision
 from segzoo.inference.engines.onnx_graph import portable, segmenter_graph
 
@@ -37,5 +38,8 @@ class OnnxRuntimeEngine:
     def __call__(self, images: Tensor) -> Tensor:
         """Logits float32 (N, num_classes, H, W) of images (N, C, H, W), uint8 or float32 from 0 to 1."""
         pixels = normalize(images.cpu(), self._preprocessing).contiguous()
-        (logits,) = self._session.run(None, {"image": pixels.numpy()})
+        try:
+            (logits,) = self._session.run(None, {"image": pixels.numpy()})
+        except Exception as error:  # its own types, which are no RuntimeError
+            raise RuntimeError(first_line(error)) from error
         return torch.from_numpy(logits)

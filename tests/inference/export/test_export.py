@@ -14,7 +14,7 @@ from torch import nn
 from segzoo.checkpoint.read import TrainedSegmenter, load_segmenter
 from segzoo.errors import CheckpointError, ConfigError
 from segzoo.inference import export_network
-from segzoo.inference.engines.agreement import probe_image
+from segzoo.inference.engines.agreement import Agreement, probe_image
 from segzoo.inference.export import FORMATS, NAMES, export, read_metadata
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt"}
@@ -99,6 +99,25 @@ def test_what_does_not_agree_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_does_not_agree_is_not_kept(
+    source: TrainedSegmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("segzoo.inference.export.compare", lambda *_: Agreement(0.5, 0.5, 0.5, 0.001))
+    with pytest.raises(CheckpointError, match="it does not agree with torch"):
+        export(source, "safetensors", tmp_path / "folder")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_line(source: TrainedSegmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("PytorchStreamWriter failed writing file: No space left on device")
+
+    monkeypatch.setattr(torch.jit, "save", full)
+    with pytest.raises(CheckpointError, match=r"model\.pt: not written \(PytorchStreamWriter"):
+        export(source, "torch", tmp_path / "model.pt")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_wrong_requests(source: TrainedSegmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="unknown format 'onx'. Did you mean onnx?"):
         export(source, "onx", tmp_path / "model.onnx")
@@ -106,6 +125,9 @@ def test_wrong_requests(source: TrainedSegmenter, tmp_path: Path, monkeypatch: p
     with pytest.raises(ConfigError) as caught:
         export(source, "onnx", tmp_path / "there.pb")
     assert [problem.split(":")[0] for problem in caught.value.problems] == ["--output", "--output"]
+    (tmp_path / "model.bin").touch()
+    with pytest.raises(ConfigError, match=r"model\.bin is there already"):
+        export(source, "openvino", tmp_path / "model.xml")
     with pytest.raises(ConfigError, match="safetensors holds weights and no graph"):
         export(source, "safetensors", tmp_path / "folder", with_argmax=True)
     with pytest.raises(ConfigError, match="no exported file"):
