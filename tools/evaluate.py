@@ -2,6 +2,8 @@
 
 Prints scores of each class and of the whole split, and the worst images. Writes metrics.json, per_image.csv,
 counts.npz (for tools/compare.py) and report.html. --submission writes what a benchmark's server takes instead.
+
+Of a classifier: top-1, top-5, mAP and MAP@100, scores of each class, the confusion matrix, and the worst images.
 """
 
 import shlex
@@ -12,19 +14,30 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from segzoo.cli import config_parser, parse_overrides, run
+from segzoo.errors import ConfigError
 
 WORST = 5
+SEGMENTERS_ONLY = ("tta", "tile", "boundary", "processes", "engine", "precision", "submission")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_overrides(_parser(), argv)
+
+    from segzoo.checkpoint.task import task_of  # needs torch, which --help does not
+
+    if task_of(arguments.checkpoint) == "classification":
+        return _evaluate_classifier(arguments)
     overrides = [*arguments.overrides, *["evaluation.tta=true"] * arguments.tta]
     overrides += [f"evaluation.tile={arguments.tile}"] if arguments.tile else []
-    return _submit(arguments, overrides) if arguments.submission else _evaluate(arguments, overrides)
+    if not arguments.submission:
+        return _evaluate(arguments, overrides)
+    if arguments.boundary or arguments.no_report or arguments.processes != 1:
+        raise ConfigError("--submission: measures nothing. Leave --boundary, --no-report and --processes out.")
+    return _submit(arguments, overrides)
 
 
 def _evaluate(arguments: Namespace, overrides: Sequence[str]) -> int:
-    from segzoo.evaluation.evaluate import evaluate  # needs torch, which --help does not
+    from segzoo.evaluation.evaluate import evaluate
     from segzoo.evaluation.tables import tables
     from segzoo.tasks.processes import is_first_process
 
@@ -38,6 +51,30 @@ def _evaluate(arguments: Namespace, overrides: Sequence[str]) -> int:
         precision=arguments.precision,
         boundary=arguments.boundary,
         processes=arguments.processes,
+        report=not arguments.no_report,
+        command=shlex.join(["python", *sys.argv]),
+    )
+    if is_first_process():
+        Console().print(*tables(result, worst=WORST), sep="\n")
+        print(f"{result.images} images; {result.output / ('metrics.json' if arguments.no_report else 'report.html')}")
+    return 0
+
+
+def _evaluate_classifier(arguments: Namespace) -> int:
+    from segzoo.evaluation.classify.evaluate import evaluate_classifier
+    from segzoo.evaluation.classify.tables import tables
+    from segzoo.tasks.processes import is_first_process
+
+    parser = _parser()
+    idle = [name for name in SEGMENTERS_ONLY if getattr(arguments, name) != parser.get_default(name)]
+    if idle:
+        raise ConfigError(f"--{name}: for segmenters only, and this is a classifier. Leave it out." for name in idle)
+    result = evaluate_classifier(
+        arguments.checkpoint,
+        arguments.overrides,
+        split=arguments.split,
+        output=arguments.output,
+        averaged=not arguments.raw_weights,
         report=not arguments.no_report,
         command=shlex.join(["python", *sys.argv]),
     )

@@ -17,7 +17,7 @@ from segzoo.evaluation.interval import CONFIDENCE, resampled_mious
 from segzoo.evaluation.numbers import shares
 from segzoo.tasks.confusion import Scores, mean_of_present
 
-PROTOCOL = ("weights", "output_stride", "engine", "engine_precision", "tta", "tile")
+PROTOCOL = ("weights", "output_stride", "engine", "engine_precision", "tta", "tile", "tile_overlap")
 """What may differ between evaluations and is worth a row where it does."""
 
 
@@ -113,7 +113,7 @@ def _read(path: Path, split: str | None) -> Measured:
     folder = _evaluation_folder(path, split)
     try:
         metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-        classes, protocol = tuple(metrics["iou"]), {key: metrics[key] for key in PROTOCOL}
+        classes, protocol = tuple(metrics["iou"]), {key: metrics.get(key) for key in PROTOCOL}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder / METRICS}: not readable ({first_line(error)}). Evaluate again.") from None
     counts = SplitCounts.load(folder / COUNTS)

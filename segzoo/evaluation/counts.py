@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segzoo.data.whole_file import written_whole
 from segzoo.errors import DataError, first_line
-from segzoo.evaluation.boundary import ROWS
 from segzoo.evaluation.numbers import regions_of
 from segzoo.evaluation.results import ImageScore
 from segzoo.tasks.confusion import Scores
@@ -83,13 +83,13 @@ class SplitCounts:
         ids: of the images.
         matrix: int64, of all images together: (K, K), rows the truth, or (K, 2, 2) of `class_tables`.
         regions: int64 (N, 3, K): hits, true pixels and predicted pixels of each class in each image.
-        boundary: int64 (N, 7, K), rows as in `boundary.ROWS`; None where it was not asked for.
+        boundary: int64 (N, 7, K), rows as in `boundary.ROWS`; None where it was not asked for, and in what was loaded.
     """
 
     ids: tuple[str, ...]
     matrix: Tensor
     regions: Counts
-    boundary: Counts | None
+    boundary: Counts | None = None
 
     @classmethod
     def of(cls, images: Sequence[ImageCounts], shape: tuple[int, ...]) -> "SplitCounts":
@@ -111,12 +111,9 @@ class SplitCounts:
         )
 
     def save(self, path: Path) -> None:
-        """Write the counts of each image, from which `tools/compare.py` computes."""
-        boundary = np.empty(0, np.int64) if self.boundary is None else self.boundary
-        with path.open("wb") as file:
-            np.savez_compressed(
-                file, ids=np.array(self.ids), matrix=self.matrix.numpy(), regions=self.regions, boundary=boundary
-            )
+        """Write the counts of each image but those of outlines, from which `tools/compare.py` computes."""
+        with written_whole(path) as part, part.open("wb") as file:
+            np.savez_compressed(file, ids=np.array(self.ids), matrix=self.matrix.numpy(), regions=self.regions)
 
     @classmethod
     def load(cls, path: Path) -> "SplitCounts":
@@ -127,8 +124,7 @@ class SplitCounts:
         """
         try:
             with np.load(path, allow_pickle=False) as file:
-                boundary = file["boundary"] if file["boundary"].size else None
-                counts = cls(tuple(file["ids"].tolist()), torch.from_numpy(file["matrix"]), file["regions"], boundary)
+                counts = cls(tuple(file["ids"].tolist()), torch.from_numpy(file["matrix"]), file["regions"])
             counts._check()
         except Exception as error:  # a damaged archive raises nearly every type
             raise DataError(f"{path}: no counts of an evaluation ({first_line(error)}). Evaluate again.") from None
@@ -138,6 +134,4 @@ class SplitCounts:
         images, classes = len(self.ids), self.matrix.shape[0]
         sums = regions_of(self.matrix).numpy()
         if self.regions.shape != (images, 3, classes) or (self.regions.sum(0) != sums).any():
-            raise ValueError("its tables do not fit together")
-        if self.boundary is not None and self.boundary.shape != (images, len(ROWS), classes):
             raise ValueError("its tables do not fit together")

@@ -9,9 +9,9 @@ from segzoo.data.pixels import as_picture
 from segzoo.errors import ConfigError
 from segzoo.evaluation.boundary import boundary_scores
 from segzoo.evaluation.counts import ImageCounts, SplitCounts
-from segzoo.evaluation.files import COUNTS, write_metrics, write_per_image
+from segzoo.evaluation.files import COUNTS, REPORT, write_metrics, write_per_image
 from segzoo.evaluation.interval import miou_interval
-from segzoo.evaluation.measure import Bench, Job, default_output, prepare
+from segzoo.evaluation.measure import Bench, Job, default_output, make_output, prepare
 from segzoo.evaluation.numbers import category_scores, class_scores
 from segzoo.evaluation.report.pictures import Example
 from segzoo.evaluation.results import Evaluation
@@ -69,6 +69,7 @@ def evaluate(
         bench = prepare(Job(path, tuple(overrides), split, averaged, engine, precision, boundary))
         warn_of_other_stride(bench.config.model)
         folder = Path(output) if output else default_output(path, bench.split)
+        make_output(folder)  # before hours of computing
         return measure(bench, folder, processes=processes, report=report, command=command)
 
 
@@ -112,7 +113,7 @@ def _evaluation(
 
 
 def _write(bench: Bench, counts: SplitCounts, result: Evaluation, *, report: bool) -> None:
-    result.output.mkdir(parents=True, exist_ok=True)
+    (result.output / REPORT).unlink(missing_ok=True)  # one that is there shows other numbers
     counts.save(result.output / COUNTS)
     write_per_image(result)
     write_metrics(result)
@@ -127,4 +128,4 @@ def _example(bench: Bench, index: int) -> Example:
     item = WholeDataset(bench.dataset)[index]
     predicted = bench.predictor.classes(item["image"][None])[0].cpu().numpy()
     picture = as_picture(item["image"].permute(1, 2, 0).numpy())
-    return Example(item["id"], picture, item["mask"].numpy(), predicted)
+    return Example(picture, item["mask"].numpy(), predicted)

@@ -14,6 +14,7 @@ from segzoo.evaluation.results import Evaluation, Shares
 METRICS = "metrics.json"
 PER_IMAGE = "per_image.csv"
 COUNTS = "counts.npz"
+REPORT = "report.html"
 
 
 def write_metrics(evaluation: Evaluation) -> None:
@@ -33,8 +34,7 @@ def write_per_image(evaluation: Evaluation) -> None:
 
 
 def _write(evaluation: Evaluation, name: str, text: str) -> None:
-    # Names of files may be no text in any encoding.
-    write_whole(evaluation.output / name, text.encode("utf-8", errors="backslashreplace"))
+    write_whole(evaluation.output / name, text.encode())
 
 
 def _metrics(evaluation: Evaluation) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """From images to counts: what one process does in an evaluation."""
 
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from segzoo.checkpoint.read import TrainedSegmenter, load_segmenter, model_name, run_dir_of
-from segzoo.config.load import apply_overrides, config_from_tree
+from segzoo.config.load import apply_overrides, config_from_tree, for_segmentation
 from segzoo.config.schema import RunConfig
 from segzoo.data.dataset import SegmentationDataset, build_dataset
 from segzoo.data.items import Item
@@ -16,6 +17,7 @@ from segzoo.evaluation.counts import ImageCounts, image_counts
 from segzoo.evaluation.results import Protocol
 from segzoo.inference.augment import TestTimeAugmentation, configured_augmentation
 from segzoo.inference.engines.base import Precision
+from segzoo.inference.listing import printable
 from segzoo.inference.predictor import Predictor
 from segzoo.models.evaluation import planned_for_evaluation
 from segzoo.tasks.confusion import class_tables, confusion_matrix
@@ -89,7 +91,7 @@ class Bench:
             if self.job.boundary:
                 mask = predicted.cpu().numpy()
                 outlines = count_boundary(truth.numpy(), mask, labels.num_classes, labels.ignore_index)
-            yield image_counts(self.index_of[name], name, table, outlines)
+            yield image_counts(self.index_of[name], printable(name), table, outlines)
 
     @property
     def table_shape(self) -> tuple[int, ...]:
@@ -111,6 +113,7 @@ class Bench:
             precision=engine.precision,
             tta=_in_words(self.predictor.tta),
             tile=self.predictor.tile,
+            tile_overlap=self.predictor.overlap if self.predictor.tile else None,
         )
 
 
@@ -146,7 +149,12 @@ def changed_config(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
     if wrong:
         allowed = "only data.*, evaluation.* and model.eval_output_stride can change in an evaluation"
         raise ConfigError([f"{text}: {allowed}." for text in wrong])
-    return config_from_tree(apply_overrides(config.model_dump(mode="json"), overrides), known_names=known_names())
+    tree = apply_overrides(config.model_dump(mode="json"), overrides)
+    changed = for_segmentation(config_from_tree(tree, known_names=known_names()))
+    fixed = [key for key in ("channels", "preprocessing") if getattr(changed.data, key) != getattr(config.data, key)]
+    if fixed:
+        raise ConfigError([f"data.{key}: belongs to the trained network; it cannot change here." for key in fixed])
+    return changed
 
 
 def build_predictor(source: TrainedSegmenter, config: RunConfig, job: Job) -> Predictor:
@@ -174,7 +182,28 @@ def default_output(checkpoint: Path, split: str) -> Path:
     return (run_dir_of(checkpoint) or Path("evaluations", model_name(checkpoint))) / "evaluation" / split
 
 
+def make_output(folder: Path) -> None:
+    """Make the folder for results.
+
+    Raises:
+        ConfigError: it cannot be made, or nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"--output: {folder}: cannot be written to ({error.strerror}). Name another folder."
+        ) from None
+
+
 def _refuse_other_classes(dataset: SegmentationDataset, config: RunConfig, source: TrainedSegmenter) -> None:
+    if dataset.labels.multi_label != source.labels.multi_label:
+        raise ConfigError(
+            f"data: {config.data.name} and {source.path} differ in whether a pixel may have several classes. Name the "
+            "data set it was trained on."
+        )
     if dataset.labels.names != source.labels.names:
         raise ConfigError(
             f"data: {config.data.name} has the classes {', '.join(dataset.labels.names)}, and {source.path} was "

@@ -120,6 +120,7 @@ class Protocol:
         precision: of its numbers.
         tta: test-time augmentation in words; None without.
         tile: side of the tiles in pixels; None for whole images.
+        tile_overlap: of neighbouring tiles, as a share of the tile; None for whole images.
     """
 
     dataset: str
@@ -131,6 +132,7 @@ class Protocol:
     precision: str
     tta: str | None
     tile: int | None
+    tile_overlap: float | None
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,12 @@ def count_split(bench: Bench, processes: int) -> list[ImageCounts]:
     Raises:
         DataError: an image or mask is wrong, or a process was killed.
     """
-    if processes > 1:
-        return _count_in_processes(bench, min(processes, len(bench.dataset)))  # in order already
+    images = _count_in_processes(bench, min(processes, len(bench.dataset))) if processes > 1 else _count_here(bench)
+    return sorted(images, key=lambda image: image.index)
+
+
+def _count_here(bench: Bench) -> list[ImageCounts]:
+    """Count in this process, and in those that torchrun started beside it."""
     rank, world_size = process_number() if process_count() > 1 else 0, process_count()
     loader = evaluation_loader(
         bench.dataset,
@@ -48,7 +52,7 @@ def count_split(bench: Bench, processes: int) -> list[ImageCounts]:
     )
     batches = counted(loader, len(loader), "evaluating") if rank == 0 else loader
     mine = [image for images in bench.count(batches) for image in images]
-    return sorted(_of_all_processes(mine), key=lambda image: image.index)
+    return _of_all_processes(mine)
 
 
 @contextmanager

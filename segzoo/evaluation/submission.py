@@ -21,8 +21,9 @@ from segzoo.data.labels import LabelSpace
 from segzoo.data.progress import counted
 from segzoo.data.split_list import read_split_list
 from segzoo.errors import ConfigError, DataError, did_you_mean, first_line
-from segzoo.evaluation.measure import Job, build_predictor, changed_config, default_output
+from segzoo.evaluation.measure import Job, build_predictor, changed_config, default_output, make_output
 from segzoo.inference.engines.base import Precision
+from segzoo.models.limits import warn_of_other_stride
 
 CITYSCAPES_SIZE = (1024, 2048)
 
@@ -93,16 +94,17 @@ def submit(
     job = Job(find_checkpoint(checkpoint), tuple(overrides), split, averaged, engine, precision, boundary=False)
     source = load_segmenter(job.checkpoint, averaged=averaged)
     config = changed_config(source.config, overrides)
-    if source.labels.names != benchmark.labels.names:
+    warn_of_other_stride(config.model)
+    if source.labels.multi_label or source.labels.names != benchmark.labels.names:
         raise ConfigError(
-            f"--submission {kind}: needs its {benchmark.labels.num_classes} classes, and {source.path} was trained on "
-            f"{', '.join(source.labels.names)}."
+            f"--submission {kind}: needs its {benchmark.labels.num_classes} classes, one a pixel; {source.path} was "
+            f"trained on {', '.join(source.labels.names)}."
         )
     images = benchmark.images(config.data, split)
     _refuse_other_sizes(images, benchmark)
     predictor = build_predictor(source, config, job)
     folder = Path(output) if output else default_output(job.checkpoint, split)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_output(folder)
     archive = folder / f"{kind}_{split}{benchmark.suffix}"
     with tempfile.TemporaryDirectory(dir=folder, prefix=".submission_") as made:
         for name, image in counted(images.items(), len(images), "segmenting"):

@@ -26,7 +26,7 @@ def class_table(evaluation: Evaluation) -> Table:
     }
     if evaluation.boundary:
         columns |= {"boundary IoU": evaluation.boundary.iou, "boundary F": evaluation.boundary.f_score}
-    return _table("class", evaluation.labels.names, columns)
+    return scores_table("class", evaluation.labels.names, columns)
 
 
 def summary_table(evaluation: Evaluation) -> Table:
@@ -42,7 +42,7 @@ def category_table(evaluation: Evaluation) -> Table | None:
     """IoU of Cityscapes' categories; None for other data sets."""
     if evaluation.categories is None:
         return None
-    return _table("category", evaluation.categories.names, {"IoU": evaluation.categories.iou})
+    return scores_table("category", evaluation.categories.names, {"IoU": evaluation.categories.iou})
 
 
 def worst_table(evaluation: Evaluation, count: int) -> Table:
@@ -52,7 +52,7 @@ def worst_table(evaluation: Evaluation, count: int) -> Table:
         "mIoU": tuple(image.miou for image in worst),
         "pixel accuracy": tuple(image.pixel_accuracy for image in worst),
     }
-    return _table("worst images", tuple(image.id for image in worst), columns)
+    return scores_table("worst images", tuple(image.id for image in worst), columns)
 
 
 def _summary(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
@@ -71,7 +71,14 @@ def _summary(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
         yield "mIoU of categories", percent(evaluation.categories.miou)
 
 
-def _table(head: str, names: tuple[str, ...], columns: dict[str, tuple[float | None, ...]]) -> Table:
+def scores_table(head: str, names: tuple[str, ...], columns: dict[str, tuple[float | None, ...]]) -> Table:
+    """Shares as text: a row for each name.
+
+    Args:
+        head: what the names are of.
+        names: of the rows.
+        columns: title to one share for each row.
+    """
     table = Table(head, *columns)
     for column in table.columns[1:]:
         column.justify = "right"

@@ -1,20 +1,25 @@
 import csv
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 from sklearn.metrics import confusion_matrix, jaccard_score
 
+from segzoo.config.evaluation import TILE_OVERLAP
 from segzoo.data.dataset import build_dataset
 from segzoo.errors import ConfigError
-from segzoo.evaluation.compare import PROTOCOL
+from segzoo.evaluation.compare import PROTOCOL, compare
 from segzoo.evaluation.evaluate import evaluate
 from segzoo.evaluation.results import Evaluation
 from segzoo.evaluation.tables import tables
@@ -44,7 +49,7 @@ def test_equals_the_validation_and_scikit_learn(tiny_run: TrainResult, tmp_path:
     assert metrics["pixel_accuracy"] == pytest.approx(np.trace(expected) / expected.sum())
 
 
-@pytest.mark.parametrize(("processes", "batch_size"), [(1, 3), pytest.param(2, 1, marks=pytest.mark.slow), (2, 3)])
+@pytest.mark.parametrize(("processes", "batch_size"), [(1, 3), pytest.param(2, 1, marks=pytest.mark.slow)])
 def test_neither_batch_size_nor_processes_change_a_number(
     tiny_run: TrainResult, measured: Evaluation, tmp_path: Path, processes: int, batch_size: int
 ) -> None:
@@ -57,6 +62,35 @@ def test_neither_batch_size_nor_processes_change_a_number(
     )
     for name in ("metrics.json", "per_image.csv"):
         assert (tmp_path / name).read_bytes() == (measured.output / name).read_bytes()
+
+
+@pytest.fixture
+def mixed_sizes(measured: Evaluation, tmp_path: Path) -> list[str]:
+    """Changes to the tiny run: it is measured on a folder whose images have several sizes, one with an odd name."""
+    scenes = build_dataset(measured.config.data, "val")
+    for number, (height, width) in enumerate([(48, 64), (32, 40), (48, 64), (32, 40), (48, 56)]):
+        sample = scenes[number]
+        stem = os.fsdecode(b"\xff") if number == 3 else str(number)
+        for kind, pixels in (("images", sample.image), ("masks", sample.mask)):
+            path = tmp_path / "folder" / "val" / kind / f"{stem}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels[:height, :width]).save(path)
+    names = json.dumps(list(measured.labels.names))
+    return ["data.name=folder", f"data.root={tmp_path / 'folder'}", f"data.classes={names}"]
+
+
+def test_order_is_the_splits_whatever_the_sizes(tiny_run: TrainResult, mixed_sizes: list[str], tmp_path: Path) -> None:
+    one, shared_out = tmp_path / "one", tmp_path / "shared_out"
+    result = evaluate(tiny_run.run_dir, mixed_sizes, output=one, report=True)
+    evaluate(tiny_run.run_dir, [*mixed_sizes, "evaluation.batch_size=3"], output=shared_out, processes=2)
+    assert [image.index for image in result.per_image] == list(range(5))
+    assert result.per_image[4].id.endswith(r"\xff")
+    for name in ("metrics.json", "per_image.csv"):
+        assert (one / name).read_bytes() == (shared_out / name).read_bytes()
+    assert compare([one, shared_out], images=5).differences[0].miou == 0
+    assert (one / "report.html").exists()
+    evaluate(tiny_run.run_dir, mixed_sizes, output=one)
+    assert not (one / "report.html").exists()  # it might show other numbers
 
 
 @pytest.mark.slow
@@ -78,7 +112,7 @@ def test_files_say_what_was_measured(measured: Evaluation) -> None:
     assert list(metrics["boundary"]["iou"]) == list(metrics["boundary"]["f_score"]) == names
     assert metrics["miou_interval"]["low"] <= metrics["miou"] <= metrics["miou_interval"]["high"]
     protocol = [metrics[key] for key in PROTOCOL]
-    assert protocol == ["trained", 16, "torch", "fp32", None, None]
+    assert protocol == ["trained", 16, "torch", "fp32", None, None, None]
     with (measured.output / "per_image.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["id"] for row in rows] == [image.id for image in measured.per_image]
@@ -110,7 +144,8 @@ def test_one_scale_and_one_tile_are_the_plain_image(
     once = ["evaluation.tta=true", "evaluation.tta_scales=[1.0]", "evaluation.tta_flip=false", "evaluation.tile=256"]
     result = evaluate(tiny_run.run_dir, once, output=tmp_path)
     assert result.matrix.tolist() == measured.matrix.tolist()
-    assert (result.protocol.tta, result.protocol.tile) == ("scales 1", 256)
+    protocol = result.protocol
+    assert (protocol.tta, protocol.tile, protocol.tile_overlap) == ("scales 1", 256, TILE_OVERLAP)
 
 
 def test_augmentation_reaches_the_network(tiny_run: TrainResult, measured: Evaluation, tmp_path: Path) -> None:
@@ -143,6 +178,8 @@ def test_split_and_default_output(tiny_run: TrainResult, tmp_path: Path) -> None
 def test_wrong_requests(tiny_run: TrainResult, shared: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"model.decoder=unet: only data\.\*, evaluation\.\* and model\.eval_"):
         evaluate(tiny_run.run_dir, ["model.decoder=unet"], output=tmp_path)
+    with pytest.raises(ConfigError, match=r"data\.preprocessing: belongs to the trained network"):
+        evaluate(tiny_run.run_dir, ["data.preprocessing.mean=[0, 0, 0]"], output=tmp_path)
     with pytest.raises(ConfigError, match="--processes: 0"):
         evaluate(tiny_run.run_dir, output=tmp_path, processes=0)
     voc = ["data.name=voc", f"data.root={shared / 'data' / 'VOCdevkit'}"]
@@ -152,3 +189,24 @@ def test_wrong_requests(tiny_run: TrainResult, shared: Path, tmp_path: Path) -> 
         evaluate(tiny_run.run_dir, split="tset", output=tmp_path)
     with pytest.raises(ConfigError, match="Name the data set it was trained on"):
         evaluate(tiny_run.run_dir, ["data.name=camvid", f"data.root={shared / 'data' / 'camvid'}"], output=tmp_path)
+
+
+def test_results_have_a_place_before_anything_is_computed(
+    tiny_run: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("segzoo.evaluation.evaluate.measure", None)
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"--output: .*file: cannot be written to \(File exists\)"):
+        evaluate(tiny_run.run_dir, output=tmp_path / "file")
+
+
+def test_classes_of_another_kind_are_refused(tiny_run: TrainResult, multi_label_folder: Path, tmp_path: Path) -> None:
+    folder = ["data.name=folder", f"data.root={multi_label_folder}", "data.folder.multi_label=true"]
+    with pytest.raises(ConfigError, match="differ in whether a pixel may have several classes"):
+        evaluate(tiny_run.run_dir, folder, output=tmp_path)
+
+
+def test_a_submission_measures_nothing(tiny_run: TrainResult, call_tool: Callable[..., CompletedProcess[str]]) -> None:
+    done = call_tool("evaluate.py", tiny_run.run_dir, "--submission", "voc", "--boundary")
+    assert done.returncode == 2
+    assert "--submission: measures nothing. Leave --boundary" in done.stderr

@@ -62,7 +62,7 @@ class Panel:
 
 
 def read_series(metrics: Path) -> list[Series]:
-    """Training loss, validation mIoU and learning rate; without those that have no value.
+    """Training loss, the validation's scores and learning rate; without those that have no value.
 
     Args:
         metrics: a run's metrics.csv; none need be there.
@@ -75,6 +75,8 @@ def read_series(metrics: Path) -> list[Series]:
     columns = (
         ("training loss", "loss", "train", False),
         ("validation mIoU", "miou", "val", True),
+        ("validation top-1", "top1", "val", True),
+        ("validation mAP", "map", "val", True),
         ("learning rate", "learning_rate", "train", False),
     )
     found = [_series(rows, title, column, split, share) for title, column, split, share in columns]

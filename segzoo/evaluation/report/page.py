@@ -49,7 +49,9 @@ def page_content(evaluation: Evaluation, pictures: Sequence[Picture], panels: Se
         panels: training curves.
     """
     labels = evaluation.labels
-    classes = [{"name": name, "color": _hex(color)} for name, color in zip(labels.names, labels.palette, strict=True)]
+    classes = [
+        {"name": name, "color": css_color(color)} for name, color in zip(labels.names, labels.palette, strict=True)
+    ]
     return {
         "evaluation": evaluation,
         "protocol": evaluation.protocol,
@@ -58,6 +60,7 @@ def page_content(evaluation: Evaluation, pictures: Sequence[Picture], panels: Se
         "facts": list(_facts(evaluation)),
         "classes": classes,
         "multi_label": labels.multi_label,
+        "unit": "pixels",
         "columns": list(_columns(evaluation)),
         "categories": evaluation.categories,
         "panels": panels,
@@ -67,8 +70,9 @@ def page_content(evaluation: Evaluation, pictures: Sequence[Picture], panels: Se
         "command": evaluation.command,
         "data": {
             "classes": classes,
+            "unit": "pixels",
             "matrix": None if labels.multi_label else evaluation.matrix.tolist(),
-            "panels": [_panel_data(panel) for panel in panels],
+            "panels": [panel_data(panel) for panel in panels],
             "gallery": [_picture_data(picture) for picture in pictures],
         },
     }
@@ -110,22 +114,24 @@ def _facts(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
 def _columns(evaluation: Evaluation) -> Iterator[Column]:
     """The class table's columns, IoU first."""
     classes, boundary, matrix = evaluation.classes, evaluation.boundary, evaluation.matrix
-    yield _shares("IoU", "hits / (true or predicted pixels)", evaluation.scores.iou)
-    yield _shares("Recall", "share of the true pixels that were found", classes.recall)
-    yield _shares("Precision", "share of the predicted pixels that are right", classes.precision)
-    yield _shares("Dice", "harmonic mean of recall and precision", classes.dice)
+    yield shares_column("IoU", "hits / (true or predicted pixels)", evaluation.scores.iou)
+    yield shares_column("Recall", "share of the true pixels that were found", classes.recall)
+    yield shares_column("Precision", "share of the predicted pixels that are right", classes.precision)
+    yield shares_column("Dice", "harmonic mean of recall and precision", classes.dice)
     if boundary is not None:
-        yield _shares("Boundary IoU", "IoU of the pixels near an outline", boundary.iou)
-        yield _shares("Boundary F", "outlines that meet one another", boundary.f_score)
+        yield shares_column("Boundary IoU", "IoU of the pixels near an outline", boundary.iou)
+        yield shares_column("Boundary F", "outlines that meet one another", boundary.f_score)
     truth = (matrix[:, 1].sum(1) if evaluation.labels.multi_label else matrix.sum(1)).tolist()
     yield Column("True pixels", "in the whole split", truth, [f"{count:,}" for count in truth])
 
 
-def _shares(title: str, meaning: str, values: Shares) -> Column:
+def shares_column(title: str, meaning: str, values: Shares) -> Column:
+    """A column of shares of 1, shown in percent."""
     return Column(title, meaning, values, [percent(value) for value in values])
 
 
-def _panel_data(panel: Panel) -> dict[str, Any]:
+def panel_data(panel: Panel) -> dict[str, Any]:
+    """A panel as its script takes it."""
     series = panel.series
     texts = [percent(value) if series.share else f"{value:.4g}" for value in series.values]
     return {"points": panel.points, "texts": [f"step {s:,}: {t}" for s, t in zip(series.steps, texts, strict=True)]}
@@ -147,5 +153,6 @@ def _picture_data(picture: Picture) -> dict[str, Any]:
     }
 
 
-def _hex(color: Color) -> str:
+def css_color(color: Color) -> str:
+    """A colour as style sheets have it."""
     return "#{:02x}{:02x}{:02x}".format(*color)

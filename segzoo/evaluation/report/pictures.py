@@ -29,7 +29,6 @@ class Example:
     """One image with what is true and what was predicted.
 
     Args:
-        id: its name in the data set.
         image: as people look at it, 8-bit RGB.
         truth: class indices or the ignored value.
         prediction: class indices.
@@ -37,7 +36,6 @@ class Example:
     Shape: image (H, W, 3), truth and prediction (H, W); of a multi-label data set (K, H, W) of 0 and 1.
     """
 
-    id: str
     image: Array8
     truth: Array8
     prediction: Array8
@@ -111,7 +109,7 @@ def _encode(example: Example, labels: LabelSpace, scale: float) -> Layers:
     size = max(1, round(scale * width)), max(1, round(scale * height))
     errors = error_map(example.truth, example.prediction, labels.ignore_index)
     return Layers(
-        image=_photograph(example.image, size),
+        image=photograph(example.image, size),
         truth=_mask(example.truth, labels, size),
         prediction=_mask(example.prediction, labels, size),
         errors=_indexed(errors, size, _ERROR_COLORS, _ERROR_ALPHAS),
@@ -120,7 +118,8 @@ def _encode(example: Example, labels: LabelSpace, scale: float) -> Layers:
     )
 
 
-def _photograph(image: Array8, size: tuple[int, int]) -> str:
+def photograph(image: Array8, size: tuple[int, int]) -> str:
+    """A picture as WebP in a data URI; `size` is (width, height)."""
     encoded = io.BytesIO()
     Image.fromarray(image).resize(size, Image.Resampling.LANCZOS).save(encoded, format="WEBP", quality=_QUALITY)
     return _data_uri("image/webp", encoded)

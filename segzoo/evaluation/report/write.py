@@ -2,16 +2,17 @@
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from segzoo.checkpoint.read import run_dir_of
 from segzoo.data.whole_file import write_whole
+from segzoo.evaluation.files import REPORT
 from segzoo.evaluation.report.choice import choose
 from segzoo.evaluation.report.curves import lay_out, read_series
 from segzoo.evaluation.report.page import Picture, page_content
@@ -40,18 +41,31 @@ def write_report(evaluation: Evaluation, examples: Callable[[int], Example], out
         Picture(chosen, encode_layers(examples(chosen.score.index), evaluation.labels)) for chosen in choose(evaluation)
     ]
     write_plots(evaluation, curves, output / "plots")
-    page = _render(page_content(evaluation, pictures, [lay_out(series) for series in curves]))
-    path = output / "report.html"
+    content = page_content(evaluation, pictures, [lay_out(series) for series in curves])
+    page = render_page("report.html", _SCRIPTS, content)
+    path = output / REPORT
     write_whole(path, page.encode())
     return path
 
 
-def _render(content: Mapping[str, Any]) -> str:
-    names = [name for name in _SCRIPTS if name != "confusion.js" or not content["multi_label"]]
-    scripts = [_packaged(name) for name in names]
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+def render_page(template: str, scripts: Sequence[str], content: Mapping[str, Any]) -> str:
+    """A page with its style and scripts in it.
+
+    Args:
+        template: name of the page's file.
+        scripts: names of their files; the confusion matrix's is left out where classes do not exclude each other.
+        content: what the template shows, by the names it uses.
+    """
+    scripts = [_packaged(name) for name in scripts if name != "confusion.js" or not content["multi_label"]]
+    environment = Environment(
+        loader=FunctionLoader(_packaged),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters["percent"] = percent
-    return environment.from_string(_packaged("report.html")).render(
+    return environment.get_template(template).render(
         content,
         style=Markup(_packaged("report.css")),  # noqa: S704 - ours, and no part of it comes from a user
         scripts=[Markup(script) for script in scripts],  # noqa: S704

@@ -39,7 +39,7 @@ def make_example(index, labels, size, *, noise=False, classes=6):
     if noise:
         truth = random.integers(0, labels.num_classes - 1, size, dtype=np.uint8)
         photograph = random.integers(0, 256, (*size, 3), dtype=np.uint8)
-        return Example(f"noise_{index:04d}", photograph, truth, np.roll(truth, 1))
+        return Example(photograph, truth, np.roll(truth, 1))
     points = random.random((classes, 2)) * size
     kinds = random.integers(0, max(1, labels.num_classes - 1), classes)
     rows, columns = np.mgrid[:height, :width]
@@ -51,13 +51,13 @@ def make_example(index, labels, size, *, noise=False, classes=6):
     truth[:, :3] = labels.ignore_index
     colors = np.array(labels.flat_palette()).reshape(256, 3)[truth] * 0.5 + 70
     photograph = np.clip(colors + random.normal(0, 12, (*size, 3)), 0, 255).astype(np.uint8)
-    return Example(f"scene_{index:04d}", photograph, truth, prediction)
+    return Example(photograph, truth, prediction)
 
 
-def image_score(index, example, labels):
+def image_score(index, name, example, labels):
     matrix = confusion_matrix(torch.from_numpy(example.prediction), torch.from_numpy(example.truth), labels.num_classes)
     scores = Scores.from_matrix(matrix)
-    score = ImageScore(index, example.id, scores.miou, scores.pixel_accuracy, scores.iou, int(matrix.sum()))
+    score = ImageScore(index, name, scores.miou, scores.pixel_accuracy, scores.iou, int(matrix.sum()))
     return matrix, score
 
 
@@ -69,7 +69,8 @@ def make_evaluation(tmp_path_factory) -> Callable[..., Made]:
         names = names or [f"class {index}" for index in range(num_classes)]
         labels = LabelSpace.from_names(names)
         examples = [make_example(index, labels, size, noise=noise) for index in range(images)]
-        judged = [image_score(index, example, labels) for index, example in enumerate(examples)]
+        kind = "noise" if noise else "scene"
+        judged = [image_score(index, f"{kind}_{index:04d}", example, labels) for index, example in enumerate(examples)]
         matrix = sum((matrix for matrix, _ in judged), torch.zeros(len(names), len(names), dtype=torch.int64))
         config = config_from_tree({"data": {"name": "synthetic"}, "trainer": {"max_steps": 10}})
         values = {
@@ -85,7 +86,16 @@ def make_evaluation(tmp_path_factory) -> Callable[..., Made]:
             "categories": None,
             "config": config,
             "protocol": Protocol(
-                "synthetic", "val", str(checkpoint), "trained", 16, "torch", "fp32", tta=None, tile=None
+                "synthetic",
+                "val",
+                str(checkpoint),
+                "trained",
+                16,
+                "torch",
+                "fp32",
+                tta=None,
+                tile=None,
+                tile_overlap=None,
             ),
             "command": "tools/evaluate.py runs/made_up --split val",
         }

@@ -22,7 +22,7 @@ def example():
     truth = random.integers(0, 5, (40, 50), dtype=np.uint8)
     truth[:4] = 255
     photograph = np.repeat(np.linspace(0, 255, 50, dtype=np.uint8)[None, :, None], 40, 0).repeat(3, 2)
-    return Example("a", photograph, truth, random.integers(0, 5, (40, 50), dtype=np.uint8))
+    return Example(photograph, truth, random.integers(0, 5, (40, 50), dtype=np.uint8))
 
 
 def test_masks_are_lossless_and_errors_are_where_they_differ(example):
@@ -49,17 +49,17 @@ def test_what_is_large_becomes_small_enough():
     random = np.random.default_rng(0)
     noise = random.integers(0, 150, (1200, 1600), dtype=np.uint8)
     labels = LabelSpace.from_names([str(index) for index in range(150)])
-    layers = encode_layers(Example("a", random.integers(0, 256, (1200, 1600, 3), dtype=np.uint8), noise, noise), labels)
+    layers = encode_layers(Example(random.integers(0, 256, (1200, 1600, 3), dtype=np.uint8), noise, noise), labels)
     assert layers.size <= MAX_BYTES
     flat = np.zeros((1024, 2048), np.uint8)
-    wide = decoded(encode_layers(Example("b", np.zeros((1024, 2048, 3), np.uint8), flat, flat), labels).truth)
+    wide = decoded(encode_layers(Example(np.zeros((1024, 2048, 3), np.uint8), flat, flat), labels).truth)
     assert wide.size == (MAX_SIDE, MAX_SIDE // 2)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1)])
 def test_odd_sizes(size):
     mask = np.zeros(size, np.uint8)
-    layers = encode_layers(Example("a", np.zeros((*size, 3), np.uint8), mask, mask), LabelSpace.from_names(["a"]))
+    layers = encode_layers(Example(np.zeros((*size, 3), np.uint8), mask, mask), LabelSpace.from_names(["a"]))
     assert max(decoded(layers.errors).size) == min(max(size), MAX_SIDE)
 
 
@@ -68,6 +68,6 @@ def test_planes_of_classes():
     truth = np.array([[[1, 0, 255, 255]], [[1, 0, 0, 255]]], np.uint8)
     prediction = np.array([[[1, 1, 1, 1]], [[1, 0, 0, 0]]], np.uint8)
     assert error_map(truth, prediction, 255).tolist() == [[0, 1, 0, 2]]
-    layers = encode_layers(Example("a", np.zeros((1, 4, 3), np.uint8), truth, prediction), labels)
+    layers = encode_layers(Example(np.zeros((1, 4, 3), np.uint8), truth, prediction), labels)
     mean = np.rint(np.mean(labels.palette, axis=0)).tolist()
     assert np.asarray(decoded(layers.truth))[0].tolist() == [[*mean, 255], *[[0, 0, 0, 0]] * 3]

@@ -175,7 +175,7 @@ def test_multi_label(make_evaluation, tmp_path):
             torch.nn.functional.one_hot(torch.from_numpy(m.astype("int64") % 3), 3) for m in (one.truth, one.prediction)
         ]
         truth, prediction = (mask.permute(2, 0, 1).numpy().astype("uint8") for mask in split)
-        return type(one)(one.id, one.image, truth, prediction)
+        return type(one)(one.image, truth, prediction)
 
     tables = torch.tensor([[[5, 1], [2, 7]], [[9, 0], [3, 4]], [[15, 0], [0, 0]]])
     changed = {"labels": labels, "matrix": tables, "scores": Scores.from_matrix(tables)}

@@ -1,5 +1,5 @@
 // The confusion matrix on a canvas, with a cursor that pointer and arrow keys move, and one class at a time as lists.
-const { classes, matrix } = JSON.parse(document.querySelector("#data").textContent);
+const { classes, matrix, unit } = JSON.parse(document.querySelector("#data").textContent);
 const count = classes.length;
 const rowSums = matrix.map((row) => row.reduce((sum, value) => sum + value, 0));
 const columnSums = matrix.map((_, column) => matrix.reduce((sum, row) => sum + row[column], 0));
@@ -137,8 +137,8 @@ function pointAt(row, column) {
   const [part, whole] = [matrix[row][column], rowSums[row]];
   const what = row === column ? "found" : `taken for ${predicted}`;
   readout.textContent = whole
-    ? `${truth} ${what}: ${percent(part, whole)}, ${counted(part)} of ${counted(whole)} pixels`
-    : `${truth}: n/a, no true pixels; ${predicted} is predicted elsewhere`;
+    ? `${truth} ${what}: ${percent(part, whole)}, ${counted(part)} of ${counted(whole)} ${unit}`
+    : `${truth}: n/a, no true ${unit}; ${predicted} is predicted elsewhere`;
   for (const [names, index] of [[rowNames, row], [columnNames, column]]) {
     names.querySelector(".at")?.classList.remove("at");
     names.children[index].classList.add("at");
@@ -195,11 +195,11 @@ function listed(entries, whole, list) {
     const bar = element("span", "bar");
     bar.style.setProperty("--share", value / whole);
     const text = element("span", "number", percent(value, whole));
-    text.title = `${counted(value)} pixels`;
+    text.title = `${counted(value)} ${unit}`;
     return element("li", "", element("span", "", ...label), bar, text);
   }));
   if (found.length > LISTED) list.append(element("li", "more", `and ${counted(found.length - LISTED)} more`));
-  if (!found.length) list.append(element("li", "more", "no pixels"));
+  if (!found.length) list.append(element("li", "more", `no ${unit}`));
 }
 
 function listLosses() {
