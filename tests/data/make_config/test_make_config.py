@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segzoo.config.json_schema import schema_line
 from segzoo.config.load import load_config
 from segzoo.config.schema import RunConfig
 from segzoo.data import build_dataset
@@ -169,7 +170,8 @@ def test_the_known_sets_are_recognised(shared: Path, tmp_path: Path, name: str, 
 def test_every_choice_has_its_reason_beside_it(tmp_path: Path) -> None:
     made(one_folder(tmp_path / "set", [0, 1, 1, 1, 1, 1, 1, 2]))
     text = (tmp_path / "made.yaml").read_text()
-    assert text.startswith("# data: ")
+    assert text.splitlines()[0] == f"# {schema_line(tmp_path / 'made.yaml')}"
+    assert text.splitlines()[1].startswith("# data: ")
     assert f"# python tools/train.py {tmp_path / 'made.yaml'}" in text
     for key in (
         "batch_size",

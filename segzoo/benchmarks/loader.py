@@ -1,11 +1,10 @@
 """How many training samples a second one core reads and augments, beside a plain data set of the same recipe."""
 
 import os
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from segzoo.benchmarks.report import Column, markdown_table
+from segzoo.benchmarks.rounds import Clock, Way, take_turns
 from segzoo.config.schema import DataConfig
 from segzoo.data.augmentation import plain_pipeline
 from segzoo.data.cache import cached
@@ -68,7 +69,9 @@ class PlainDataset(Dataset[Any]):
         return result["image"], result["mask"].long()
 
 
-def measure_loader(config: DataConfig, *, images: int = 48, rounds: int = 9) -> list[LoaderSpeed]:
+def measure_loader(
+    config: DataConfig, *, images: int, rounds: int, clock: Clock = time.process_time
+) -> list[LoaderSpeed]:
     """Read the same samples in each way, the ways taking turns, in this process and on one core.
 
     The files are in the system's memory after the first round, which is not counted.
@@ -77,6 +80,7 @@ def measure_loader(config: DataConfig, *, images: int = 48, rounds: int = 9) -> 
         config: the run's `data` section; its training split is read.
         images: samples in a round.
         rounds: counted rounds.
+        clock: tells seconds; those of this process, for nothing else should count.
 
     Raises:
         ConfigError: the data set is not read from pairs of files.
@@ -85,25 +89,28 @@ def measure_loader(config: DataConfig, *, images: int = 48, rounds: int = 9) -> 
     if not isinstance(dataset, FileDataset):
         raise ConfigError(f"data.name: {config.name} is not read from pairs of files; there is nothing to compare")
     with tempfile.TemporaryDirectory() as folder, _one_core():
-        ways = _ways(dataset, config, folder, images)
-        times = [[_seconds(way) for way in ways] for _ in range(rounds + 1)][1:]
+        turns = take_turns(_ways(dataset, config, folder, images), rounds, clock)
     return [
         LoaderSpeed(
             name,
-            images_per_second=round(images / statistics.median(row[index] for row in times), 1),
-            ratio=round(statistics.median(row[0] / row[index] for row in times), 2),
+            images_per_second=round(images / turns.seconds(index), 1),
+            ratio=round(turns.times_faster(index), 2),
         )
         for index, name in enumerate(_NAMES)
     ]
 
 
-def speed_table(speeds: Sequence[LoaderSpeed]) -> str:
+def loader_table(speeds: Sequence[LoaderSpeed]) -> str:
     """A Markdown table."""
-    rows = [f"| {speed.name} | {speed.images_per_second:.1f} | {speed.ratio:.2f} |" for speed in speeds]
-    return "\n".join(["| loader | images/s per core | over plain |", "| --- | ---: | ---: |", *rows])
+    columns: list[Column[LoaderSpeed]] = [
+        Column("loader", lambda speed: speed.name, words=True),
+        Column("images/s per core", lambda speed: f"{speed.images_per_second:.1f}"),
+        Column("over plain", lambda speed: f"{speed.ratio:.2f}"),
+    ]
+    return markdown_table(columns, speeds)
 
 
-def _ways(dataset: FileDataset, config: DataConfig, folder: str, images: int) -> list[Callable[[], None]]:
+def _ways(dataset: FileDataset, config: DataConfig, folder: str, images: int) -> list[Way]:
     """One function for each of `_NAMES`, that reads all samples of a round."""
     batch = min(config.batch_size, len(dataset), images)
     order = StepBatchSampler(len(dataset), batch, steps=max(1, images // batch), seed=0)
@@ -127,12 +134,6 @@ def _ways(dataset: FileDataset, config: DataConfig, folder: str, images: int) ->
 def _exhaust(loader: DataLoader[Any]) -> None:
     for _ in loader:
         pass
-
-
-def _seconds(way: Callable[[], None]) -> float:
-    start = time.process_time()
-    way()
-    return time.process_time() - start
 
 
 @contextmanager
