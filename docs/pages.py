@@ -1,0 +1,163 @@
+"""What is put into the pages when the site is built, so that it cannot fall behind the code.
+
+A line `<!-- generated: NAME ARGUMENT ... -->` of a page is replaced by what the function NAME of `GENERATED` returns.
+The first line of a fenced block may end in words (`sh needs-data`) that say why the tests do not run it; the block is
+labelled with them.
+"""
+
+import re
+from collections.abc import Callable
+from contextlib import redirect_stdout, suppress
+from html import escape
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from io import StringIO
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+from unittest.mock import patch
+
+from figures.head import head_figure
+from figures.network import network_figure
+from figures.strides import kernel_figure, stride_figure
+
+from segzoo.backbones import list_backbones
+from segzoo.backbones.describe import describe_backbone
+from segzoo.config.reference import config_reference
+from segzoo.config.schema import BackboneConfig, ModelConfig
+from segzoo.models.build import list_decoders
+from segzoo.models.decoder import DECODERS
+from segzoo.models.describe import describe_segmenter
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+TOOLS = Path(__file__).parent.parent / "tools"
+MARKS = ("needs-data", "needs-gpu", "needs-network", "needs-time")
+"""Why the tests do not run a block."""
+
+_MARKER = re.compile(r"^<!-- generated: (?P<name>\w+)(?P<arguments>[^>]*) -->$", re.MULTILINE)
+_MARKED = re.compile(rf"^(?P<indent> *)```(?P<language>\w+) (?P<mark>{'|'.join(MARKS)})$", re.MULTILINE)
+_CODE = re.compile(r'(?<=<span class="pre">)[^<]*')
+_SEAM = re.compile(r"([._=])(?=\w)")
+_KEYS = "configuration keys, as key.sub=value"  # where the tools' help begins to explain the schema
+
+
+def setup(app: "Sphinx") -> dict[str, bool]:
+    """What Sphinx calls."""
+    app.connect("source-read", lambda _app, _page, source: source.__setitem__(0, generate(source[0])))
+    app.connect("html-page-context", lambda _app, _page, _template, context, _tree: breakable(context))
+    # Before napoleon (500) makes reStructuredText of it.
+    app.connect("autodoc-process-docstring", lambda *given: given[-1].__setitem__(slice(None), plain(given[-1])), 400)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def generate(text: str) -> str:
+    """A page's Markdown with all that is generated in it."""
+    text = _MARKED.sub("\\g<indent>{.\\g<mark>}\n\\g<indent>```\\g<language>", text)
+    return _MARKER.sub(lambda match: GENERATED[match["name"]](*match["arguments"].split()), text)
+
+
+def breakable(context: dict[str, str]) -> None:
+    """Let long names of code break behind a dot, an underscore or an equals sign."""
+    if "body" in context:
+        context["body"] = _CODE.sub(lambda match: _SEAM.sub(r"\1<wbr>", match[0]), context["body"])
+
+
+def plain(lines: list[str]) -> list[str]:
+    """A docstring whose code in backticks may be followed by a letter (`Spec`s), which reStructuredText refuses."""
+    return re.sub(r"`([^`]+)`(?=\w)", r"`\1`\\ ", "\n".join(lines)).split("\n")
+
+
+def tool_help() -> str:
+    """What each of the tools says of itself, without the configuration's keys."""
+    return "\n\n".join(
+        f"## {path.name}\n\n```text\n{help_of(path).partition(_KEYS)[0].strip()}\n```"
+        for path in sorted(TOOLS.glob("*.py"))
+    )
+
+
+def help_of(tool: Path) -> str:
+    """The text of `--help`."""
+    printed = StringIO()
+    with (
+        patch.dict("os.environ", {"COLUMNS": "88"}),
+        patch("sys.argv", [f"tools/{tool.name}"]),
+        redirect_stdout(printed),
+        suppress(SystemExit),
+    ):
+        load_tool(tool).main(["--help"])
+    return printed.getvalue()
+
+
+def load_tool(tool: Path) -> ModuleType:
+    """A script of tools/ as a module."""
+    loader = SourceFileLoader(f"tool_{tool.stem}", str(tool))
+    spec = spec_from_loader(loader.name, loader)
+    module = module_from_spec(spec)  # type: ignore[arg-type]  # there is a loader, so there is a spec
+    loader.exec_module(module)
+    return module
+
+
+def backbone_table() -> str:
+    """What each backbone costs."""
+    lines = ["| backbone | parameters | multiply-adds | training memory |", "| --- | ---: | ---: | ---: |"]
+    for name in list_backbones():
+        found = describe_backbone(name)
+        memory = f"{found.activation_bytes / 2**20:,.0f} MiB"
+        lines.append(f"| `{name}` | {found.parameters:,} | {found.macs / 1e9:.2f} G | {memory} |")
+    return "\n".join(lines)
+
+
+def decoder_costs() -> str:
+    """What some decoders cost with Xception, measured on tensors without content."""
+    lines = [
+        "| decoder | output stride | parameters | multiply-adds | kept |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name in ("deeplabv3plus", "deeplabv3plus_smp", "unet", "fpn", "upernet", "segformer"):  # two seconds each
+        stride = 16 if 16 in DECODERS[name].limits.output_strides else 32
+        model = ModelConfig(decoder=name, output_stride=stride, backbone=BackboneConfig(name="xception"))
+        found = describe_segmenter(model, 21, size=(513, 513))
+        memory = f"{found.activation_bytes / 2**20:,.0f} MiB"
+        lines.append(f"| `{name}` | {stride} | {found.parameters:,} | {found.macs / 1e9:.2f} G | {memory} |")
+    return "\n".join(lines)
+
+
+def decoder_limits() -> str:
+    """What each decoder cannot do, as it is registered."""
+    lines = [
+        "| decoder | output strides | images a device, at least | the same at another output stride |",
+        "| --- | --- | ---: | --- |",
+    ]
+    for name in list_decoders():
+        limits = DECODERS[name].limits
+        strides = ", ".join(map(str, limits.output_strides))
+        lines.append(f"| `{name}` | {strides} | {limits.least_batch} | {'yes' if limits.follows_stride else 'no'} |")
+    return "\n".join(lines)
+
+
+def listing(path: str, start: str, end: str) -> str:
+    """Lines of a source file, from the one that begins with `start` to the one before `end`, as they are now."""
+    lines = (TOOLS.parent / path).read_text(encoding="utf-8").splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith(start))
+    last = next(number for number, line in enumerate(lines) if number > first and line.startswith(end))
+    body = "\n".join(lines[first:last]).strip()
+    return f'<div class="from">{escape(path)}</div>\n\n```python\n{body}\n```'
+
+
+GENERATED: dict[str, Callable[..., str]] = {
+    function.__name__: function
+    for function in (
+        backbone_table,
+        config_reference,
+        decoder_costs,
+        decoder_limits,
+        head_figure,
+        kernel_figure,
+        listing,
+        network_figure,
+        stride_figure,
+        tool_help,
+    )
+}

@@ -1,0 +1,346 @@
+"""What the pages tell people to type: every command is typed here, or at least understood by its tool."""
+
+import argparse
+import io
+import re
+import sys
+import tomllib
+from contextlib import redirect_stdout
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from blocks import blocks_of, spans_of
+from pages import MARKS, load_tool
+
+import segzoo
+from segzoo.config.classification import ClassificationRunConfig
+from segzoo.config.load import config_from_tree, load_config, read_yaml
+from segzoo.config.schema import RunConfig
+from segzoo.config.stages import merged
+from segzoo.errors import SegzooError
+from segzoo.tasks.names import known_names
+
+SHORT = (
+    "trainer.max_steps=2",
+    "trainer.val_every_steps=2",
+    "trainer.log_every_steps=1",
+    "trainer.overlay_images=1",
+    "trainer.progress=false",
+    "data.batch_size=2",
+    "data.crop_size=64",
+    "data.num_workers=0",
+    "data.synthetic={train_images: 8, val_images: 4, size: [64, 96]}",
+    "model.backbone.width=0.1",
+)
+"""What the tests change in the runs of the pages, so that they take a second."""
+
+TRAINERS = ("train.py", "find_lr.py", "benchmark.py")
+SCRIPT = re.compile(r"(tools|docs)/\w+\.py")
+KEY = re.compile(r"[a-z_]+(\.[a-z_0-9]+)+")
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGES = sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
+TOGETHER = ("your_own_data.md", "big_images.md")
+MADE_ON_THE_WAY = "configs/my_folder.yaml"
+"""Stands for configurations that the pages write."""
+
+
+def runnable(block):
+    return block.language in ("sh", "python") and not block.mark
+
+
+def script_of(words):
+    """The script that a command runs, also behind a launcher, and its arguments."""
+    place = next((place for place, word in enumerate(words) if SCRIPT.fullmatch(word)), None)
+    return (None, []) if place is None else (words[place], words[place + 1 :])
+
+
+# Every block is accounted for.
+
+
+def test_blocks_are_commands_or_what_they_print(pages):
+    wrong = []
+    for page in pages:
+        before = None
+        for block in blocks_of(page):
+            if block.language == "text":
+                if block.mark != "output" or before is None or not runnable(before):
+                    wrong.append(f"{block}: text that belongs to no command")
+            elif block.language not in ("sh", "python", "bash", "yaml", "{toctree}", "{eval-rst}"):
+                wrong.append(f"{block}: language {block.language!r}")
+            elif block.mark and block.mark not in MARKS:
+                wrong.append(f"{block}: mark {block.mark!r}, not one of {', '.join(MARKS)}")
+            before = block
+    assert wrong == []
+
+
+class Understood(Exception):
+    """Raised in place of what a tool would do, with its parsed arguments."""
+
+
+def parsed(script, arguments, repository, monkeypatch):
+    """A tool's arguments, or the complaint of its parser."""
+
+    def stop(parse):
+        def parse_and_stop(self, *given, **options):
+            raise Understood(parse(self, *given, **options))
+
+        return parse_and_stop
+
+    with monkeypatch.context() as patch:
+        for name in ("parse_args", "parse_intermixed_args"):
+            patch.setattr(argparse.ArgumentParser, name, stop(getattr(argparse.ArgumentParser, name)))
+        patch.setattr(sys, "argv", [script])
+        try:
+            load_tool(repository / script).main(arguments)
+        except Understood as understood:
+            return understood.args[0], None
+        except SystemExit as left:
+            return None, f"refused by its parser ({left.code})"
+    return None, "did not parse its arguments"
+
+
+def config_problems(config, overrides):
+    """What the schema says of a configuration's file with changes."""
+    path = config if config and Path(config).is_file() else MADE_ON_THE_WAY
+    try:
+        load_config(path, overrides, known_names=known_names())
+    except SegzooError as error:
+        return error.problems
+    return []
+
+
+def command_problems(words, repository, monkeypatch):
+    """Why a command could not be meant; nothing where it could."""
+    script, arguments = script_of(words)
+    if script is not None:
+        if not (repository / script).is_file():
+            return [f"no {script}"]
+        if "--help" in arguments:
+            return []
+        options, complaint = parsed(script, arguments, repository, monkeypatch)
+        if options is None:
+            return [f"{script}: {complaint}"]
+        overrides = list(getattr(options, "overrides", []))
+        config = getattr(options, "config", None)
+        if config and "=" in config:  # tools/train.py --resume RUN_DIR key=value
+            config, overrides = None, [config, *overrides]
+        return config_problems(config, overrides)
+    extras = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    match words:
+        case ["python", "-m", "pytest", *paths] if paths and all((repository / path).exists() for path in paths):
+            return []
+        case ["pip", "install", what] | ["python", "-m", "pip", "install", what]:
+            names = re.fullmatch(r"(?:xception-segzoo|\.)\[([\w,]+)\]", what)
+            return [] if names and set(names[1].split(",")) <= extras.keys() else [f"no extra as in {what}"]
+        case ["python", "-m", "sphinx", "--fail-on-warning", "docs", _]:  # the site's tests build it
+            return []
+    return [f"not understood: {' '.join(words)}"]
+
+
+def test_every_command_is_understood_by_its_tool(pages, repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    found = [
+        f"{block}: {' '.join(words)}: {problem}"
+        for page in pages
+        for block in blocks_of(page)
+        if block.language in ("sh", "bash")
+        for words in block.commands
+        for problem in command_problems(words, repository, monkeypatch)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["python", "tools/train.py", "configs/quickstart.yaml", "data.batch_sise=4"],
+        ["python", "tools/train.py", "configs/quickstart.yaml", "--resum", "x"],
+        ["python", "tools/predict.py", "runs/first", "images", "--shards", "0/2"],
+        ["torchrun", "--nproc-per-node", "4", "tools/train.py", "configs/quickstart.yaml", "trainer.device=4"],
+        ["python", "tools/nosuch.py"],
+        ["pip", "install", "xception-segzoo[nosuch]"],
+        ["python", "-m", "pytest", "tests/nosuch.py"],
+        ["rm", "-r", "runs"],
+    ],
+)
+def test_what_is_wrong_is_noticed(command, repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    assert command_problems(command, repository, monkeypatch)
+
+
+def test_python_compiles_and_its_imports_are_there(pages):
+    for page in pages:
+        for block in blocks_of(page):
+            if block.language == "python":
+                code = compile(block.text, str(block), "exec")
+                names = [line for line in block.text.splitlines() if line.startswith(("import ", "from "))]
+                exec("\n".join(names), {})  # noqa: S102  (our own pages)
+                assert code
+
+
+def test_yaml_holds_keys_of_the_schema(pages, repository, tmp_path, monkeypatch):
+    monkeypatch.chdir(repository)
+    for page in pages:
+        for block in blocks_of(page):
+            if block.language == "yaml":
+                problems = yaml_problems(block.text, tmp_path)
+                assert problems == [], f"{block}: {problems}"
+
+
+def yaml_problems(text, folder):
+    """Problems of a part of a configuration, put over a whole one."""
+    (folder / "part.yaml").write_text(text)
+    try:
+        config_from_tree(merged(read_yaml(Path(MADE_ON_THE_WAY)), read_yaml(folder / "part.yaml")))
+    except SegzooError as error:
+        return error.problems
+    return []
+
+
+# What stands in the text.
+
+
+def test_names_in_the_text_exist(pages, repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    tests = {
+        name
+        for path in (repository / "tests").rglob("test_*.py")
+        for name in re.findall(r"^ *def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    options = {option for path in (repository / "tools").glob("*.py") for option in options_of(path)}
+    found = []
+    for page in pages:
+        for number, span in spans_of(page, without_first_column=page.name.startswith("from_")):
+            problem = span_problem(span, tests, options, repository)
+            if problem:
+                found.append(f"{page.name}:{number}: {span}: {problem}")
+    assert found == []
+
+
+def options_of(tool):
+    return re.findall(r'"(--[a-z-]+)"', tool.read_text(encoding="utf-8"))
+
+
+def span_problem(span, tests, options, repository):
+    """Why a piece of code in the text means nothing; None where it does, or where it is no name of ours."""
+    if span.startswith("test_") and span.isidentifier():
+        return None if span in tests else "no such test"
+    if re.fullmatch(r"--[a-z-]+", span):
+        return None if span in {*options, "--help", "--signal"} else "no such option"
+    if re.fullmatch(r"(tools|configs|segzoo|docs|tests)/[\w./]*", span):
+        return None if (repository / span).exists() else "no such file"
+    if re.fullmatch(r"segzoo(\.\w+)+(\(\))?", span):
+        return None if resolves(span.removesuffix("()")) else "no such name"
+    assignments = re.split(r"(?<=\S) (?=[a-z_]+\.[a-z_.]+=)", span)
+    if span != "key.sub=value" and all(KEY.match(one) and "=" in one for one in assignments):
+        free = "loss.class_weights=null"  # which few losses read
+        return "; ".join(config_problems(None, [free, *assignments])) or None
+    if KEY.fullmatch(span) and span.split(".")[0] in RunConfig.model_fields:
+        return None if has_key(RunConfig, span) or has_key(ClassificationRunConfig, span) else "no such key"
+    return None
+
+
+def has_key(model, key):
+    for part in key.split("."):
+        field = getattr(model, "model_fields", {}).get(part)
+        if field is None:
+            return False
+        model = field.annotation
+    return True
+
+
+def resolves(name):
+    found, *rest = name.split(".")
+    thing = import_module(found)
+    for part in rest:
+        try:
+            thing = getattr(thing, part)
+        except AttributeError:
+            try:
+                thing = import_module(f"{thing.__name__}.{part}")
+            except (ImportError, AttributeError):
+                return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "span",
+    ["test_nothing_of_this_name", "--nosuch", "tools/nosuch.py", "segzoo.nosuch", "data.nosuch", "data.batch_size=no"],
+)
+def test_a_wrong_name_is_noticed(span, repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    assert span_problem(span, {"test_other"}, {"--output"}, repository)
+
+
+# What is typed.
+
+
+@pytest.fixture
+def desk(repository, tmp_path, monkeypatch, call_tool):
+    """A folder to type in: the repository's files, and nothing that a run would have left there."""
+    for name in ("configs", "tools", "docs"):
+        (tmp_path / name).symlink_to(repository / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(segzoo, "load_config", shortened, raising=False)
+    return tmp_path
+
+
+def shortened(path, changes=(), **options):
+    """`segzoo.load_config` of a script in the pages, with its run turned down."""
+    return load_config(path, [*SHORT, *changes], **options)
+
+
+def type_command(words, call_tool):
+    """Run a command of a page; its status and what it printed."""
+    script, arguments = script_of(words)
+    if script is None:
+        return 0, ""  # pytest, pip and sphinx: checked above
+    name = Path(script).name
+    if name in TRAINERS and not {"--resume", "--print-config", "--help"} & set(arguments):
+        arguments = [*arguments, *SHORT]
+    if name == "make_scenes.py":
+        arguments = [*arguments, "--count", "10"]
+    done = call_tool(f"../{script}", *arguments)
+    return done.returncode, done.stdout + done.stderr
+
+
+def run_python(block, names):
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        exec(compile(block.text, str(block), "exec"), names)  # noqa: S102  (our own pages)
+    return printed.getvalue()
+
+
+def page_problems(page, call_tool):
+    """Type a page from top to bottom; what did not go as it says."""
+    problems, names, printed = [], {}, ""
+    for block in blocks_of(page):
+        if block.language == "text":
+            shown = {line.strip() for line in printed.splitlines()}
+            missing = [line for line in block.text.splitlines() if line.strip() not in shown]
+            problems += [f"{block}: not printed: {line}; but: {printed[-600:]}" for line in missing]
+        elif runnable(block) and block.language == "python":
+            printed = run_python(block, names)
+        elif runnable(block):
+            printed = ""
+            for words in block.commands:
+                status, said = type_command(words, call_tool)
+                printed += said
+                if status:
+                    problems.append(f"{block}: {' '.join(words)}: status {status}: {said[-400:]}")
+    return problems
+
+
+def test_your_own_data_and_what_is_done_with_its_run(desk, repository, call_tool):
+    """The first page makes `runs/first` and `my_data`, which the second uses."""
+    for name in TOGETHER:
+        assert page_problems(repository / "docs" / name, call_tool) == []
+    assert len(list((desk / "my_masks").glob("*.png"))) == 10
+    assert len(list((desk / "my_masks" / "_overlay").glob("*.png"))) == 10
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name not in TOGETHER])
+def test_a_page_does_what_it_says(name, desk, repository, call_tool):
+    assert page_problems(repository / "docs" / name, call_tool) == []
