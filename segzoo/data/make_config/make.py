@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from segzoo.config.json_schema import schema_line
 from segzoo.config.load import load_config
 from segzoo.data.make_config.choose import Choice, Choices, choose_training
 from segzoo.data.make_config.classes import Classes, choose_classes
@@ -58,7 +59,8 @@ def make_config(
         **choose_training(facts, classes, machine),
     }
     findings = _findings(layout, facts, classes, machine)
-    head = [*findings, f"python tools/train.py {output}"]
+    editors = schema_line(output)
+    head = [*([editors] if editors else []), *findings, f"python tools/train.py {output}"]
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(config_text(head, choices, classes), encoding="utf-8")
     load_config(output)  # what was written is read the way training will

@@ -1,0 +1,74 @@
+"""The reference as a Markdown reader sees it, against what `--help` says."""
+
+import re
+from itertools import pairwise
+
+from markdown_it import MarkdownIt
+
+from segzoo.config.explain import explain_keys
+from segzoo.config.load import SCHEMAS
+from segzoo.config.reference import config_reference
+
+
+def cells_of(text):
+    """The rows of all tables, as (heading, [text of each cell])."""
+    heading, rows = "", []
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    for before, token in pairwise(tokens):
+        if before.type == "heading_open":
+            heading = token.content
+        if before.type == "tr_open":
+            rows.append((heading, []))
+        if before.type in ("td_open", "th_open"):
+            rows[-1][1].append("".join(child.content for child in token.children))
+            assert all(child.type in ("text", "code_inline", "text_special") for child in token.children), token.content
+    return [(heading, cells) for heading, cells in rows if cells[0] != "key"]
+
+
+def plain(text):
+    return " ".join(text.replace("`", "").split())
+
+
+def test_every_key_stands_there_with_its_default_and_meaning():
+    found = {}
+    for heading, (key, kind, default, meaning) in cells_of(config_reference()):
+        assert heading.split(" (")[0] == (key.rpartition(".")[0] or "top level")
+        assert kind
+        found.setdefault(key, set()).add((default, meaning))
+    expected = {}
+    for model in SCHEMAS.values():
+        for key, _, default, meaning in explain_keys(model):
+            expected.setdefault(key, set()).add((default, plain(meaning)))
+    assert found.keys() == expected.keys()
+    for key, entries in expected.items():
+        assert {meaning for _, meaning in found[key]} == {meaning for _, meaning in entries}, key
+        required = {default == " (required)" for default, _ in entries}
+        assert {default == "required" for default, _ in found[key]} == required, key
+
+
+def test_types_say_what_is_allowed():
+    kinds = {key: kind for heading, (key, kind, *_) in cells_of(config_reference()) if "(" not in heading}
+    assert kinds["data.batch_size"] == "integer ≥ 1"
+    assert kinds["data.crop_size"] == "integer ≥ 1, or list of 2, each integer ≥ 1"
+    assert kinds["model.output_stride"] == "8 or 16 or 32"
+    assert kinds["model.eval_output_stride"] == "8 or 16 or 32, or null"
+    assert kinds["optimizer.momentum"] == "number ≥ 0, < 1"
+    assert kinds["optimizer.learning_rate"] == "number > 0"
+    assert kinds["data.merge_classes"] == "mapping to list, each text, or null"
+    assert kinds["stages"] == "list, each changes"
+
+
+def test_defaults_are_as_one_writes_them():
+    defaults = {key: default for _, (key, _, default, _) in cells_of(config_reference())}
+    assert defaults["data.crop_size"] == "[513, 513]"
+    assert defaults["optimizer.weight_decay"] == "4e-05"
+    assert defaults["trainer.channels_last"] == "true"
+    assert defaults["trainer.wandb"] == "null"
+    assert defaults["data.folder.mask_suffix"] == '""'
+
+
+def test_headings_are_unique_and_shared_sections_stand_once():
+    headings = re.findall(r"^### (.*)$", config_reference(), flags=re.MULTILINE)
+    assert len(headings) == len(set(headings))
+    assert [name for name in headings if name.startswith("optimizer")] == ["optimizer"]
+    assert "data (classification)" in headings
