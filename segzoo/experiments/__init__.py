@@ -1,0 +1,1 @@
+"""The Xception paper's experiments, rerun on pictures that fit the machine."""
