@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # Changes when the dependencies do, so that an old environment is brought up to date.
 STAMP = $(VENV)/.installed
 
-.PHONY: install quickstart test test-slow check format lint types layers
+.PHONY: install quickstart test test-slow check format lint types layers docs
 
 install: $(STAMP)
 
@@ -31,6 +31,10 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	@$(PYTEST) -m slow
+
+# The documentation as a site, in build/docs.
+docs: $(STAMP)
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning docs build/docs && echo "built: build/docs/index.html"
 
 check: format lint types layers test
 

@@ -11,12 +11,17 @@ if TYPE_CHECKING:
     from segzoo.backbones import build_classifier as build_classifier
     from segzoo.backbones import list_backbones as list_backbones
     from segzoo.backbones import register_backbone as register_backbone
+    from segzoo.checkpoint.classifier import load_classifier as load_classifier
     from segzoo.checkpoint.push import push_to_hub as push_to_hub
     from segzoo.checkpoint.read import load_segmenter as load_segmenter
     from segzoo.checkpoint.saved import save_model as save_model
     from segzoo.config.load import load_config as load_config
+    from segzoo.data.classification.dataset import register_classification_dataset as register_classification_dataset
     from segzoo.data.dataset import register_dataset as register_dataset
+    from segzoo.evaluation.classify.evaluate import evaluate_classifier as evaluate_classifier
     from segzoo.evaluation.evaluate import evaluate as evaluate
+    from segzoo.inference.classify.classify import classify as classify
+    from segzoo.inference.classify.predictor import ClassPredictor as ClassPredictor
     from segzoo.inference.export import export as export
     from segzoo.inference.predict import predict as predict
     from segzoo.inference.predictor import Predictor as Predictor
@@ -29,18 +34,23 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ClassPredictor": "segzoo.inference.classify.predictor",
     "Predictor": "segzoo.inference.predictor",
     "build_backbone": "segzoo.backbones",
     "build_classifier": "segzoo.backbones",
+    "classify": "segzoo.inference.classify.classify",
     "evaluate": "segzoo.evaluation.evaluate",
+    "evaluate_classifier": "segzoo.evaluation.classify.evaluate",
     "export": "segzoo.inference.export",
     "is_first_process": "segzoo.tasks.processes",
     "list_backbones": "segzoo.backbones",
+    "load_classifier": "segzoo.checkpoint.classifier",
     "load_config": "segzoo.config.load",
     "load_segmenter": "segzoo.checkpoint.read",
     "predict": "segzoo.inference.predict",
     "push_to_hub": "segzoo.checkpoint.push",
     "register_backbone": "segzoo.backbones",
+    "register_classification_dataset": "segzoo.data.classification.dataset",
     "register_dataset": "segzoo.data.dataset",
     "register_decoder": "segzoo.models.decoder",
     "register_loss": "segzoo.tasks.losses",

@@ -1,6 +1,7 @@
 """What every command shares: overrides on the command line, errors as lines, exit statuses, logging."""
 
 import logging
+import os
 import signal
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from segzoo.config.explain import explain_text
-from segzoo.config.schema import RunConfig
+from segzoo.config.schema import RunConfig, Section
 from segzoo.errors import SegzooError
 
 
@@ -25,6 +26,7 @@ def run(main: Callable[[], int]) -> NoReturn:
     _show_log()
     try:
         status = main()
+        sys.stdout.flush()  # here, where a reader that left is no error
     except SegzooError as error:
         for problem in error.problems:
             sys.stderr.write(f"error: {problem}\n")
@@ -33,6 +35,7 @@ def run(main: Callable[[], int]) -> NoReturn:
         sys.stderr.write("interrupted\n")
         status = 128 + signal.SIGINT
     except BrokenPipeError:  # the reader of our output left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or leaving would flush, and fail, again
         status = 0
     sys.exit(status)
 
@@ -62,11 +65,20 @@ def _join_dotted_flags(words: list[str]) -> list[str]:
     rest = iter(words)
     for word in rest:
         key, equals, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or key.split(".")[0] not in RunConfig.model_fields:
+        if not word.startswith("--") or not _is_config_key(key):
             joined.append(word)
         else:
             joined.append(f"{key}={value if equals else next(rest, '')}")
     return joined
+
+
+def _is_config_key(key: str) -> bool:
+    """Whether a flag names a value of the configuration; a bare section, as in `--data DIR`, is an option of a tool."""
+    section, dot, _ = key.partition(".")
+    field = RunConfig.model_fields.get(section)
+    if field is None:
+        return False
+    return bool(dot) or not (isinstance(field.annotation, type) and issubclass(field.annotation, Section))
 
 
 def _exit_on_signal(signum: int, frame: FrameType | None) -> NoReturn:

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
+from segzoo.config.classification import ClassificationRunConfig
 from segzoo.config.load import apply_overrides, config_from_tree
 from segzoo.config.schema import RunConfig
 from segzoo.training.train import TrainResult, train
@@ -73,6 +75,34 @@ def call_tool(
     return call
 
 
+@pytest.fixture(scope="session")
+def scatter() -> Callable[[nn.Module], None]:
+    """Give every BatchNorm a random affine and statistics: fresh ones are identities and would hide a mix-up."""
+
+    def scatter_norms(network: nn.Module) -> None:
+        for norm in network.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                nn.init.uniform_(norm.weight, 0.5, 1.0)
+                nn.init.normal_(norm.bias, 0.0, 0.3)
+                nn.init.normal_(norm.running_mean, 0.0, 0.3)
+                nn.init.uniform_(norm.running_var, 0.8, 2.0)
+
+    return scatter_norms
+
+
+@pytest.fixture
+def point_hub_to(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path], None]:
+    """Do what HF_ENDPOINT and HF_HUB_CACHE do in a process of their own."""
+
+    def point(url: str, cache: Path) -> None:
+        constants = pytest.importorskip("huggingface_hub").constants
+        monkeypatch.setattr(constants, "ENDPOINT", url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+
+    return point
+
+
 TINY = {
     "data": {
         "name": "synthetic",
@@ -119,3 +149,46 @@ def multi_label_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels if pixels.ndim == 3 else pixels.astype(np.uint8) * 255).save(path)
     return root
+
+
+TINY_CLASSIFIER = {
+    "task": "classification",
+    "data": {"name": "image_folder", "batch_size": 4, "image_size": [40, 48], "num_workers": 0},
+    "model": {"backbone": {"name": "xception", "width": 0.1}},
+    "optimizer": {"name": "adamw", "learning_rate": 0.002},
+    "trainer": {"max_steps": 6, "val_every_steps": 3, "log_every_steps": 1, "progress": False},
+}
+"""As `TINY`, for a classifier."""
+
+
+@pytest.fixture(scope="session")
+def class_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`train/red/0.png`, ...: 12 training and 7 validation images of three colours, in noise, of several sizes."""
+    root = tmp_path_factory.mktemp("colors")
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 4), ("val", 3)):
+        for channel, name in enumerate(("red", "green", "blue")):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(count - (split == "val" and channel > 0)):
+                image = generator.integers(0, 160, (44 + 2 * number, 60, 3)).astype(np.uint8)
+                image[..., channel] += np.uint8(90)
+                Image.fromarray(image).save(folder / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_classifier_config(class_folder: Path) -> Callable[..., ClassificationRunConfig]:
+    """The tiny classifier's configuration with `key=value` changes."""
+    return lambda *overrides: config_from_tree(
+        apply_overrides(TINY_CLASSIFIER, [f"data.root={class_folder}", *overrides])
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_classifier_run(
+    tiny_classifier_config: Callable[..., ClassificationRunConfig], tmp_path_factory: pytest.TempPathFactory
+) -> TrainResult:
+    """The tiny classifier, trained once for all tests that need its checkpoint."""
+    run_dir = tmp_path_factory.mktemp("runs") / "tiny_classifier"
+    return train(tiny_classifier_config(f"run_dir={run_dir}"))

@@ -17,11 +17,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.count < 1:
         parser.error("--count: draw at least one image")
 
-    from segzoo.config.load import load_config  # these need torch, which --help does not
+    from segzoo.config.load import for_segmentation, load_config  # these need torch, which --help does not
     from segzoo.data import DATASETS
     from segzoo.data.browse import browse
+    from segzoo.data.classification import CLASSIFICATION_DATASETS
 
-    config = load_config(arguments.config, arguments.overrides, known_names={"data.name": list(DATASETS)})
+    names = {"data.name": list(DATASETS), "classification:data.name": list(CLASSIFICATION_DATASETS)}
+    config = for_segmentation(load_config(arguments.config, arguments.overrides, known_names=names))
     split = arguments.split or config.data.train_split
     output = Path(arguments.output or Path("data_check", Path(arguments.config).stem, f"{split}.png"))
     print(browse(config, output, split=split, count=arguments.count))

@@ -3,10 +3,14 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from segzoo.cli import config_parser, parse_overrides, run
+
+if TYPE_CHECKING:
+    from segzoo.config.classification_data import ClassificationDataConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,12 +22,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_overrides(parser, argv)
 
     from segzoo.config.load import load_config
+    from segzoo.config.schema import RunConfig
     from segzoo.data import DATASETS
+    from segzoo.data.classification import CLASSIFICATION_DATASETS
     from segzoo.data.doctor.check import check_data
     from segzoo.data.doctor.report import class_table, finding_lines, image_table, report_dict, verdict
     from segzoo.data.doctor.samples import write_samples
 
-    config = load_config(arguments.config, arguments.overrides, known_names={"data.name": list(DATASETS)})
+    names = {"data.name": list(DATASETS), "classification:data.name": list(CLASSIFICATION_DATASETS)}
+    config = load_config(arguments.config, arguments.overrides, known_names=names)
+    if not isinstance(config, RunConfig):
+        return _check_classes(config.data, as_json=arguments.json)
     report = check_data(config.data, progress=not arguments.json)
     if arguments.json:
         print(json.dumps(report_dict(report), indent=2))
@@ -38,6 +47,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         config.data, report, Path(arguments.output or Path("data_check", Path(arguments.config).stem))
     )
     print(f"{verdict(report)}; samples: {sheet}" if sheet else verdict(report))
+    return 1 if report.errors else 0
+
+
+def _check_classes(config: "ClassificationDataConfig", *, as_json: bool) -> int:
+    from segzoo.data.classification.check import check_classification_data, class_image_table, class_report_dict
+    from segzoo.data.doctor.report import finding_lines, verdict
+
+    report = check_classification_data(config, progress=not as_json)
+    if as_json:
+        print(json.dumps(class_report_dict(report), indent=2))
+    else:
+        print(*finding_lines(report), sep="\n")
+        Console().print(class_image_table(report))
+        print(verdict(report))
     return 1 if report.errors else 0
 
 

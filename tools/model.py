@@ -7,7 +7,7 @@ from dataclasses import asdict
 from rich.console import Console
 
 from segzoo.cli import config_parser, parse_overrides, run
-from segzoo.config.load import load_config
+from segzoo.config.load import for_segmentation, load_config
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from segzoo.models.describe import count_classes, describe_segmenter, segmenter_table  # these need torch
     from segzoo.tasks.names import known_names
 
-    config = load_config(arguments.config, arguments.overrides, known_names=known_names())
+    config = for_segmentation(load_config(arguments.config, arguments.overrides, known_names=known_names()))
     num_classes, source = count_classes(config.data)
     height, width = arguments.size or config.data.crop_size
     described = describe_segmenter(config.model, num_classes, size=(height, width), in_channels=config.data.channels)

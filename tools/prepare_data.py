@@ -1,4 +1,4 @@
-"""Fetch, verify and unpack a data set: Pascal VOC, SBD (VOC's trainaug), Cityscapes or CamVid."""
+"""Fetch, verify and unpack a data set: Pascal VOC, SBD (VOC's trainaug), Cityscapes, CamVid or CIFAR-10."""
 
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -8,7 +8,8 @@ from segzoo.cli import run
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("name", metavar="NAME", choices=["voc", "sbd", "cityscapes", "camvid"], help="%(choices)s")
+    names = ["voc", "sbd", "cityscapes", "camvid", "cifar10"]
+    parser.add_argument("name", metavar="NAME", choices=names, help="%(choices)s")
     parser.add_argument("--root", metavar="DIR", default="data", help="folder of all data sets (default: data)")
     parser.add_argument(
         "--archive",

@@ -16,17 +16,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", metavar="key.sub=value", nargs="*", help="changes to the configuration")
     arguments = parse_overrides(parser, argv)
 
+    from segzoo.config.load import for_segmentation
     from segzoo.data.dataset import build_dataset  # these need torch, which --help does not
     from segzoo.data.images import write_image
     from segzoo.data.pixels import as_picture
     from segzoo.inference.predict import predict
-    from segzoo.tasks.table import per_class_table
+    from segzoo.tasks.table import score_table
     from segzoo.training.resume import requested_config
     from segzoo.training.train import train
 
-    config = requested_config(str(CONFIG), arguments.overrides)
+    config = for_segmentation(requested_config(str(CONFIG), arguments.overrides))
     result = train(config, name="quickstart")
-    Console().print(per_class_table(result.scores, result.labels.names))
+    Console().print(score_table(result.scores, result.labels.names))
     scenes = build_dataset(config.data, config.data.val_split)
     images = result.run_dir / "images"
     images.mkdir()

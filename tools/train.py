@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from segzoo.checkpoint.transfer import with_starting_settings  # these need torch, which --help does not
     from segzoo.tasks.processes import is_first_process
-    from segzoo.tasks.table import per_class_table, percent
+    from segzoo.tasks.table import percent, score_table
     from segzoo.training.resume import requested_config
     from segzoo.training.train import check, train
 
@@ -36,8 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         result = train(config, name=Path(arguments.config or "run").stem, resume=arguments.resume)
         if is_first_process():
-            Console().print(per_class_table(result.scores, result.labels.names))
-            print(f"best val mIoU: {percent(result.summary['best_val_miou'])}")
+            Console().print(score_table(result.scores, result.labels.names))
+            main = result.main_metric
+            print(f"best val {main.title}: {percent(result.summary[f'best_val_{main.name}'])}")
             print(f"run directory: {result.run_dir}")
     return 0
 

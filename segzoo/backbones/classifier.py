@@ -50,6 +50,13 @@ class Classifier(nn.Module):
         Shape:
             image: (N, in_channels, H, W). Returns (N, num_classes).
         """
-        features = self.backbone(image)[-1].mean(dim=(2, 3))
-        scores: Tensor = self.logits(self.dropout(self.fully_connected(features)))
+        return self.scores(self.backbone(image)[-1])
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Score the classes by the backbone's deepest feature map.
+
+        Shape:
+            features: (N, C, H, W). Returns (N, num_classes).
+        """
+        scores: Tensor = self.logits(self.dropout(self.fully_connected(features.mean(dim=(2, 3)))))
         return scores

@@ -44,6 +44,7 @@ class Backbone(nn.Module, ABC):
         self.output_stride = output_stride
         self.in_channels = in_channels
         self.frozen = False
+        self._frozen_modules = 0
 
     @abstractmethod
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -53,15 +54,33 @@ class Backbone(nn.Module, ABC):
             image: (N, in_channels, H, W). Returns one (N, channels, ceil(H / stride), ceil(W / stride)) per spec.
         """
 
-    def freeze(self) -> Self:
-        """Stop all learning: no gradients, and no moving statistics or drop path either, also in `train()`.
+    def in_order(self) -> list[nn.Module]:
+        """The modules that an image passes one after the other: the children, and the members of each flow.
+
+        Chollet's network has the paper's 14: the stem, 3 of the entry flow, 8 of the middle flow, 2 of the exit flow.
+        """
+        flows = [
+            list(child) if isinstance(child, nn.ModuleList | nn.Sequential) else [child] for child in self.children()
+        ]
+        return [module for flow in flows for module in flow]
+
+    def freeze(self, modules: int | None = None) -> Self:
+        """Stop learning: no gradients, and no moving statistics or drop path either, also in `train()`.
 
         `requires_grad=False` alone would leave BatchNorm's running statistics moving.
+
+        Args:
+            modules: so many of the first ones (`in_order`); None for all.
         """
-        self.frozen = True
-        self.requires_grad_(False)
-        return self.eval()
+        self.frozen = modules is None
+        self._frozen_modules = modules or 0
+        for part in [self] if modules is None else self.in_order()[:modules]:
+            part.requires_grad_(False)
+        return self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Switch between training and evaluation; a frozen backbone stays in evaluation."""
-        return super().train(mode and not self.frozen)
+        """Switch between training and evaluation; what is frozen stays in evaluation."""
+        super().train(mode and not self.frozen)
+        for module in self.in_order()[: self._frozen_modules]:
+            module.eval()
+        return self

@@ -12,7 +12,8 @@ import torch
 from pydantic import ValidationError
 
 from segzoo.backbones.weights.own import CHECKPOINT_FORMAT, check_format
-from segzoo.config.schema import RunConfig
+from segzoo.config.classification import AnyRunConfig
+from segzoo.config.load import SCHEMAS
 from segzoo.data.labels import LabelSpace
 from segzoo.errors import CheckpointError, SegzooError, first_line
 
@@ -36,14 +37,14 @@ class Description:
         versions: of what trained it, by package.
     """
 
-    config: RunConfig
+    config: AnyRunConfig
     labels: LabelSpace
     metrics: dict[str, float | None]
     step: int
     versions: dict[str, str] = field(default_factory=dict)
 
 
-def describe(config: RunConfig, labels: LabelSpace, metrics: dict[str, float | None], step: int) -> dict[str, Any]:
+def describe(config: AnyRunConfig, labels: LabelSpace, metrics: dict[str, float | None], step: int) -> dict[str, Any]:
     """A `Description` as plain values, with the versions that wrote it."""
     return {
         "format_version": FORMAT_VERSION,
@@ -68,9 +69,13 @@ def parse_description(plain: dict[str, Any], source: str) -> Description:
     found = plain.get("format_version")
     check_format(found, source)
     try:
+        task = plain["config"].get("task", "segmentation")  # the first checkpoints did not say
+        labels = LabelSpace.from_dict(plain["labels"])
+        if task == "segmentation" and not labels.palette:
+            raise ValueError("its classes have no colours")
         return Description(
-            config=RunConfig.model_validate(plain["config"]),
-            labels=LabelSpace.from_dict(plain["labels"]),
+            config=SCHEMAS[task].model_validate(plain["config"]),
+            labels=labels,
             metrics={str(name): _number(value) for name, value in plain["metrics"].items()},
             step=int(plain["step"]),
             versions={str(name): str(value) for name, value in plain.get("versions", {}).items()},

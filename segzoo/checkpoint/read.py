@@ -1,26 +1,30 @@
 """Reading checkpoints safely: no pickled objects, names from registries, strict weights."""
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from segzoo.backbones.weights.hub import fetch_model, hub_name_of, is_hub_name
 from segzoo.backbones.weights.own import PREFIX as PREFIX
-from segzoo.backbones.weights.own import WEIGHTS, find_in_folder
+from segzoo.backbones.weights.own import PREFIXES, WEIGHTS, find_in_folder
 from segzoo.backbones.weights.recognise import read_pickle
 from segzoo.backbones.weights.saved import read_saved
 from segzoo.checkpoint.format import TRAINING_STATE, Description, parse_description
+from segzoo.config.load import for_segmentation
 from segzoo.config.schema import Preprocessing, RunConfig
 from segzoo.data.labels import LabelSpace
 from segzoo.errors import CheckpointError, ConfigError, first_line
 from segzoo.models.build import build_segmenter
 from segzoo.models.evaluation import evaluation_config
 from segzoo.models.segmenter import Segmenter
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class TrainedSegmenter:
     @property
     def config(self) -> RunConfig:
         """The run it was trained in."""
-        return self.description.config
+        return for_segmentation(self.description.config)
 
     @property
     def labels(self) -> LabelSpace:
@@ -115,8 +119,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def _is_ours(content: object) -> bool:
     if not isinstance(content, dict):
         return False
-    description, *states = (content.get(key) for key in ("segzoo", "state_dict", TRAINING_STATE))
-    return isinstance(description, dict) and _is_state(states[0]) and (states[1] is None or _is_state(states[1]))
+    if not isinstance(content.get("segzoo"), dict) or not _is_state(content.get("state_dict")):
+        return False
+    return TRAINING_STATE not in content or _is_state(content[TRAINING_STATE])
 
 
 def _is_state(state: object) -> bool:
@@ -161,6 +166,44 @@ def load_segmenter(checkpoint: str | Path, *, averaged: bool = True) -> TrainedS
         ConfigError: no such path, or no download.
         CheckpointError: refused, with the reason.
     """
+    found = read_trained(checkpoint, averaged=averaged)
+    config = found.description.config
+    if not isinstance(config, RunConfig):
+        raise CheckpointError(
+            f"{found.path}: a classifier, which says what an image shows, not where. segzoo.load_classifier reads it; "
+            f"a segmenter may start from it: model.backbone.weights={found.path}."
+        )
+    segmenter = build_strictly(partial(_untrained, config, found.labels.num_classes), found)
+    return TrainedSegmenter(segmenter.eval(), found.description, found.path)
+
+
+def _untrained(config: RunConfig, num_classes: int) -> Segmenter:
+    model = evaluation_config(config.model)
+    return build_segmenter(model, num_classes, in_channels=config.data.channels, pretrained=False)
+
+
+@dataclass(frozen=True)
+class TrainedState:
+    """What a checkpoint has of a trained network of either task.
+
+    Args:
+        description: what it says about itself.
+        tensors: by the network's own names.
+        path: the file.
+    """
+
+    description: Description
+    tensors: dict[str, Tensor]
+    path: Path
+
+    @property
+    def labels(self) -> LabelSpace:
+        """The classes it scores."""
+        return self.description.labels
+
+
+def read_trained(checkpoint: str | Path, *, averaged: bool = True) -> TrainedState:
+    """Read the network of a checkpoint; arguments and errors as `load_segmenter`."""
     path = find_checkpoint(checkpoint)
     content = read_checkpoint(path)
     description = read_description(content, path)
@@ -169,42 +212,48 @@ def load_segmenter(checkpoint: str | Path, *, averaged: bool = True) -> TrainedS
         state, description = content[TRAINING_STATE], replace(description, metrics={})
     elif not averaged and description.config.optimizer.ema_decay:
         raise CheckpointError(f"{path}: has the averaged weights only, as saved models do. Name the run's checkpoint.")
-    segmenter = _build(description, segmenter_state(state), path)
-    return TrainedSegmenter(segmenter.eval(), description, path)
+    return TrainedState(description, network_state(state, description), path)
 
 
-def _build(description: Description, state: Mapping[str, Tensor], path: Path) -> Segmenter:
-    """The network of a description with its weights, compared before it takes any memory."""
-    channels = description.config.data.channels
+def build_strictly(build: Callable[[], Network], found: TrainedState) -> Network:
+    """A network with a checkpoint's weights, compared before it takes any memory.
+
+    Args:
+        build: makes it, with any weights.
+        found: the checkpoint.
+
+    Raises:
+        CheckpointError: it cannot be built, or the weights do not fit exactly.
+    """
     try:
-        model = evaluation_config(description.config.model)
         with torch.device("meta"):
-            sketch = build_segmenter(model, description.labels.num_classes, in_channels=channels, pretrained=False)
-        _check_state(sketch, state, path)
-        segmenter = build_segmenter(model, description.labels.num_classes, in_channels=channels, pretrained=False)
+            sketch = build()
+        _check_state(sketch, found.tensors, found.path)
+        network = build()
     except ConfigError as error:
-        raise CheckpointError(f"{path}: {problem}" for problem in error.problems) from None
-    load_strictly(segmenter, state, path)
-    return segmenter
+        raise CheckpointError(f"{found.path}: {problem}" for problem in error.problems) from None
+    load_strictly(network, found.tensors, found.path)
+    return network
 
 
-def segmenter_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def network_state(state: Mapping[str, Tensor], description: Description) -> dict[str, Tensor]:
     """The network's own entries of a training checkpoint's state."""
-    return {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
+    prefix = PREFIXES[description.config.task]
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
-def load_strictly(segmenter: Segmenter, state: Mapping[str, Tensor], path: Path) -> None:
+def load_strictly(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     """Load every tensor exactly once.
 
     Raises:
         CheckpointError: what is missing, left over, of another shape or not finite.
     """
-    _check_state(segmenter, state, path)
-    segmenter.load_state_dict(dict(state), strict=True)
+    _check_state(network, state, path)
+    network.load_state_dict(dict(state), strict=True)
 
 
-def _check_state(segmenter: Segmenter, state: Mapping[str, Tensor], path: Path) -> None:
-    own = segmenter.state_dict()
+def _check_state(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    own = network.state_dict()
     problems = [
         *_differences("missing", own.keys() - state.keys()),
         *_differences("left over", state.keys() - own.keys()),

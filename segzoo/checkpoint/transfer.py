@@ -1,16 +1,16 @@
 """Starting a run from the whole network of another: `model.weights`."""
 
 import logging
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from torch import Tensor
 
+from segzoo.backbones.classifier import Classifier
 from segzoo.backbones.weights import with_weights_settings
-from segzoo.checkpoint.read import find_checkpoint, load_strictly, read_checkpoint, read_description, segmenter_state
-from segzoo.config.schema import ModelConfig, RunConfig
+from segzoo.checkpoint.read import TrainedState, find_checkpoint, load_strictly
+from segzoo.config.classification import AnyRunConfig
+from segzoo.config.schema import ModelConfig
 from segzoo.data.labels import LabelSpace
+from segzoo.errors import CheckpointError
 from segzoo.models.build import build_segmenter
 from segzoo.models.segmenter import Segmenter
 
@@ -20,22 +20,7 @@ AUXILIARY = "auxiliary."
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class WholeNetwork:
-    """The network of a checkpoint.
-
-    Args:
-        tensors: by the segmenter's own names.
-        labels: the classes it scores.
-        path: the file.
-    """
-
-    tensors: dict[str, Tensor]
-    labels: LabelSpace
-    path: Path
-
-
-def with_starting_settings(config: RunConfig) -> RunConfig:
+def with_starting_settings(config: AnyRunConfig) -> AnyRunConfig:
     """The configuration, completed by what the weights that the run starts from expect.
 
     Preprocessing, eps and padding come from `model.weights` where it is set, else from `model.backbone.weights`, as
@@ -57,19 +42,7 @@ def with_starting_settings(config: RunConfig) -> RunConfig:
     return completed.model_copy(update={"model": completed.model.model_copy(update={"backbone": backbone})})
 
 
-def read_network(checkpoint: str | Path) -> WholeNetwork:
-    """The network of a checkpoint or run directory.
-
-    Raises:
-        ConfigError: no such path.
-        CheckpointError: refused, with the reason.
-    """
-    path = find_checkpoint(checkpoint)
-    content = read_checkpoint(path)
-    return WholeNetwork(segmenter_state(content["state_dict"]), read_description(content, path).labels, path)
-
-
-def start_from(network: WholeNetwork, segmenter: Segmenter, config: ModelConfig, labels: LabelSpace) -> None:
+def start_from(network: TrainedState, segmenter: Segmenter, config: ModelConfig, labels: LabelSpace) -> None:
     """Load a whole network; where the classes are others, all but the layers that give class scores.
 
     The auxiliary head may come or go: one that the run has not is left aside, one that the network has not starts anew.
@@ -83,6 +56,7 @@ def start_from(network: WholeNetwork, segmenter: Segmenter, config: ModelConfig,
     Raises:
         CheckpointError: tensors that do not fit, beyond those of other classes.
     """
+    _refuse_other_task(network, "segmentation")
     own = segmenter.state_dict()
     others = set() if network.labels.names == labels.names else _of_classes(config, segmenter, labels.num_classes)
     new_head = {name for name in own.keys() - network.tensors.keys() if name.startswith(AUXILIARY)}
@@ -91,7 +65,41 @@ def start_from(network: WholeNetwork, segmenter: Segmenter, config: ModelConfig,
     tensors = {name: tensor for name, tensor in network.tensors.items() if name not in left}
     tensors |= {name: own[name] for name in fresh}
     load_strictly(segmenter, tensors, network.path)
-    _logger.info("%s: %d of %d tensors loaded", network.path, len(tensors) - len(fresh), len(tensors))
+    _say_loaded(network, len(tensors), fresh, others, labels)
+    if new_head:
+        _logger.info("it has no auxiliary head, so this run's starts anew: %d tensors", len(new_head))
+    if left:
+        _logger.info("this run has no auxiliary head, so its %d tensors are left aside", len(left))
+
+
+def start_classifier_from(network: TrainedState, classifier: Classifier, labels: LabelSpace) -> None:
+    """Load a whole classifier; where the classes are others, all but the layer that gives class scores.
+
+    Args:
+        network: what to start from.
+        classifier: what it goes into, freshly initialised.
+        labels: the classes of the run.
+
+    Raises:
+        CheckpointError: a segmenter, or tensors that do not fit, beyond those of other classes.
+    """
+    _refuse_other_task(network, "classification")
+    own = classifier.state_dict()
+    others = set() if network.labels.names == labels.names else {name for name in own if name.startswith("logits.")}
+    load_strictly(classifier, network.tensors | {name: own[name] for name in others}, network.path)
+    _say_loaded(network, len(own), others, others, labels)
+
+
+def _refuse_other_task(network: TrainedState, task: str) -> None:
+    if network.description.config.task != task:
+        raise CheckpointError(
+            f"{network.path}: model.weights takes a whole network of the same task, and this one was trained for "
+            f"{network.description.config.task}. Its backbone may start the run: model.backbone.weights={network.path}."
+        )
+
+
+def _say_loaded(network: TrainedState, count: int, fresh: set[str], others: set[str], labels: LabelSpace) -> None:
+    _logger.info("%s: %d of %d tensors loaded", network.path, count - len(fresh), count)
     if others:
         _logger.info(
             "it has %d classes and this run %d others, so these start anew: %s",
@@ -99,10 +107,6 @@ def start_from(network: WholeNetwork, segmenter: Segmenter, config: ModelConfig,
             labels.num_classes,
             ", ".join(sorted(others)),
         )
-    if new_head:
-        _logger.info("it has no auxiliary head, so this run's starts anew: %d tensors", len(new_head))
-    if left:
-        _logger.info("this run has no auxiliary head, so its %d tensors are left aside", len(left))
 
 
 def _of_classes(config: ModelConfig, segmenter: Segmenter, num_classes: int) -> set[str]:

@@ -40,10 +40,25 @@ class Preprocessing(Section):
         return self
 
 
-def _neutral_preprocessing(data: dict[str, Any]) -> Preprocessing:
+def neutral_preprocessing(data: dict[str, Any]) -> Preprocessing:
     """The defaults of `Preprocessing`, once for each channel of the images."""
     rgb = Preprocessing()
     return Preprocessing(mean=rgb.mean[:1] * data["channels"], std=rgb.std[:1] * data["channels"])
+
+
+def refuse_unfit_pixels(preprocessing: Preprocessing, channels: int, value_range: tuple[float, float] | None) -> None:
+    """Refuse keys that contradict each other.
+
+    Raises:
+        ValueError: other numbers of channels, or an empty range.
+    """
+    if len(preprocessing.mean) != channels:
+        raise ValueError(
+            f"preprocessing: mean and std have {len(preprocessing.mean)} numbers, but data.channels is {channels}; "
+            "give one for each channel"
+        )
+    if value_range is not None and value_range[0] >= value_range[1]:
+        raise ValueError(f"value_range: {list(value_range)} is empty; write the smaller value first")
 
 
 class FolderConfig(Section):
@@ -131,7 +146,7 @@ class DataConfig(Section):
     value_range: ValueRange | None = None
     """Stored pixel values that mean 0 and 1; values beyond are cut off. null: the full range of the files' type, 255
     or 65535; pixels of floating-point files need it stated."""
-    preprocessing: Preprocessing = Field(default_factory=_neutral_preprocessing)
+    preprocessing: Preprocessing = Field(default_factory=neutral_preprocessing)
     """How pixels become network input."""
     batch_size: PositiveInt = 16
     """Images in one optimiser step."""
@@ -176,13 +191,7 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _pixels_fit(self) -> "DataConfig":
-        if len(self.preprocessing.mean) != self.channels:
-            raise ValueError(
-                f"preprocessing: mean and std have {len(self.preprocessing.mean)} numbers, but data.channels is "
-                f"{self.channels}; give one for each channel"
-            )
-        if self.value_range is not None and self.value_range[0] >= self.value_range[1]:
-            raise ValueError(f"value_range: {list(self.value_range)} is empty; write the smaller value first")
+        refuse_unfit_pixels(self.preprocessing, self.channels, self.value_range)
         return self
 
     @model_validator(mode="after")

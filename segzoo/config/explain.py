@@ -1,13 +1,14 @@
 """The schema as text: every key with its type, default and meaning, for `--help`."""
 
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from segzoo.config.classification import ClassificationRunConfig
 from segzoo.config.schema import RunConfig
 
 
@@ -22,11 +23,22 @@ def explain_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterat
 
 
 def explain_text() -> str:
-    """All keys, two lines each, as the end of a tool's `--help`."""
-    lines = ["configuration keys, as key.sub=value or --key.sub value:", ""]
-    for key, kind, default, meaning in explain_keys():
-        lines += [f"  {key}: {kind}{default}", f"      {' '.join(meaning.split())}"]
-    return "\n".join(lines)
+    """All keys, two lines each, as the end of a tool's `--help`; for classification those that differ."""
+    common = list(explain_keys())
+    own = [key for key in explain_keys(ClassificationRunConfig) if key not in common]
+    lines = ["configuration keys, as key.sub=value or --key.sub value:", "", *_lines(common)]
+    lines += [
+        "",
+        "task=classification has data, model, loss and evaluation sections of its own; what is not as above:",
+        "",
+    ]
+    return "\n".join([*lines, *_lines(own)])
+
+
+def _lines(keys: Iterable[tuple[str, str, str, str]]) -> Iterator[str]:
+    for key, kind, default, meaning in keys:
+        yield f"  {key}: {kind}{default}"
+        yield f"      {' '.join(meaning.split())}"
 
 
 def _default_text(field: FieldInfo) -> str:

@@ -1,6 +1,7 @@
-"""From a YAML file and `key.sub=value` overrides to a checked `RunConfig`, every problem in one go."""
+"""From a YAML file and `key.sub=value` overrides to a checked configuration, every problem in one go."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,24 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import Node
 from ruamel.yaml.representer import SafeRepresenter
 
+from segzoo.config.classification import AnyRunConfig, ClassificationRunConfig
 from segzoo.config.schema import RunConfig
 from segzoo.config.stages import listed_stages, stage_key_problems, stage_tree, without_kept_keys
 from segzoo.errors import ConfigError, did_you_mean
 
 KnownNames = Mapping[str, Collection[str]]
-"""Dotted key -> the names it may take, or the keys of its mapping, for choices that live in a registry."""
+"""Dotted key -> the names it may take, or the keys of its mapping, for choices that live in a registry.
+
+A key of another task than segmentation has the task in front, as in `classification:data.name`, where the same key has
+names of its own there."""
+
+SCHEMAS: Mapping[str, type[AnyRunConfig]] = {"segmentation": RunConfig, "classification": ClassificationRunConfig}
+"""`task` -> what its configuration has to be."""
 
 
 def load_config(
     path: str | Path | None, overrides: Sequence[str] = (), *, known_names: KnownNames | None = None
-) -> RunConfig:
+) -> AnyRunConfig:
     """Read a configuration, apply overrides, check everything.
 
     Args:
@@ -38,8 +46,19 @@ def load_config(
     return config_from_tree(apply_overrides(tree, overrides), known_names=known_names)
 
 
-def config_from_tree(tree: Mapping[str, Any], *, known_names: KnownNames | None = None) -> RunConfig:
-    """Check a nested mapping, as it comes from YAML or a checkpoint.
+def for_segmentation(config: AnyRunConfig) -> RunConfig:
+    """The configuration, for a command that has nothing to do for classifiers.
+
+    Raises:
+        ConfigError: it is of another task.
+    """
+    if not isinstance(config, RunConfig):
+        raise ConfigError(f"task: {config.task}, and this is for segmentation only.")
+    return config
+
+
+def config_from_tree(tree: Mapping[str, Any], *, known_names: KnownNames | None = None) -> AnyRunConfig:
+    """Check a nested mapping, as it comes from YAML or a checkpoint, by the schema of its `task`.
 
     Raises:
         ConfigError: one line per problem.
@@ -54,13 +73,25 @@ def config_from_tree(tree: Mapping[str, Any], *, known_names: KnownNames | None 
     return config
 
 
-def _checked(tree: Mapping[str, Any], known_names: KnownNames) -> tuple[RunConfig | None, list[str]]:
+def _checked(tree: Mapping[str, Any], known_names: KnownNames) -> tuple[AnyRunConfig | None, list[str]]:
     """The configuration, unless the schema refuses it, and a line for each problem."""
-    problems = list(_name_problems(tree, known_names))
+    asked = tree.get("task", "segmentation")
+    task = _task_meant(asked)
+    schema = SCHEMAS[task]
+    problems = list(_name_problems(tree, _of_task(known_names, task, schema)))
+    if task != asked:
+        problems.append(f"task: unknown name {_shown(asked)}. {did_you_mean(str(asked), SCHEMAS)}")
+        tree = {**tree, "task": task}
     try:
-        return RunConfig.model_validate(tree), problems
+        return schema.model_validate(tree), problems
     except ValidationError as error:
-        return None, [*_schema_problems(error), *problems]
+        return None, [*_schema_problems(error, schema), *problems]
+
+
+def _task_meant(asked: object) -> str:
+    """The task that a name most likely means, whose keys the rest is held against."""
+    near = get_close_matches(str(asked), SCHEMAS, n=1)
+    return near[0] if near else "segmentation"
 
 
 def _stage(
@@ -114,7 +145,7 @@ def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
     return result
 
 
-def dump_config(config: RunConfig) -> str:
+def dump_config(config: AnyRunConfig) -> str:
     """The whole configuration as YAML that `load_config` reads back to an equal one."""
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
@@ -158,23 +189,23 @@ def _set(tree: dict[str, Any], key: str, value: object) -> None:
     tree[last] = value
 
 
-def _schema_problems(error: ValidationError) -> Iterator[str]:
+def _schema_problems(error: ValidationError, schema: type[BaseModel]) -> Iterator[str]:
     """One line per wrong key; the alternatives of a union are joined."""
     lines: dict[str, list[str]] = {}
     for detail in error.errors(include_url=False):
         if detail["type"] == "default_factory_not_called":  # follows from another problem, which has its own line
             continue
-        key, rest = _split_location(detail["loc"])
-        message = _unknown_key(key, rest) if detail["type"] == "extra_forbidden" else _message(detail)
+        key, rest = _split_location(detail["loc"], schema)
+        message = _unknown_key(key, rest, schema) if detail["type"] == "extra_forbidden" else _message(detail)
         lines.setdefault(".".join(key + rest[:1] if detail["type"] == "extra_forbidden" else key), []).append(message)
     for name, messages in lines.items():
         unique = list(dict.fromkeys(messages))
         yield f"{name}: {', or '.join(unique)}" if name else ", or ".join(unique)
 
 
-def _split_location(location: tuple[str | int, ...]) -> tuple[list[str], list[str]]:
+def _split_location(location: tuple[str | int, ...], schema: type[BaseModel]) -> tuple[list[str], list[str]]:
     """Split pydantic's location into the keys that the schema knows, and what is left (list index, union member)."""
-    model: type[BaseModel] | None = RunConfig
+    model: type[BaseModel] | None = schema
     known: list[str] = []
     for part in location:
         if model is None or part not in model.model_fields:
@@ -189,8 +220,8 @@ def _section_type(model: type[BaseModel], name: str) -> type[BaseModel] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
-def _unknown_key(section: list[str], rest: list[str]) -> str:
-    model: type[BaseModel] = RunConfig
+def _unknown_key(section: list[str], rest: list[str], schema: type[BaseModel]) -> str:
+    model = schema
     for part in section:
         model = _section_type(model, part) or model
     prefix = "".join(f"{part}." for part in section)
@@ -233,3 +264,15 @@ def _name_problems(tree: Mapping[str, Any], known_names: KnownNames) -> Iterator
         for name in asked:
             if isinstance(name, str) and name not in names:
                 yield f"{key}: unknown name {name!r}. {did_you_mean(name, names)}"
+
+
+def _of_task(known_names: KnownNames, task: str, schema: type[BaseModel]) -> KnownNames:
+    """The names of the keys that a task's schema has."""
+    of_all = {key: names for key, names in known_names.items() if ":" not in key and _has_key(key, schema)}
+    own = {key.removeprefix(f"{task}:"): names for key, names in known_names.items() if key.startswith(f"{task}:")}
+    return of_all | own
+
+
+def _has_key(key: str, schema: type[BaseModel]) -> bool:
+    parts = key.split(".")
+    return _split_location(tuple(parts), schema)[0] == parts

@@ -3,10 +3,10 @@
 Models are closed (an unknown key is an error) and strict (a string is no number). Names of backbones, decoders
 and data sets are open, because a user's script may register its own: `load.py` checks them against the registries.
 The sections live beside this module (`data.py`, `model.py`, `training.py`, `evaluation.py`); the others import them
-from here.
+from here. Image classification has a `data`, `model`, `loss` and `evaluation` section of its own: `classification.py`.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -39,26 +39,24 @@ __all__ = [
     "Preprocessing",
     "RunConfig",
     "Section",
+    "SharedRunConfig",
     "SyntheticConfig",
     "TrainerConfig",
 ]
 
 
-class RunConfig(Section):
-    """One run: data, model, loss, optimizer, trainer, evaluation."""
+class SharedRunConfig(Section):
+    """What the runs of every task have in common; in this order, which their own sections keep."""
 
-    data: DataConfig
-    """Where images and masks come from, and what training does to them."""
-    model: ModelConfig = ModelConfig()
-    """The network."""
-    loss: LossConfig = LossConfig()
-    """What training minimises."""
+    task: Literal["segmentation", "classification"]
+    data: Section
+    model: Section
+    loss: Section
     optimizer: OptimizerConfig = OptimizerConfig()
     """How weights move."""
     trainer: TrainerConfig
     """How long, how often, on what."""
-    evaluation: EvaluationConfig = EvaluationConfig()
-    """How results are measured."""
+    evaluation: Section
     run_dir: str | None = None
     """Folder of this run; null is runs/<config>/<time>."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -66,6 +64,22 @@ class RunConfig(Section):
     stages: Annotated[tuple[dict[str, Any], ...], BeforeValidator(list_to_tuple)] = ()
     """Several runs in a row, each a list item with its changes to the keys above, such as [{}, {model: {output_stride:
     8, norm: frozen}, optimizer: {learning_rate: 0.001}}]. Each begins with the best network of the one before."""
+
+
+class RunConfig(SharedRunConfig):
+    """One run of a segmenter: data, model, loss, optimizer, trainer, evaluation."""
+
+    task: Literal["segmentation"] = "segmentation"
+    """What is learnt: segmentation, a class for each pixel; or classification, a class for each image, whose data,
+    model, loss and evaluation sections have keys of their own."""
+    data: DataConfig
+    """Where images and masks come from, and what training does to them."""
+    model: ModelConfig = ModelConfig()
+    """The network."""
+    loss: LossConfig = LossConfig()
+    """What training minimises."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """How results are measured."""
 
     @property
     def images_per_step(self) -> int:

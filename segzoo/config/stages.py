@@ -7,6 +7,7 @@ _ONCE = "is said once for all stages. Set it at the top level."
 _KEPT = {
     "stages": "a stage has no stages of its own. List them one after the other.",
     "run_dir": _ONCE,
+    "task": _ONCE,
     "trainer.accelerator": _ONCE,
     "trainer.devices": _ONCE,
     "trainer.num_nodes": _ONCE,
@@ -27,7 +28,7 @@ def stage_tree(tree: Mapping[str, Any], stage: Mapping[str, Any]) -> dict[str, A
     >>> stage_tree({"seed": 1, "model": {"norm": "batch", "decoder": "unet"}}, {"model": {"norm": "frozen"}})
     {'seed': 1, 'model': {'norm': 'frozen', 'decoder': 'unet'}}
     """
-    return _merged({key: value for key, value in tree.items() if key != "stages"}, stage)
+    return merged({key: value for key, value in tree.items() if key != "stages"}, stage)
 
 
 def stage_key_problems(stage: Mapping[str, Any], number: int) -> Iterator[str]:
@@ -55,12 +56,13 @@ def without_kept_keys(stage: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with the keys of another one in place of its own, section by section."""
     result = dict(tree)
     for key, value in changes.items():
         below = result.get(key)
         sections = isinstance(below, Mapping) and isinstance(value, Mapping)
-        result[key] = _merged(dict(below or {}), value) if sections else value
+        result[key] = merged(dict(below or {}), value) if sections else value
     return result
 
 

@@ -129,6 +129,10 @@ _ADAPTIVE = {"adamw": (0.999, 1e-8), "rmsprop": (0.9, 1e-10)}
 """Optimiser -> the square_decay and epsilon that null stands for: AdamW's are torch's, RMSprop's TensorFlow's."""
 
 
+STEP_PERIODS = ("step_every", "step_every_epochs", "step_every_images")
+"""What the step schedule may count between two changes of the rate."""
+
+
 class OptimizerConfig(Section):
     """How weights move: optimiser, learning rate over time and over the network, averaging."""
 
@@ -158,13 +162,18 @@ class OptimizerConfig(Section):
     """Learning rate of each of the backbone's modules over that of the next deeper one; 1 treats them alike."""
     schedule: Literal["poly", "cosine", "step"] = "poly"
     """Learning rate over time: poly is (1 - step / steps) ^ poly_power, cosine falls to 0 along half a wave, step is
-    multiplied by step_factor every step_every steps."""
+    multiplied by step_factor every step_every steps, or step_every_epochs, or step_every_images."""
     poly_power: NonNegativeFloat = 0.9
     """Power of the poly schedule; 0 keeps the rate constant."""
     step_factor: Annotated[float, Field(gt=0, le=1)] = 0.94
     """step schedule: what the rate is multiplied by. Xception's ImageNet recipe takes 0.94 every 2 epochs."""
     step_every: PositiveInt | None = None
     """step schedule: steps between two changes of the rate."""
+    step_every_epochs: PositiveFloat | None = None
+    """step schedule: passes over the training split between two changes, in place of step_every."""
+    step_every_images: PositiveInt | None = None
+    """step schedule: images between two changes, in place of step_every. Xception's JFT recipe takes 0.9 every
+    3,000,000."""
     warmup_steps: NonNegativeInt = 0
     """Steps over which the rate grows linearly from near zero."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -181,11 +190,15 @@ class OptimizerConfig(Section):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "OptimizerConfig":
-        if self.schedule == "step" and self.step_every is None:
-            raise ValueError("schedule step needs step_every, the steps between two changes of the rate")
+        periods = [key for key in STEP_PERIODS if getattr(self, key) is not None]
+        if self.schedule == "step" and len(periods) != 1:
+            raise ValueError(
+                "schedule step needs one of step_every, step_every_epochs and step_every_images, which says when the "
+                f"rate changes; it has {' and '.join(periods) or 'none'}"
+            )
         if self.name == "sgd" and (self.square_decay is not None or self.epsilon is not None):
             raise ValueError("square_decay and epsilon are options of adamw and rmsprop; sgd has none")
-        for option, schedule in (("poly_power", "poly"), ("step_factor", "step"), ("step_every", "step")):
+        for option, schedule in (("poly_power", "poly"), *((key, "step") for key in ("step_factor", *STEP_PERIODS))):
             if self.schedule != schedule and getattr(self, option) != type(self).model_fields[option].default:
                 raise ValueError(f"{option} is an option of schedule {schedule}; this run takes {self.schedule}")
         return self
@@ -201,7 +214,8 @@ class TrainerConfig(Section):
     val_every_steps: PositiveInt | None = None
     """Steps between validations; null validates once per pass over the training split."""
     early_stopping: PositiveInt | None = None
-    """Validations without a higher mIoU after which the run ends; null never ends it early."""
+    """Validations without a higher mIoU (of a classifier: top-1, multi-label mAP) after which the run ends; null never
+    ends it early."""
     save_every_steps: PositiveInt | None = None
     """Steps between writings of last.ckpt, from which a killed run goes on; null writes it at validations only."""
     keep_every_steps: PositiveInt | None = None
@@ -218,7 +232,10 @@ class TrainerConfig(Section):
     """How processes train together: auto is ddp (every process has the whole network) where there are several."""
     sync_batchnorm: bool | None = None
     """BatchNorm over the batches of all processes; null does so on several GPUs. The CPU has none."""
-    precision: Annotated[Literal["32", "bf16", "16"], BeforeValidator(number_to_text)] = "32"
+    precision: Annotated[
+        Literal["32", "bf16", "16"],
+        BeforeValidator(number_to_text, json_schema_input_type=Literal["32", "bf16", "16", 32, 16]),
+    ] = "32"
     """Arithmetic: float32, bfloat16 or float16 with loss scaling; weights stay float32."""
     channels_last: bool = True
     """Keep tensors in channels-last memory order: the same numbers, faster convolutions."""
@@ -232,7 +249,8 @@ class TrainerConfig(Section):
     progress: bool = True
     """Show progress bars."""
     overlay_images: NonNegativeInt = 4
-    """Validation images, always the same, that each validation draws beside truth and prediction in overlays/."""
+    """Segmentation: validation images, always the same, that each validation draws beside truth and prediction in
+    overlays/."""
     tensorboard: bool = False
     """Write losses and scores for TensorBoard, too; needs `pip install tensorboard`."""
     wandb: str | None = None

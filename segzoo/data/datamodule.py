@@ -1,13 +1,14 @@
 """Data sets to batches, for Lightning."""
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, Protocol, TypeVar
 
 import lightning
 import torch
-from torch.utils.data import BatchSampler, DataLoader
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
+from segzoo.config.classification_data import AnyDataConfig
 from segzoo.config.schema import DataConfig
 from segzoo.data.augmentation import check_extra_transforms
 from segzoo.data.cache import cached
@@ -34,8 +35,22 @@ class SampleLoader(DataLoader[Any]):
             raise DataError(message.splitlines()) from error
 
 
-class SegmentationData(lightning.LightningDataModule):
-    """The training and validation split of a run, and their loaders.
+class LabelledImages(Protocol):
+    """What `StepData` asks of a split, whatever its samples are."""
+
+    @property
+    def labels(self) -> LabelSpace:
+        """Its classes."""
+
+    def __len__(self) -> int: ...
+
+
+Config = TypeVar("Config", bound=AnyDataConfig)
+Images = TypeVar("Images", bound=LabelledImages)
+
+
+class StepData(lightning.LightningDataModule, Generic[Config, Images]):
+    """The training and validation split of a run, seen in steps: what the data of every task have in common.
 
     Args:
         config: the run's `data` section.
@@ -48,13 +63,13 @@ class SegmentationData(lightning.LightningDataModule):
     Set `start_step` before training to go on at a later step.
 
     Raises:
-        ConfigError: there are fewer training samples than a step takes, or an extra transform is wrong.
-        DataError: the splits have different classes.
+        ConfigError: there are fewer training samples than a step takes, or the data set is not there.
+        DataError: the splits have different classes, or what is there cannot be used.
     """
 
     def __init__(
         self,
-        config: DataConfig,
+        config: Config,
         *,
         steps: int | None,
         epochs: int | None = None,
@@ -63,14 +78,13 @@ class SegmentationData(lightning.LightningDataModule):
         accumulate: int = 1,
     ) -> None:
         super().__init__()
-        check_extra_transforms(config)
         self.config = config
         self.seed = seed
         self.eval_batch_size = eval_batch_size
         self.images_per_step = config.batch_size * accumulate
         self.start_step = 0
-        self.train_dataset = cached(build_dataset(config, config.train_split), config, config.train_split)
-        self.val_dataset = cached(build_dataset(config, config.val_split), config, config.val_split)
+        self.train_dataset = self._dataset(config.train_split)
+        self.val_dataset = self._dataset(config.val_split)
         self.labels: LabelSpace = self.train_dataset.labels
         self.steps = steps or math.ceil((epochs or 1) * len(self.train_dataset) / self.images_per_step)
         if self.val_dataset.labels != self.labels:
@@ -86,10 +100,14 @@ class SegmentationData(lightning.LightningDataModule):
                 f"split {config.train_split}. Set it to {len(self.train_dataset)} or less."
             )
 
-    def train_dataloader(self) -> SampleLoader:
-        """Augmented batches, from `start_step` to the end of the run."""
+    def _dataset(self, split: str) -> Images:
+        """One split."""
+        raise NotImplementedError
+
+    def _order(self, kind: type[StepBatchSampler] = StepBatchSampler) -> StepBatchSampler:
+        """Which samples make a batch, from `start_step` to the end of the run."""
         rank, world_size = self._process()
-        order = StepBatchSampler(
+        return kind(
             len(self.train_dataset),
             self.images_per_step,
             self.steps,
@@ -98,17 +116,30 @@ class SegmentationData(lightning.LightningDataModule):
             rank=rank,
             world_size=world_size,
         )
+
+    def _process(self) -> tuple[int, int]:
+        """Number of this process, and of all."""
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
+
+
+class SegmentationData(StepData[DataConfig, SegmentationDataset]):
+    """Crops to train a segmenter on, and whole images to measure it by; arguments and errors as `StepData`.
+
+    Raises:
+        ConfigError: an extra transform is wrong, too.
+    """
+
+    def _dataset(self, split: str) -> SegmentationDataset:
+        check_extra_transforms(self.config)  # before data are read
+        return cached(build_dataset(self.config, split), self.config, split)
+
+    def train_dataloader(self) -> SampleLoader:
+        """Augmented batches, from `start_step` to the end of the run."""
         transform = train_transform(self.config, self.labels.ignore_index)
-        workers = worker_count(self.config, world_size)
-        return SampleLoader(
-            AugmentedDataset(self.train_dataset, transform, self.seed),
-            batch_sampler=order,
-            collate_fn=as_batch,
-            num_workers=workers,
-            multiprocessing_context=START_METHOD if workers else None,
-            generator=torch.Generator(),  # or starting the loader would draw from the global one
-            pin_memory=torch.cuda.is_available(),
-        )
+        dataset = AugmentedDataset(self.train_dataset, transform, self.seed)
+        return training_loader(dataset, self._order(), as_batch, worker_count(self.config, self._process()[1]))
 
     def val_dataloader(self) -> SampleLoader:
         """Lists of whole images, each image once over all processes."""
@@ -117,11 +148,27 @@ class SegmentationData(lightning.LightningDataModule):
             self.val_dataset, self.config, batch_size=self.eval_batch_size, rank=rank, world_size=world_size
         )
 
-    def _process(self) -> tuple[int, int]:
-        """Number of this process, and of all."""
-        if self.trainer is None:
-            return 0, 1
-        return self.trainer.global_rank, self.trainer.world_size
+
+def training_loader(
+    dataset: Dataset[Any], order: StepBatchSampler, collate: Callable[[list[Any]], Any], workers: int
+) -> SampleLoader:
+    """The batches of a run.
+
+    Args:
+        dataset: gives samples by `SampleKey`.
+        order: which samples make a batch.
+        collate: makes a batch of samples.
+        workers: processes that read and augment.
+    """
+    return SampleLoader(
+        dataset,
+        batch_sampler=order,
+        collate_fn=collate,
+        num_workers=workers,
+        multiprocessing_context=START_METHOD if workers else None,
+        generator=torch.Generator(),  # or starting the loader would draw from the global one
+        pin_memory=torch.cuda.is_available(),
+    )
 
 
 def evaluation_loader(
@@ -136,14 +183,38 @@ def evaluation_loader(
         rank: number of this process.
         world_size: number of processes.
     """
-    workers = worker_count(config, world_size)
-    batches = list(BatchSampler(ShardSampler(len(dataset), rank, world_size), batch_size, drop_last=False))
+    return whole_split_loader(
+        WholeDataset(dataset), len(dataset), as_list, worker_count(config, world_size), batch_size, rank, world_size
+    )
+
+
+def whole_split_loader(
+    dataset: Dataset[Any],
+    size: int,
+    collate: Callable[[list[Any]], Any],
+    workers: int,
+    batch_size: int,
+    rank: int = 0,
+    world_size: int = 1,
+) -> SampleLoader:
+    """Batches of a split, in order, each sample once over all processes.
+
+    Args:
+        dataset: gives samples by their numbers.
+        size: of the split.
+        collate: makes a batch of samples; of none, too, where a process has no sample.
+        workers: processes that read.
+        batch_size: samples in a batch.
+        rank: number of this process.
+        world_size: number of processes.
+    """
+    batches = list(BatchSampler(ShardSampler(size, rank, world_size), batch_size, drop_last=False))
     return SampleLoader(
-        WholeDataset(dataset),
+        dataset,
         # A process without images gets an empty list: Lightning would leave it out of the validation, for whose end
         # the others wait.
         batch_sampler=batches or [[]],
-        collate_fn=as_list,
+        collate_fn=collate,
         num_workers=workers,
         multiprocessing_context=START_METHOD if workers else None,
         generator=torch.Generator(),  # as in training
@@ -152,7 +223,7 @@ def evaluation_loader(
     )
 
 
-def worker_count(config: DataConfig, world_size: int = 1) -> int:
+def worker_count(config: AnyDataConfig, world_size: int = 1) -> int:
     """How many processes read and augment for each training process: what the configuration says, or what suits here.
 
     Where the processor trains, one process is enough: it augments over 100 images a second where training takes a few.

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from segzoo.config.classification_data import AnyDataConfig
 from segzoo.config.schema import DataConfig
 from segzoo.data.regroup import regroup
 from segzoo.data.sample import PartwiseDataset, Sample, SegmentationDataset, read_mask
@@ -28,7 +29,7 @@ DatasetBuilder = Callable[[DataConfig, str], SegmentationDataset]
 
 DATASETS: Registry[DatasetBuilder] = Registry("data set")
 
-PREPARED = {"voc": "VOCdevkit", "cityscapes": "cityscapes", "camvid": "camvid"}
+PREPARED = {"voc": "VOCdevkit", "cityscapes": "cityscapes", "camvid": "camvid", "cifar10": "cifar10"}
 """Data sets that tools/prepare_data.py gets, and the folder that each becomes."""
 
 
@@ -59,7 +60,7 @@ def build_dataset(config: DataConfig, split: str) -> SegmentationDataset:
     return regroup(DATASETS[config.name](config, split), config)
 
 
-def dataset_root(config: DataConfig) -> Path:
+def dataset_root(config: AnyDataConfig) -> Path:
     """The folder `data.root` names.
 
     Raises:
@@ -73,7 +74,7 @@ def dataset_root(config: DataConfig) -> Path:
     return root
 
 
-def how_to_get(config: DataConfig) -> str:
+def how_to_get(config: AnyDataConfig) -> str:
     """The end of a message that a data set is not where it was looked for."""
     advice = f"Give the folder of the {config.name} data: data.root=FOLDER"
     if config.name not in PREPARED:

@@ -1,16 +1,13 @@
 """Any folder of images and masks that share their names."""
 
-import hashlib
-import math
-import os
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 
 from segzoo.config.schema import DataConfig, FolderConfig
 from segzoo.data.dataset import dataset_root, register_dataset, unknown_split
 from segzoo.data.folder_labels import infer_labels, mask_values, refuse_binary, stated_labels
 from segzoo.data.folder_pairs import ClassFiles, NamedFiles, class_folders
+from segzoo.data.hold_out import smallest_hashes
 from segzoo.data.labels import LabelSpace
 from segzoo.data.listing import Listing, Problem, register_listing, with_headers
 from segzoo.data.pairs import FileDataset
@@ -167,7 +164,4 @@ def held_out_ids(ids: Sequence[str], layout: FolderConfig) -> set[str]:
         ids: of all images.
         layout: says which share, rounded up, and the seed.
     """
-    prefix = f"{layout.split_seed}/".encode() if layout.split_seed else b""
-    ranked = sorted(ids, key=lambda name: hashlib.sha256(prefix + os.fsencode(name)).digest())
-    # As a fraction of decimals, for in binary 25 * 0.28 is a little above 7.
-    return set(ranked[: math.ceil(len(ranked) * Fraction(str(layout.val_fraction)))])
+    return set(smallest_hashes(ids, layout.val_fraction, layout.split_seed))

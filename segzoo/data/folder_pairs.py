@@ -33,7 +33,8 @@ class NamedFiles:
 
     def pairs(self) -> tuple[list[Pair], list[Problem]]:
         """All images that have a mask, by stem, and every fault that names show."""
-        if not self.masks.is_dir():
+        # With sparse masks, a class that no image of a split has may lack its folder, too; the folder of all may not.
+        if not self.masks.is_dir() and not (self.sparse and self.masks.parent.is_dir()):
             line = f"{self.images}: no folder {self.masks}. Put the masks there, under the images' names."
             return [], [Problem("missing mask", line)]
         images, image_problems = self._images()

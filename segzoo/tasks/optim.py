@@ -1,7 +1,7 @@
 """Optimiser, parameter groups and learning-rate schedule."""
 
 import math
-from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 from timm.optim import RMSpropTF
@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from segzoo.backbones.classifier import Classifier
 from segzoo.config.schema import OptimizerConfig
 from segzoo.models.segmenter import Segmenter
 
@@ -26,7 +27,7 @@ def parameter_groups(network: nn.Module, config: OptimizerConfig, rate: float) -
     come first.
 
     Args:
-        network: a segmenter, or any network, which then has no backbone of its own rate.
+        network: a segmenter, a classifier, or any network, which then has no backbone of its own rate.
         config: decay and factors.
         rate: learning rate.
 
@@ -59,11 +60,11 @@ def rate_factors(network: nn.Module, config: OptimizerConfig) -> dict[Parameter,
 
     Source: layer-wise decay as arXiv:2106.08254, appendix; what is behind the backbone counts as the last layer.
     """
-    if not isinstance(network, Segmenter):
+    if not isinstance(network, Segmenter | Classifier):
         return {}
     factor = config.backbone_lr_factor
     factors: dict[Parameter, float] = {}
-    for module in reversed(list(_layers(network.backbone))):
+    for module in reversed(network.backbone.in_order()):
         factor *= config.layer_decay
         factors |= dict.fromkeys(module.parameters(), factor)
     return dict.fromkeys(network.backbone.parameters(), factor) | factors
@@ -125,13 +126,40 @@ def build_optimizer(network: nn.Module, config: OptimizerConfig, batch_size: int
     return optimizer
 
 
-def learning_rate_factor(step: int, steps: int, config: OptimizerConfig) -> float:
+def step_period(config: OptimizerConfig, images_per_step: int, samples: int | None) -> Fraction | None:
+    """Steps between two changes of the rate in the step schedule, not rounded; None for the others.
+
+    Args:
+        config: counts steps, passes over the training split, or images.
+        images_per_step: images in an optimiser step.
+        samples: images in the training split, where passes are counted.
+
+    Raises:
+        ValueError: passes are counted, and `samples` is None.
+
+    >>> step_period(OptimizerConfig(schedule="step", step_every_epochs=2), 256, 1_281_167)
+    Fraction(1281167, 128)
+    """
+    if config.schedule != "step":
+        return None
+    if config.step_every is not None:
+        return Fraction(config.step_every)
+    images = Fraction(config.step_every_images or 0)
+    if config.step_every_epochs is not None:
+        if samples is None:
+            raise ValueError("step_every_epochs needs the number of training images")
+        images = Fraction(config.step_every_epochs) * samples
+    return images / images_per_step
+
+
+def learning_rate_factor(step: int, steps: int, config: OptimizerConfig, period: Fraction | None = None) -> float:
     """What the learning rate is multiplied by at a step: linear warm-up times the schedule.
 
     Args:
         step: steps done before this one.
         steps: steps in the whole run.
         config: schedule and warm-up.
+        period: steps between two changes in the step schedule, from `step_period`; None is `step_every`.
 
     Source: poly as DeepLab, arXiv:1606.00915, section 4.1; cosine as arXiv:1608.03983, equation 5, without restarts;
         step as Xception's, arXiv:1610.02357v3, section 4.2.
@@ -142,30 +170,23 @@ def learning_rate_factor(step: int, steps: int, config: OptimizerConfig) -> floa
     0.5359
     """
     warm_up = min(1.0, (step + 1) / (config.warmup_steps + 1))
-    return warm_up * _schedule(step, steps, config)
+    return warm_up * _schedule(step, steps, config, period)
 
 
-def build_schedule(optimizer: Optimizer, steps: int, config: OptimizerConfig) -> LambdaLR:
+def build_schedule(
+    optimizer: Optimizer, steps: int, config: OptimizerConfig, period: Fraction | None = None
+) -> LambdaLR:
     """`learning_rate_factor` as a scheduler that steps with the optimiser."""
-    return LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps, config))
+    return LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps, config, period))
 
 
-def _schedule(step: int, steps: int, config: OptimizerConfig) -> float:
+def _schedule(step: int, steps: int, config: OptimizerConfig, period: Fraction | None) -> float:
     done = min(1.0, step / steps)
     if config.schedule == "cosine":
         return (1 + math.cos(math.pi * done)) / 2
     if config.schedule == "step":
-        return float(config.step_factor ** (step // (config.step_every or steps)))
+        return float(config.step_factor ** (step // (period or config.step_every or steps)))
     return float((1 - done) ** config.poly_power)
-
-
-def _layers(backbone: nn.Module) -> Iterator[nn.Module]:
-    """The backbone's modules, shallow to deep: its children, and those of its flows."""
-    for child in backbone.children():
-        if isinstance(child, nn.ModuleList | nn.Sequential):
-            yield from child
-        else:
-            yield child
 
 
 def _kind(module: nn.Module, name: str) -> str:

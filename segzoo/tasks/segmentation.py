@@ -1,32 +1,23 @@
-"""Segmentation as a LightningModule: loss, confusion matrix, optimiser."""
+"""Segmentation as a LightningModule: loss, confusion matrix, scores."""
 
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import torch
-from lightning import LightningModule
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 
-from segzoo.checkpoint.format import describe
 from segzoo.config.schema import RunConfig
 from segzoo.data.items import Item
 from segzoo.data.labels import LabelSpace
-from segzoo.data.preprocessing import normalize
-from segzoo.errors import TrainingError
 from segzoo.models.build import build_segmenter
 from segzoo.models.evaluation import planned_for_evaluation
 from segzoo.models.segmenter import Segmenter
 from segzoo.tasks.confusion import Scores, build_confusion
 from segzoo.tasks.decide import decide
 from segzoo.tasks.losses import SegmentationLoss, build_loss, loss_share
-from segzoo.tasks.losses.base import mean_or_zero
-from segzoo.tasks.optim import batch_advice, build_optimizer, build_schedule
-from segzoo.tasks.processes import join_lists, process_count, said_once, sum_over_processes
-
-logger = logging.getLogger(__name__)
+from segzoo.tasks.optim import batch_advice
+from segzoo.tasks.task import Task
 
 
 class Batch(TypedDict):
@@ -40,7 +31,7 @@ class Batch(TypedDict):
     id: list[str]
 
 
-class SegmentationTask(LightningModule):
+class SegmentationTask(Task):
     """A segmenter that trains by a configuration and is measured by mIoU.
 
     `step_loss` is the loss of the newest step, over all processes; `scores` are the newest validation's.
@@ -50,23 +41,44 @@ class SegmentationTask(LightningModule):
         labels: classes, palette and ignore index of the data set.
         steps: optimiser steps in the whole run, for the schedule.
         pretrained: start from the weights that the configuration names; not where a checkpoint follows.
+        samples: images in the training split, for a schedule that counts passes over it.
     """
 
-    def __init__(self, config: RunConfig, labels: LabelSpace, steps: int, *, pretrained: bool = True) -> None:
-        super().__init__()
-        self.config = config
-        self.labels = labels
-        self.steps = steps
+    config: RunConfig
+
+    def __init__(
+        self,
+        config: RunConfig,
+        labels: LabelSpace,
+        steps: int,
+        *,
+        pretrained: bool = True,
+        samples: int | None = None,
+    ) -> None:
+        super().__init__(config, labels, steps, samples=samples)
         self.loss = build_loss(config.loss, labels)  # first, for it may refuse the classes
         self.segmenter = build_segmenter(
             config.model, labels.num_classes, in_channels=config.data.channels, pretrained=pretrained
         )
         self.confusion = build_confusion(labels)
         self.scores: Scores | None = None
-        self.step_loss = torch.tensor(float("nan"))
         self._evaluated = self._plan_evaluation()  # now, so that what cannot be planned is refused before training
         if config.trainer.channels_last:
             self.segmenter.to(memory_format=torch.channels_last)
+
+    @property
+    def network(self) -> Segmenter:
+        """The segmenter."""
+        return self.segmenter
+
+    def large_parts(self) -> Iterable[nn.Module]:
+        """Backbone, decoder and auxiliary head.
+
+        What lies between them, padding to the decoder's sizes, is small, and training and prediction join them
+        differently.
+        """
+        parts = (self.segmenter.backbone, self.segmenter.decoder, self.segmenter.auxiliary)
+        return [part for part in parts if part is not None]
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (N, K, H, W) of uint8 images (N, 3, H, W), as evaluation sees them in `eval()`."""
@@ -74,48 +86,19 @@ class SegmentationTask(LightningModule):
         logits: Tensor = segmenter(self._pixels(image))
         return logits
 
-    def _pixels(self, image: Tensor) -> Tensor:
-        pixels = normalize(image, self.config.data.preprocessing)
-        return pixels.contiguous(memory_format=torch.channels_last) if self.config.trainer.channels_last else pixels
-
     def _plan_evaluation(self) -> tuple[Segmenter]:
         """The network at `model.eval_output_stride`; in a tuple, lest its weights count as a second set."""
         return (planned_for_evaluation(self.segmenter, self.config.model, self.labels.num_classes),)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """The loss of one batch.
-
-        Raises:
-            TrainingError: the loss is not finite; the message names the batch's images.
-        """
+        """As every task's, after the loss has heard the step."""
         if isinstance(self.loss, SegmentationLoss):
             self.loss.at_step(self.global_step)
-        return self._of_all_processes(self._loss(batch), batch)
+        return super().training_step(batch, batch_index)
 
-    def _of_all_processes(self, loss: Tensor, batch: Batch) -> Tensor:
-        """This process's part of the loss of a step.
-
-        DDP takes the mean of the processes' gradients. Scaled by its share of the pixels that count, a process's loss
-        makes that the gradient of the loss of the whole batch, which `step_loss` has for the log.
-        """
-        share = loss_share(self.loss, self._target(batch), self.labels.ignore_index)
-        wrong = ~loss.detach().isfinite()
-        part = torch.where(wrong, 0, loss.detach() * share)
-        shares, parts, failures = sum_over_processes(torch.stack([share, part, wrong.float()]))
-        if failures:
-            values = "nan or infinite" if process_count() > 1 else str(loss.item())
-            images = join_lists(batch["id"] if wrong else [])
-            raise said_once(
-                TrainingError(
-                    f"step {self.global_step}: the loss is {values}, for the images {', '.join(images)}. "
-                    "Try a smaller optimizer.learning_rate, or trainer.clip_norm=1."
-                )
-            )
-        if process_count() == 1:
-            self.step_loss = loss.detach()
-            return loss
-        self.step_loss = mean_or_zero(parts, shares)
-        return loss * (process_count() * mean_or_zero(share, shares))
+    def share(self, batch: Batch) -> Tensor:
+        """The pixels that count, or the sum of their weights; 1 for a loss that is no mean over pixels."""
+        return loss_share(self.loss, self._target(batch), self.labels.ignore_index)
 
     def _loss(self, batch: Batch) -> Tensor:
         """The loss on the logits, plus the weighted one on the auxiliary head's where there is one."""
@@ -144,25 +127,21 @@ class SegmentationTask(LightningModule):
         self.scores = Scores.from_matrix(self.confusion.compute())
         self.confusion.reset()
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimiser of the configuration, with its rate set at each step."""
-        images = self.config.images_per_step
-        advice = batch_advice(self.config.optimizer, images)
-        if advice and self.trainer.is_global_zero:
-            logger.info(advice)
-        optimizer = build_optimizer(self.segmenter, self.config.optimizer, images)
-        schedule = build_schedule(optimizer, self.steps, self.config.optimizer)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Make the checkpoint describe itself."""
-        checkpoint["segzoo"] = describe(self.config, self.labels, self.scores_by_name(), self.global_step)
-
     def scores_by_name(self) -> dict[str, float | None]:
         """The newest validation's mIoU and pixel accuracy; empty before the first."""
         if self.scores is None:
             return {}
         return {"val/miou": self.scores.miou, "val/pixel_accuracy": self.scores.pixel_accuracy}
+
+    def all_scores(self) -> dict[str, float | None]:
+        """With the IoU of each class."""
+        if self.scores is None:
+            return {}
+        classes = zip(self.labels.names, self.scores.iou, strict=True)
+        return self.scores_by_name() | {f"val/iou/{name}": value for name, value in classes}
+
+    def _advice(self, images_per_step: int) -> str | None:
+        return batch_advice(self.config.optimizer, images_per_step)
 
 
 def stack_equal_sizes(samples: Sequence[Item]) -> Iterator[Batch]:

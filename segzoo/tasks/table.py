@@ -4,7 +4,35 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from segzoo.tasks.classification_metrics import ClassificationScores
 from segzoo.tasks.confusion import Scores
+from segzoo.tasks.metrics import AnyScores, class_scores_by_name
+
+_CLASS_TITLES = {"top1": "top-1", "top5": "top-5", "map": "mAP", "map_at_100": "MAP@100"}
+_MANY = 50  # classes, of which a table would fill screens
+
+
+def score_table(scores: AnyScores, names: Sequence[str]) -> Table:
+    """The scores of either task.
+
+    Args:
+        scores: a validation's.
+        names: the classes.
+    """
+    return per_class_table(scores, names) if isinstance(scores, Scores) else class_table(scores, names)
+
+
+def class_table(scores: ClassificationScores, names: Sequence[str]) -> Table:
+    """Average precision of each class, unless they are many, then the numbers of a classifier; n/a for what is not."""
+    table = Table("class", "AP", show_footer=False)
+    table.columns[1].justify = "right"
+    if len(names) <= _MANY:
+        for name, value in zip(names, scores["ap"], strict=True):
+            table.add_row(name, percent(value))
+        table.add_section()
+    for name, value in class_scores_by_name(scores).items():
+        table.add_row(_CLASS_TITLES[name], percent(value))
+    return table
 
 
 def per_class_table(scores: Scores, names: Sequence[str]) -> Table:

@@ -4,7 +4,7 @@ A step's images come as one batch (see data/sampling.py) and pass the network in
 without accumulation: one entry of the sample order, one row of metrics.csv, one place to resume from.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, autograd
 from torch.nn import Parameter
 
-from segzoo.tasks.segmentation import Batch
+Batch = Mapping[str, Any]
+"""Tensors and lists with an entry for each sample."""
 
-Compute = Callable[[Batch], Tensor]
+Compute = Callable[[Any], Tensor]
 
 
-def parts_of(batch: Batch, count: int) -> list[Batch]:
+def parts_of(batch: Batch, count: int) -> list[dict[str, Any]]:
     """A batch in `count` parts of equal size, in order.
 
     Raises:
@@ -27,7 +28,7 @@ def parts_of(batch: Batch, count: int) -> list[Batch]:
     if rest:
         raise ValueError(f"{len(batch['id'])} images do not make {count} equal parts")
     places = [slice(first, first + size) for first in range(0, size * count, size)]
-    return [Batch(image=batch["image"][own], mask=batch["mask"][own], id=batch["id"][own]) for own in places]
+    return [{name: values[own] for name, values in batch.items()} for own in places]
 
 
 def accumulated_loss(

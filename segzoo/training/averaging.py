@@ -5,7 +5,6 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from segzoo.checkpoint.format import TRAINING_STATE
-from segzoo.checkpoint.read import PREFIX
 from segzoo.errors import CheckpointError
 from segzoo.tasks.averaging import WeightAverage
 from segzoo.training.callbacks import task_of
@@ -29,7 +28,7 @@ class AveragedWeights(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start with the weights as they are, or go on with the average of the checkpoint."""
-        self.average = WeightAverage(task_of(pl_module).segmenter, self.decay)
+        self.average = WeightAverage(task_of(pl_module).network, self.decay)
         if self._saved is not None:
             self.average.load(self._saved)
             self._saved = None
@@ -39,7 +38,7 @@ class AveragedWeights(Callback):
         """Follow the weights, where the batch ended an optimiser step."""
         if self.average is not None and trainer.global_step > self._step:
             self._step = trainer.global_step
-            self.average.update(task_of(pl_module).segmenter, self._step)
+            self.average.update(task_of(pl_module).network, self._step)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validate the average."""
@@ -54,7 +53,8 @@ class AveragedWeights(Callback):
         if self.average is None:
             return
         state = checkpoint["state_dict"]
-        other = state | {PREFIX + name: tensor for name, tensor in self.average.tensors.items()}
+        prefix = task_of(pl_module).prefix
+        other = state | {prefix + name: tensor for name, tensor in self.average.tensors.items()}
         averaged, own = (state, other) if self._swapped else (other, state)  # a signal may save amid a validation
         checkpoint["state_dict"], checkpoint[TRAINING_STATE] = averaged, own
 
@@ -69,11 +69,11 @@ class AveragedWeights(Callback):
                 f"{trainer.ckpt_path}: has no {TRAINING_STATE}, the weights beside the average, which going on with "
                 "optimizer.ema_decay needs. Start a new run from it: model.weights=CHECKPOINT."
             )
-        state = checkpoint["state_dict"]
-        self._saved = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
+        state, prefix = checkpoint["state_dict"], task_of(pl_module).prefix
+        self._saved = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         pl_module.load_state_dict(checkpoint[TRAINING_STATE])
 
     def _swap(self, pl_module: LightningModule) -> None:
         if self.average is not None:
-            self.average.swap(task_of(pl_module).segmenter)
+            self.average.swap(task_of(pl_module).network)
             self._swapped = not self._swapped

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from lightning import Callback, LightningModule, Trainer
 
-from segzoo.config.schema import RunConfig
+from segzoo.config.classification import AnyRunConfig
 from segzoo.errors import ConfigError
 from segzoo.training.callbacks import task_of
 from segzoo.training.run_dir import RunDir
@@ -43,7 +43,7 @@ class TensorBoard:
 class WeightsAndBiases:
     """A run of its own in a project; resumed runs go on in it."""
 
-    def __init__(self, run_dir: RunDir, config: RunConfig) -> None:
+    def __init__(self, run_dir: RunDir, config: AnyRunConfig) -> None:
         import wandb
 
         name = "-".join(run_dir.path.resolve().parts[-2:])
@@ -69,7 +69,7 @@ class Boards(Callback):
         config: which boards, and how often.
     """
 
-    def __init__(self, run_dir: RunDir, config: RunConfig) -> None:
+    def __init__(self, run_dir: RunDir, config: AnyRunConfig) -> None:
         self.run_dir = run_dir
         self.config = config
         self.boards: list[Board] = []
@@ -91,12 +91,9 @@ class Boards(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Send the scores."""
-        task = task_of(pl_module)
-        if not self.boards or task.scores is None:
-            return
-        values = {f"val/iou/{name}": iou for name, iou in zip(task.labels.names, task.scores.iou, strict=True)}
-        values |= {"val/miou": task.scores.miou, "val/pixel_accuracy": task.scores.pixel_accuracy}
-        self._log({name: value for name, value in values.items() if value is not None}, trainer.global_step)
+        scores = task_of(pl_module).all_scores()
+        if self.boards and scores:
+            self._log({name: value for name, value in scores.items() if value is not None}, trainer.global_step)
 
     def close(self) -> None:
         """Close them; a second time does nothing."""
@@ -108,7 +105,7 @@ class Boards(Callback):
             board.log(values, step)
 
 
-def check_boards(config: RunConfig) -> None:
+def check_boards(config: AnyRunConfig) -> None:
     """Refuse boards that are not installed.
 
     Raises:

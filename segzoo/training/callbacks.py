@@ -9,14 +9,14 @@ from torch import distributed
 
 from segzoo.errors import TrainingError
 from segzoo.tasks.processes import process_count
-from segzoo.tasks.segmentation import SegmentationTask
+from segzoo.tasks.task import Task
 from segzoo.training.run_dir import RunDir
 
 
-def task_of(module: LightningModule) -> SegmentationTask:
+def task_of(module: LightningModule) -> Task:
     """The module as what the callbacks are made for."""
-    if not isinstance(module, SegmentationTask):
-        raise TypeError(f"made for SegmentationTask, not {type(module).__name__}")
+    if not isinstance(module, Task):
+        raise TypeError(f"made for a Task, not {type(module).__name__}")
     return module
 
 
@@ -95,5 +95,5 @@ class OneRun(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The statistics that are saved are those that are measured."""
         if process_count() > 1:
-            for buffer in task_of(pl_module).segmenter.buffers():
+            for buffer in task_of(pl_module).network.buffers():
                 distributed.broadcast(buffer, src=0)

@@ -9,33 +9,39 @@ from lightning import Callback, LightningModule, Trainer
 
 from segzoo.errors import TrainingError
 from segzoo.tasks.processes import largest_of_processes, said_once
-from segzoo.tasks.segmentation import Batch
 from segzoo.training.callbacks import TrainingClock, task_of
 from segzoo.training.run_dir import RunDir
 
 
 class Checkpoints(Callback):
-    """Writes last.ckpt, best.ckpt when mIoU is the highest so far, and those that stay.
+    """Writes last.ckpt, best.ckpt when the main metric is the highest so far, and those that stay.
 
     Args:
         run_dir: where to.
+        clock: stands still meanwhile.
         save_every_steps: steps between writings of last.ckpt; None for validations only.
         keep_every_steps: steps between checkpoints that stay; None for none.
     """
 
     def __init__(
-        self, run_dir: RunDir, *, save_every_steps: int | None = None, keep_every_steps: int | None = None
+        self,
+        run_dir: RunDir,
+        clock: TrainingClock,
+        *,
+        save_every_steps: int | None = None,
+        keep_every_steps: int | None = None,
     ) -> None:
         self.run_dir = run_dir
+        self.clock = clock
         self.save_every_steps = save_every_steps
         self.keep_every_steps = keep_every_steps
-        self.best_miou: float | None = None
+        self.best_score: float | None = None
         self.best_step: int | None = None
         self.validated_step: int | None = None
         self._ids: Sequence[str] = ()
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_index: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_index: int
     ) -> None:
         """Save where it is time; before the validation, which can take long."""
         self._ids = batch["id"]
@@ -46,12 +52,11 @@ class Checkpoints(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save; every process takes part, the first one writes."""
-        scores = task_of(pl_module).scores
-        miou = scores.miou if scores else None
+        score = task_of(pl_module).main_score
         self.validated_step = trainer.global_step
-        better = self.best_step is None or (miou is not None and (self.best_miou is None or miou > self.best_miou))
+        better = self.best_step is None or (score is not None and (self.best_score is None or score > self.best_score))
         if better:
-            self.best_miou, self.best_step = miou, trainer.global_step
+            self.best_score, self.best_step = score, trainer.global_step
             # First: a run that is killed between the two goes on from the older last.ckpt and comes by here again.
             self._save(trainer, self.run_dir.best)
         self.save_last(trainer)
@@ -62,16 +67,18 @@ class Checkpoints(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run has to know."""
-        return {"best_miou": self.best_miou, "best_step": self.best_step, "validated_step": self.validated_step}
+        return {"best_score": self.best_score, "best_step": self.best_step, "validated_step": self.validated_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        self.best_miou, self.best_step = state_dict["best_miou"], state_dict["best_step"]
+        # Those of segmenters alone had another name for it.
+        self.best_score = state_dict["best_score"] if "best_score" in state_dict else state_dict["best_miou"]
+        self.best_step = state_dict["best_step"]
         self.validated_step = state_dict.get("validated_step")  # the first checkpoints did not say
 
     def _save(self, trainer: Trainer, path: Path) -> None:
         task = task_of(trainer.lightning_module)
-        tensors = (*task.segmenter.parameters(), *task.segmenter.buffers())
+        tensors = (*task.network.parameters(), *task.network.buffers())
         wrong = not all(bool(torch.isfinite(tensor).all()) for tensor in tensors if tensor.is_floating_point())
         if largest_of_processes(int(wrong), task.device):
             raise said_once(
@@ -81,6 +88,7 @@ class Checkpoints(Callback):
                 )
             )
         trainer.save_checkpoint(path)
+        self.clock.restart()
 
 
 class Validations(Callback):

@@ -1,35 +1,33 @@
-"""metrics.csv as a picture: loss, mIoU and learning rate over the steps."""
+"""metrics.csv as a picture: loss, main metric and learning rate over the steps."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from segzoo.data.whole_file import written_whole
+from segzoo.tasks.metrics import MainMetric
 from segzoo.training.metrics_file import Row, read_rows
 
-_PANELS = (("loss", "train"), ("miou", "val"), ("learning_rate", "train"))
 
-
-def draw_curves(metrics: Path, target: Path) -> None:
+def draw_curves(metrics: Path, main: MainMetric, target: Path) -> None:
     """Draw a run's metrics.csv.
 
     Args:
         metrics: the file.
+        main: the number to show of each validation.
         target: PNG to write.
     """
     from matplotlib.figure import Figure  # takes a second to import, and only the end of a run needs it
 
     rows = read_rows(metrics)
     figure = Figure(figsize=(12, 3.5), layout="constrained")
-    for axes, (column, split) in zip(figure.subplots(1, len(_PANELS)), _PANELS, strict=True):
+    panels = (("loss", "train", "loss"), (main.name, "val", main.title), ("learning_rate", "train", "learning rate"))
+    for axes, (column, split, title) in zip(figure.subplots(1, len(panels)), panels, strict=True):
         steps, values = _series(rows, column, split)
         axes.plot(steps, values, marker="." if len(steps) < 50 else "")
-        axes.set(title=f"{split} {column.replace('_', ' ').replace('miou', 'mIoU')}", xlabel="step")
+        axes.set(title=f"{split} {title}", xlabel="step")
         axes.grid(alpha=0.3)
-    part = target.with_name(f"{target.name}.part")
-    try:
+    with written_whole(target) as part:
         figure.savefig(part, format="png", dpi=120)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _series(rows: Sequence[Row], column: str, split: str) -> tuple[list[int], list[float]]:

@@ -43,8 +43,9 @@ def _advice(error: Exception) -> str | None:
     text = str(error).lower()
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(sign in text for sign in _NO_MEMORY):
         return (
-            f"out of memory ({first_line(error)}). Try a smaller data.batch_size or data.crop_size, "
-            "model.backbone.gradient_checkpointing=true, trainer.precision=bf16, or more trainer.devices."
+            f"out of memory ({first_line(error)}). Try a smaller data.batch_size or data.crop_size (of a classifier "
+            "data.image_size), model.backbone.gradient_checkpointing=true, trainer.precision=bf16, or more "
+            "trainer.devices."
         )
     if any(sign in text for sign in _NO_SHARED_MEMORY):
         return (

@@ -10,10 +10,9 @@ import numpy.typing as npt
 from lightning import Callback, LightningModule, Trainer
 
 from segzoo.checkpoint.transfer import with_starting_settings
-from segzoo.config.schema import RunConfig
+from segzoo.config.classification import AnyRunConfig
 from segzoo.errors import ConfigError, TrainingError
 from segzoo.tasks.optim import learning_rate
-from segzoo.tasks.segmentation import Batch
 from segzoo.training.callbacks import SeededSteps
 from segzoo.training.early_stopping import end_run
 from segzoo.training.faults import faults_explained
@@ -66,7 +65,9 @@ class RangeTest:
         return careful, bold
 
 
-def find_learning_rate(config: RunConfig, *, lowest: float = 1e-5, highest: float = 1.0, steps: int = 100) -> RangeTest:
+def find_learning_rate(
+    config: AnyRunConfig, *, lowest: float = 1e-5, highest: float = 1.0, steps: int = 100
+) -> RangeTest:
     """Train a few steps while the learning rate rises, on one device; write nothing.
 
     The groups of parameters keep their proportions, such as biases that learn twice as fast.
@@ -101,6 +102,10 @@ def find_learning_rate(config: RunConfig, *, lowest: float = 1e-5, highest: floa
         except TrainingError:
             if len(sweep.losses) < MIN_STEPS:
                 raise
+        except SystemExit as error:  # what Lightning makes of Ctrl-C, with status 1
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from None
+            raise
     return RangeTest(sweep.rates[: len(sweep.losses)], tuple(sweep.losses))
 
 
@@ -123,7 +128,7 @@ class RateSweep(Callback):
             group["lr"] = group["initial_lr"] / self.base * self.rates[trainer.global_step]
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Note the loss of the step, which is of the weights before it."""
         self.losses.append(float(outputs["loss"]))

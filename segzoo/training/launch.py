@@ -15,7 +15,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import distributed
 
-from segzoo.config.schema import RunConfig
+from segzoo.config.classification import AnyRunConfig
 from segzoo.errors import ConfigError, TrainingError
 from segzoo.training.faults import is_lost_process
 
@@ -24,7 +24,7 @@ _PARENT = "SEGZOO_PARENT_PROCESS"  # tells a process that another one started it
 _STARTED = "SEGZOO_STARTED_PROCESSES"  # tells the first process that it has started the others
 
 
-def with_processes(config: RunConfig) -> RunConfig:
+def with_processes(config: AnyRunConfig) -> AnyRunConfig:
     """The configuration with the devices and nodes that torchrun or SLURM started, after a check that they can be had.
 
     Raises:
@@ -55,7 +55,7 @@ def with_processes(config: RunConfig) -> RunConfig:
     return config
 
 
-def shares_batchnorm(config: RunConfig) -> bool:
+def shares_batchnorm(config: AnyRunConfig) -> bool:
     """Whether BatchNorm sees the batches of all processes together."""
     several = config.trainer.devices * config.trainer.num_nodes > 1
     if config.trainer.sync_batchnorm is not None:
@@ -64,7 +64,7 @@ def shares_batchnorm(config: RunConfig) -> bool:
 
 
 @contextmanager
-def other_processes(config: RunConfig) -> Iterator[None]:
+def other_processes(config: AnyRunConfig) -> Iterator[None]:
     """While inside, the run's other processes on this machine run the same command, each as its own part.
 
     Where torchrun or SLURM started this process, they did the others too, and this does nothing; nor inside itself.
@@ -167,7 +167,7 @@ def _started_outside() -> tuple[str, int, int] | None:
     return None
 
 
-def _adopt(config: RunConfig, launcher: str, devices: int, nodes: int) -> RunConfig:
+def _adopt(config: AnyRunConfig, launcher: str, devices: int, nodes: int) -> AnyRunConfig:
     problems = [
         f"trainer.{key}: {getattr(config.trainer, key)}, but {launcher} started {found}. Leave it out."
         for key, found in (("devices", devices), ("num_nodes", nodes))

@@ -8,8 +8,9 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from segzoo.data.whole_file import write_whole
 from segzoo.training.callbacks import TrainingClock, task_of
-from segzoo.training.run_dir import RunDir, write_whole
+from segzoo.training.run_dir import RunDir
 
 Row = dict[str, str]
 
@@ -19,7 +20,7 @@ class MetricsFile(Callback):
 
     Args:
         run_dir: where metrics.csv is.
-        class_names: one IoU column for each.
+        scores: names of what a validation measures, one column for each.
         clock: for images per second.
         log_every_steps: steps between training rows.
         samples: images in a pass over the training split.
@@ -29,7 +30,7 @@ class MetricsFile(Callback):
     def __init__(
         self,
         run_dir: RunDir,
-        class_names: Sequence[str],
+        scores: Sequence[str],
         clock: TrainingClock,
         *,
         log_every_steps: int,
@@ -42,7 +43,7 @@ class MetricsFile(Callback):
         self.samples = samples
         self.step = step
         self.columns = ["step", "epoch", "split", "loss", "learning_rate", "images_per_second"]
-        self.columns += ["miou", "pixel_accuracy", *(f"iou/{name}" for name in class_names)]
+        self.columns += scores
         self.validated: set[int] = set()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -55,7 +56,7 @@ class MetricsFile(Callback):
         writer = csv.DictWriter(text, self.columns)
         writer.writeheader()
         writer.writerows(rows)
-        write_whole(self.run_dir.metrics, text.getvalue())
+        write_whole(self.run_dir.metrics, text.getvalue().encode())
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Append a training row every `log_every_steps` steps."""
@@ -67,14 +68,12 @@ class MetricsFile(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Append a validation row."""
-        task = task_of(pl_module)
-        scores = task.scores
-        if scores is None or trainer.global_step in self.validated or not trainer.is_global_zero:
+        scores = task_of(pl_module).all_scores()
+        if not scores or trainer.global_step in self.validated or not trainer.is_global_zero:
             return
         self.validated.add(trainer.global_step)
-        classes = {f"iou/{name}": _blank(value) for name, value in zip(task.labels.names, scores.iou, strict=True)}
-        accuracy = _blank(scores.pixel_accuracy)
-        self._append(trainer.global_step, "val", miou=_blank(scores.miou), pixel_accuracy=accuracy, **classes)
+        values = {name.removeprefix("val/"): _blank(value) for name, value in scores.items()}
+        self._append(trainer.global_step, "val", **values)
 
     def _append(self, step: int, split: str, **values: float | str) -> None:
         row = {

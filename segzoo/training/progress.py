@@ -9,8 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from segzoo.tasks.confusion import Scores
-from segzoo.tasks.segmentation import Batch
+from segzoo.tasks.task import Task
 from segzoo.training.callbacks import TrainingClock, task_of
 
 logger = logging.getLogger(__name__)
@@ -19,7 +18,7 @@ LOSS_EVERY = 5  # steps between readings of the loss for the progress bar
 
 
 class ProgressReport(Callback):
-    """A bar with loss, mIoU, images per second, memory and time left; a log line at each validation.
+    """A bar with loss, main metric, images per second, memory and time left; a log line at each validation.
 
     Args:
         steps: in the whole run.
@@ -55,14 +54,14 @@ class ProgressReport(Callback):
             self._train = self._bar.add_task("training", total=self.steps, note="", completed=trainer.global_step)
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the bar."""
         if not self._loss or trainer.global_step % LOSS_EVERY == 0:  # reading the loss waits for the device
             self._loss = f"loss {float(task_of(pl_module).step_loss):.3f}  "
         if self._bar is None or self._train is None:
             return
-        scores = _miou_text(task_of(pl_module).scores)
+        scores = _score_text(task_of(pl_module))
         memory = memory_text(pl_module.device)
         note = f"{self._loss}{scores}{self.clock.images_per_second:.1f} images/s  {memory}"
         self._bar.update(self._train, completed=trainer.global_step, note=note)
@@ -85,7 +84,7 @@ class ProgressReport(Callback):
         if trainer.is_global_zero:
             task = task_of(pl_module)
             loss = f"loss {float(task.step_loss):.3f}"
-            logger.info("step %d of %d: %s%s", trainer.global_step, self.steps, _miou_text(task.scores), loss)
+            logger.info("step %d of %d: %s%s", trainer.global_step, self.steps, _score_text(task), loss)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave the terminal as it was."""
@@ -98,8 +97,8 @@ class ProgressReport(Callback):
             self._bar = None
 
 
-def _miou_text(scores: Scores | None) -> str:
-    return f"val mIoU {scores.miou:.4f}  " if scores is not None and scores.miou is not None else ""
+def _score_text(task: Task) -> str:
+    return "" if task.main_score is None else f"val {task.main_metric.title} {task.main_score:.4f}  "
 
 
 def memory_text(device: torch.device) -> str:

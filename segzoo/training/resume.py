@@ -1,14 +1,15 @@
 """Which configuration is asked for, and going on with a run: the same one, from the newest checkpoint."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from segzoo.checkpoint.read import read_checkpoint, read_description
+from segzoo.config.classification import AnyRunConfig
 from segzoo.config.load import apply_overrides, config_from_tree, load_config, read_yaml
-from segzoo.config.schema import RunConfig
+from segzoo.config.stages import merged
 from segzoo.data.labels import LabelSpace
 from segzoo.errors import CheckpointError, ConfigError
 from segzoo.tasks.names import known_names
@@ -17,7 +18,9 @@ from segzoo.training.run_dir import RunDir, open_run_dir
 _logger = logging.getLogger(__name__)
 
 
-def requested_config(config: str | None, overrides: Sequence[str] = (), resume: str | Path | None = None) -> RunConfig:
+def requested_config(
+    config: str | None, overrides: Sequence[str] = (), resume: str | Path | None = None
+) -> AnyRunConfig:
     """The configuration that a command line asks for.
 
     Args:
@@ -35,7 +38,7 @@ def requested_config(config: str | None, overrides: Sequence[str] = (), resume: 
     return load_config(config, overrides, known_names=known_names())
 
 
-def resumed_config(run_dir: str | Path, config: str | None = None, overrides: Sequence[str] = ()) -> RunConfig:
+def resumed_config(run_dir: str | Path, config: str | None = None, overrides: Sequence[str] = ()) -> AnyRunConfig:
     """The configuration of a run to resume, which nothing on the command line may contradict.
 
     Args:
@@ -47,10 +50,16 @@ def resumed_config(run_dir: str | Path, config: str | None = None, overrides: Se
         ConfigError: no run there, or the request contradicts it.
     """
     saved = read_yaml(open_run_dir(Path(run_dir)).config)
-    asked = apply_overrides(saved if config is None else read_yaml(Path(config)), overrides)
-    names = known_names()
-    kept = config_from_tree(saved, known_names=names)
-    _refuse_differences(kept, config_from_tree(asked, known_names=names), "A resumed run keeps its configuration")
+    # What the file leaves open is as the run found it: settings of weights, devices of torchrun, its first overrides.
+    asked = apply_overrides(saved if config is None else merged(saved, read_yaml(Path(config))), overrides)
+    names, reason = known_names(), "A resumed run keeps its configuration"
+    before, now = (tree.get("task", "segmentation") for tree in (saved, asked))
+    _refuse_other_task(before, now, reason)
+    kept, new = (config_from_tree(tree, known_names=names) for tree in (saved, asked))
+    if new.loss.class_weights == "balanced" and kept.loss.class_weights is not None:  # the run has the numbers
+        weights = {"class_weights": kept.loss.class_weights}
+        new = new.model_copy(update={"loss": new.loss.model_copy(update=weights)})
+    refuse_differences(kept, new, reason)
     return kept
 
 
@@ -62,14 +71,16 @@ class Start:
         path: the checkpoint.
         step: steps done in it.
         labels: classes it was trained on.
+        metrics: of the newest validation before it.
     """
 
     path: Path
     step: int
     labels: LabelSpace
+    metrics: Mapping[str, float | None]
 
 
-def newest_checkpoint(run_dir: RunDir, config: RunConfig) -> Start | None:
+def newest_checkpoint(run_dir: RunDir, config: AnyRunConfig) -> Start | None:
     """The newest checkpoint of a run that can be read; None where it was stopped before it saved one.
 
     Raises:
@@ -104,17 +115,34 @@ def refuse_other_classes(start: Start, labels: LabelSpace) -> None:
         raise ConfigError(f"data: other classes: {difference}. A resumed run keeps its classes; start a new one.")
 
 
-def _start(path: Path, config: RunConfig, problems: list[str]) -> Start | None:
+def _start(path: Path, config: AnyRunConfig, problems: list[str]) -> Start | None:
     try:
         description = read_description(read_checkpoint(path), path)
     except CheckpointError as error:
         problems += error.problems
         return None
-    _refuse_differences(description.config, config, "Its checkpoint is of another configuration")
-    return Start(path, description.step, description.labels)
+    refuse_differences(description.config, config, "Its checkpoint is of another configuration")
+    return Start(path, description.step, description.labels, description.metrics)
 
 
-def _refuse_differences(old: RunConfig, new: RunConfig, reason: str) -> None:
+def _refuse_other_task(old: object, new: object, reason: str) -> None:
+    """Before anything else is compared: another task's sections have other keys."""
+    if old != new:
+        raise ConfigError(f"task: the run has {old!r}, you asked for {new!r}. {reason}; start a new run for this.")
+
+
+def refuse_differences(old: AnyRunConfig, new: AnyRunConfig, reason: str) -> None:
+    """See that two configurations are of the same run.
+
+    Args:
+        old: of the run that is there.
+        new: asked for.
+        reason: why they may not differ; a sentence without its full stop.
+
+    Raises:
+        ConfigError: a line for each key that differs.
+    """
+    _refuse_other_task(old.task, new.task, reason)
     # Where the run lies is no part of what it computes.
     before, after = (config.model_dump(mode="json", exclude={"run_dir"}) for config in (old, new))
     lines = _differences(before, after)

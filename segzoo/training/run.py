@@ -10,22 +10,20 @@ from typing import Any
 
 from lightning import seed_everything
 
-from segzoo.checkpoint.transfer import WholeNetwork, read_network, start_from, with_starting_settings
-from segzoo.config.schema import RunConfig
+from segzoo.checkpoint.transfer import with_starting_settings
+from segzoo.config.classification import AnyRunConfig
 from segzoo.data.datamodule import SegmentationData
-from segzoo.data.doctor.quick import quick_check
 from segzoo.data.labels import LabelSpace
 from segzoo.data.statistics import balanced_weights, class_pixels
-from segzoo.models.limits import check_training
-from segzoo.tasks.confusion import Scores
+from segzoo.tasks.metrics import AnyScores, MainMetric, no_scores
 from segzoo.tasks.processes import is_first_process
-from segzoo.training.boards import check_boards
+from segzoo.tasks.task import Task
+from segzoo.training.build import AnyRunTask, RunData, build_data, build_task, check_files, check_request
 from segzoo.training.curves import draw_curves
 from segzoo.training.faults import faults_explained
 from segzoo.training.launch import other_processes
 from segzoo.training.resume import Start, newest_checkpoint, refuse_other_classes
 from segzoo.training.run_dir import RunDir, already_finished, finished_step, new_run_dir, resumed_run_dir, write_json
-from segzoo.training.task import RunTask, check_compiler
 from segzoo.training.trainer import Watchers, build_trainer, quiet_lightning, watchers_of
 
 logger = logging.getLogger(__name__)
@@ -38,17 +36,21 @@ class TrainResult:
     Args:
         run_dir: its folder.
         labels: classes of the data set.
-        scores: of the last validation.
+        scores: of the last validation: `Scores`, or of a classifier `ClassificationScores`.
         summary: what summary.json says.
+        main_metric: the number in it by which checkpoints are compared.
     """
 
     run_dir: Path
     labels: LabelSpace
-    scores: Scores
+    scores: AnyScores
     summary: dict[str, Any]
+    main_metric: MainMetric
 
 
-def train_run(config: RunConfig, *, name: str, resume: Path | None = None, whole: RunDir | None = None) -> TrainResult:
+def train_run(
+    config: AnyRunConfig, *, name: str, resume: Path | None = None, whole: RunDir | None = None
+) -> TrainResult:
     """Train, validate and save, without stages; errors as `train`.
 
     Args:
@@ -61,9 +63,9 @@ def train_run(config: RunConfig, *, name: str, resume: Path | None = None, whole
         if resume is not None:
             run_dir = stack.enter_context(resumed_run_dir(resume))
             start = newest_checkpoint(run_dir, config)
-            config, data, task = prepare(config, start)
             if start and start.step >= (finished_step(run_dir) or math.inf):
                 raise already_finished(run_dir)
+            config, data, task = prepare(config, start)
         else:
             start = None
             config, data, task = prepare(with_starting_settings(config), None)
@@ -73,64 +75,29 @@ def train_run(config: RunConfig, *, name: str, resume: Path | None = None, whole
         return _fit(config, data, task, run_dir, start)
 
 
-def build_data(config: RunConfig) -> SegmentationData:
-    """The data of a run.
-
-    Raises:
-        ConfigError: no such data set or split, or fewer images than a batch.
-        DataError: the data set's content is wrong.
-    """
-    return SegmentationData(
-        config.data,
-        accumulate=config.trainer.accumulate,
-        steps=config.trainer.max_steps,
-        epochs=config.trainer.max_epochs,
-        seed=config.seed,
-        eval_batch_size=config.evaluation.batch_size,
-    )
-
-
-def with_balanced_weights(config: RunConfig, data: SegmentationData) -> RunConfig:
+def with_balanced_weights(config: AnyRunConfig, data: RunData) -> AnyRunConfig:
     """The configuration with `loss.class_weights: balanced` turned into numbers, so that the run describes itself."""
-    if config.loss.class_weights != "balanced":
+    if config.loss.class_weights != "balanced" or not isinstance(data, SegmentationData):
         return config
     weights = balanced_weights(class_pixels(data.train_dataset))
     return config.model_copy(update={"loss": config.loss.model_copy(update={"class_weights": weights})})
 
 
-def check_request(config: RunConfig) -> None:
-    """Refuse what cannot be trained here, before data are read and the network is built.
-
-    Raises:
-        ConfigError: boards or a compiler that are not installed, or what the decoder cannot learn from.
-    """
-    check_boards(config)
-    check_compiler(config)
-    images = config.data.batch_size // (config.trainer.devices * config.trainer.num_nodes)
-    check_training(config.model, images, config.data.crop_size)
-
-
-def prepare(config: RunConfig, start: Start | None) -> tuple[RunConfig, SegmentationData, RunTask]:
+def prepare(config: AnyRunConfig, start: Start | None) -> tuple[AnyRunConfig, RunData, AnyRunTask]:
     """Data and network of a run; weights only where no checkpoint follows. What cannot be trained is refused first."""
     check_request(config)
     if start is None and is_first_process():
-        quick_check(config.data)
+        check_files(config)
     seed_everything(config.seed, verbose=False)
     data = build_data(config)
     config = with_balanced_weights(config, data)
     if start is not None:
         refuse_other_classes(start, data.labels)
         data.start_step = start.step
-    network: WholeNetwork | None = None
-    if start is None and config.model.weights is not None:
-        network = read_network(config.model.weights)
-    task = RunTask(config, data.labels, data.steps, pretrained=start is None and network is None)
-    if network is not None:
-        start_from(network, task.segmenter, config.model, data.labels)
-    return config, data, task
+    return config, data, build_task(config, data, pretrained=start is None)
 
 
-def _fit(config: RunConfig, data: SegmentationData, task: RunTask, run_dir: RunDir, start: Start | None) -> TrainResult:
+def _fit(config: AnyRunConfig, data: RunData, task: AnyRunTask, run_dir: RunDir, start: Start | None) -> TrainResult:
     watchers = watchers_of(config, data, run_dir)
     began = time.perf_counter()
     with quiet_lightning(), faults_explained(), other_processes(config), watchers.signals.listening():
@@ -139,23 +106,25 @@ def _fit(config: RunConfig, data: SegmentationData, task: RunTask, run_dir: RunD
             trainer.fit(task, data, ckpt_path=start.path if start else None, weights_only=True)
         finally:
             watchers.close()
-    scores = task.scores or Scores(None, None, (None,) * data.labels.num_classes)
-    summary = _summary(config, data, watchers, scores, trainer.global_step, time.perf_counter() - began)
+    summary = _summary(task, data, watchers, start, trainer.global_step, time.perf_counter() - began)
     if is_first_process():
         with faults_explained():
             write_json(run_dir.summary, summary)
-            draw_curves(run_dir.metrics, run_dir.curves)
-    return TrainResult(run_dir.path, data.labels, scores, summary)
+            draw_curves(run_dir.metrics, task.main_metric, run_dir.curves)
+    scores = no_scores(config, data.labels) if task.scores is None else task.scores
+    return TrainResult(run_dir.path, data.labels, scores, summary, task.main_metric)
 
 
 def _summary(
-    config: RunConfig, data: SegmentationData, watchers: Watchers, scores: Scores, steps: int, seconds: float
+    task: Task, data: RunData, watchers: Watchers, start: Start | None, steps: int, seconds: float
 ) -> dict[str, Any]:
+    name = task.main_metric.name
+    known = start.metrics.get(f"val/{name}") if start else None  # to a run that had nothing left but this
     return {
-        "best_val_miou": watchers.checkpoints.best_miou,
+        f"best_val_{name}": watchers.checkpoints.best_score,
         "best_step": watchers.checkpoints.best_step,
-        "last_val_miou": scores.miou,
-        "epoch": round(steps * config.images_per_step / len(data.train_dataset), 3),
+        f"last_val_{name}": known if task.scores is None else task.main_score,
+        "epoch": round(steps * task.config.images_per_step / len(data.train_dataset), 3),
         "steps": steps,
         "seconds": round(seconds, 2),
         "images_per_second": round(watchers.clock.images_per_second, 3),

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from segzoo.checkpoint.format import versions
+from segzoo.config.classification import AnyRunConfig
 from segzoo.config.load import dump_config
-from segzoo.config.schema import RunConfig
+from segzoo.data.whole_file import write_whole
 from segzoo.errors import ConfigError
 from segzoo.tasks.processes import is_first_process
 from segzoo.training.lock import locked
@@ -88,7 +89,7 @@ class RunDir:
 
 
 @contextmanager
-def new_run_dir(config: RunConfig, name: str) -> Iterator[RunDir]:
+def new_run_dir(config: AnyRunConfig, name: str) -> Iterator[RunDir]:
     """Make the folder of a new run, write its configuration and environment, and keep other runs out of it.
 
     Only the first process does so; the others learn of its folder later, from `processes.OneFolder`.
@@ -116,7 +117,7 @@ def new_run_dir(config: RunConfig, name: str) -> Iterator[RunDir]:
             )
         try:
             write_json(run_dir.environment, environment())
-            write_whole(run_dir.config, dump_config(config))
+            write_whole(run_dir.config, dump_config(config).encode())
         except OSError as error:
             raise _cannot_write(path, error) from None
         yield run_dir
@@ -134,8 +135,9 @@ def resumed_run_dir(path: Path) -> Iterator[RunDir]:
         yield run_dir
         return
     with locked(path):
-        for part in (*path.glob("*.part"), *path.glob("checkpoints/*.part")):
-            part.unlink(missing_ok=True)
+        for pattern in ("checkpoints/*.part", ".*.tmp", "overlays/.*.tmp"):
+            for leftover in path.glob(pattern):
+                leftover.unlink(missing_ok=True)
         yield run_dir
 
 
@@ -165,17 +167,7 @@ def already_finished(run_dir: RunDir) -> ConfigError:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write JSON so that the file is either the old or the new one, never half of it."""
-    write_whole(path, json.dumps(content, indent=2) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write text so that the file is either the old or the new one, never half of it."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8", newline="")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, f"{json.dumps(content, indent=2)}\n".encode())
 
 
 def environment() -> dict[str, Any]:

@@ -45,6 +45,10 @@ class StopOnSignal(Callback):
         finally:
             for signum, handler in before.items():
                 signal.signal(signum, handler)
+        if self.received:  # it came after the last validation
+            raise InterruptedTrainingError(
+                self.received, f"stopped; all steps are saved. Go on with --resume {self.checkpoints.run_dir.to_resume}"
+            )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From here on there is something to save."""

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +14,25 @@ import torch
 
 from segzoo.checkpoint.read import read_checkpoint, read_description
 from segzoo.checkpoint.transfer import AUXILIARY, with_starting_settings
+from segzoo.config.classification import AnyRunConfig
 from segzoo.config.load import config_from_tree, read_yaml
-from segzoo.config.schema import RunConfig
+from segzoo.config.schema import SharedRunConfig
 from segzoo.config.stages import stage_tree
-from segzoo.data.doctor.quick import quick_check
 from segzoo.data.labels import LabelSpace
 from segzoo.errors import ConfigError, DataError
-from segzoo.models.build import build_segmenter
-from segzoo.tasks.confusion import Scores
-from segzoo.tasks.losses import build_loss
+from segzoo.tasks.metrics import main_metric, no_scores
 from segzoo.tasks.names import known_names
 from segzoo.tasks.processes import is_first_process
+from segzoo.training.build import build_data, check_files, check_request, sketch_network
 from segzoo.training.faults import faults_explained
 from segzoo.training.launch import other_processes
-from segzoo.training.run import TrainResult, build_data, check_request, train_run
+from segzoo.training.run import TrainResult, train_run
 from segzoo.training.run_dir import RunDir, already_finished, new_run_dir, resumed_run_dir, write_json
 
 logger = logging.getLogger(__name__)
 
 
-def train_stages(config: RunConfig, *, name: str, resume: Path | None = None) -> TrainResult:
+def train_stages(config: AnyRunConfig, *, name: str, resume: Path | None = None) -> TrainResult:
     """Train the stages of a configuration, or those that are left; arguments and errors as `train`.
 
     The run directory has a folder for each stage, stage1, stage2, ..., which is a run directory itself, and the
@@ -52,13 +51,13 @@ def train_stages(config: RunConfig, *, name: str, resume: Path | None = None) ->
         return _train_each(stage_configs(config), whole, name)
 
 
-def stage_configs(config: RunConfig) -> list[RunConfig]:
+def stage_configs(config: AnyRunConfig) -> list[AnyRunConfig]:
     """The configuration of each stage; `model.weights` of the later ones is not known yet."""
     tree = config.model_dump(mode="json")
     return [config_from_tree(stage_tree(tree, stage)) for stage in config.stages]
 
 
-def checked_stages(config: RunConfig) -> RunConfig:
+def checked_stages(config: AnyRunConfig) -> AnyRunConfig:
     """See that every stage can be trained and takes the network of the one before; nothing has started yet.
 
     Returns:
@@ -81,7 +80,7 @@ def checked_stages(config: RunConfig) -> RunConfig:
             check_request(stage)
         with found.of(number):
             if stage.data not in seen and is_first_process():
-                quick_check(stage.data)
+                check_files(stage)
         with found.of(number):
             plan = _plan(stage)
             plan.refuse_other(before)
@@ -91,9 +90,10 @@ def checked_stages(config: RunConfig) -> RunConfig:
     return config
 
 
-def _with_settings_of(first: RunConfig, config: RunConfig) -> RunConfig:
+def _with_settings_of(first: AnyRunConfig, config: AnyRunConfig) -> AnyRunConfig:
     backbone = first.model.backbone
-    own = config.model.backbone.model_copy(update={"norm_eps": backbone.norm_eps, "padding": backbone.padding})
+    settings = {key: getattr(backbone, key) for key in ("norm_eps", "padding", "stem_padding")}
+    own = config.model.backbone.model_copy(update=settings)
     data = config.data.model_copy(update={"preprocessing": first.data.preprocessing})
     return config.model_copy(update={"data": data, "model": config.model.model_copy(update={"backbone": own})})
 
@@ -127,7 +127,7 @@ class _Problems:
 
 
 def _placed(line: str, number: int) -> str:
-    a_key = line.split(".")[0].split(":")[0] in RunConfig.model_fields
+    a_key = line.split(".")[0].split(":")[0] in SharedRunConfig.model_fields
     return f"stages[{number}]{'.' if a_key else ': '}{line}"
 
 
@@ -157,18 +157,13 @@ class _Plan:
             )
 
 
-def _plan(config: RunConfig) -> _Plan:
+def _plan(config: AnyRunConfig) -> _Plan:
     labels = build_data(config).labels
-    build_loss(config.loss, labels)  # which refuses weights for another number of classes
-    with torch.device("meta"):  # no memory, no time, no random numbers
-        segmenter = build_segmenter(
-            config.model, labels.num_classes, in_channels=config.data.channels, pretrained=False
-        )
-    state = segmenter.state_dict()
+    state = sketch_network(config, labels).state_dict()
     return _Plan(labels, {name: tensor.shape for name, tensor in state.items() if not name.startswith(AUXILIARY)})
 
 
-def _train_each(configs: Sequence[RunConfig], whole: RunDir, name: str) -> TrainResult:
+def _train_each(configs: Sequence[AnyRunConfig], whole: RunDir, name: str) -> TrainResult:
     begun = [number for number in range(len(configs)) if _stage_dir(whole, number).config.is_file()]
     newest = begun[-1] if begun else 0
     result: TrainResult | None = None
@@ -183,7 +178,7 @@ def _train_each(configs: Sequence[RunConfig], whole: RunDir, name: str) -> Train
     return _result(whole, result, len(configs))
 
 
-def _train_stage(config: RunConfig, whole: RunDir, number: int, name: str) -> TrainResult:
+def _train_stage(config: AnyRunConfig, whole: RunDir, number: int, name: str) -> TrainResult:
     stage = _stage_dir(whole, number)
     if stage.config.is_file():
         own = config_from_tree(read_yaml(stage.config), known_names=known_names())
@@ -228,6 +223,7 @@ def _result(whole: RunDir, result: TrainResult | None, count: int) -> TrainResul
         with faults_explained():
             write_json(whole.summary, summary)
     if result is None:  # the run was stopped between the last stage's end and here
-        labels = read_description(read_checkpoint(whole.last), whole.last).labels
-        return TrainResult(whole.path, labels, Scores(None, None, (None,) * labels.num_classes), summary)
-    return TrainResult(whole.path, result.labels, result.scores, summary)
+        known = read_description(read_checkpoint(whole.last), whole.last)
+        scores, main = no_scores(known.config, known.labels), main_metric(known.config, known.labels)
+        return TrainResult(whole.path, known.labels, scores, summary, main)
+    return replace(result, run_dir=whole.path, summary=summary)

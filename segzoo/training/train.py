@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from segzoo.checkpoint.transfer import with_starting_settings
-from segzoo.config.schema import RunConfig
+from segzoo.config.classification import AnyRunConfig
 from segzoo.tasks.processes import is_first_process
 from segzoo.training.faults import faults_explained
 from segzoo.training.launch import with_processes
@@ -12,7 +12,7 @@ from segzoo.training.run import TrainResult, prepare, train_run
 from segzoo.training.stages import checked_stages, stage_configs, train_stages
 
 
-def train(config: RunConfig, *, name: str = "run", resume: str | Path | None = None) -> TrainResult:
+def train(config: AnyRunConfig, *, name: str = "run", resume: str | Path | None = None) -> TrainResult:
     """Train, validate and save by a configuration.
 
     With `trainer.devices` above 1 the other processes run this script again; each of them returns from here, and
@@ -37,7 +37,7 @@ def train(config: RunConfig, *, name: str = "run", resume: str | Path | None = N
     return run(config, name=name, resume=None if resume is None else Path(resume))
 
 
-def check(config: RunConfig) -> str:
+def check(config: AnyRunConfig) -> str:
     """Build everything, read one batch and run it; train nothing, write nothing.
 
     Returns:
@@ -54,7 +54,7 @@ def check(config: RunConfig) -> str:
     return "\n".join(f"stage {number}: {_check_run(_without_weights(stage, number))}" for number, stage in stages)
 
 
-def _without_weights(stage: RunConfig, number: int) -> RunConfig:
+def _without_weights(stage: AnyRunConfig, number: int) -> AnyRunConfig:
     """A stage as it can be tried now: the network that the later ones begin with is not there yet."""
     if number == 1:
         return stage
@@ -62,7 +62,7 @@ def _without_weights(stage: RunConfig, number: int) -> RunConfig:
     return stage.model_copy(update={"model": stage.model.model_copy(update={"backbone": backbone, "weights": None})})
 
 
-def _check_run(config: RunConfig) -> str:
+def _check_run(config: AnyRunConfig) -> str:
     config, data, task = prepare(config, None)
     with faults_explained():
         batch = next(iter(data.train_dataloader()))

@@ -11,10 +11,12 @@ from lightning import Callback, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 
 from segzoo.checkpoint.write import AtomicCheckpointIO
-from segzoo.config.schema import RunConfig
+from segzoo.config.classification import AnyRunConfig
 from segzoo.data.datamodule import SegmentationData
+from segzoo.tasks.metrics import score_names
 from segzoo.training.averaging import AveragedWeights
 from segzoo.training.boards import Boards
+from segzoo.training.build import RunData
 from segzoo.training.callbacks import OneRun, SeededSteps, TrainingClock
 from segzoo.training.checkpoints import Checkpoints, Validations
 from segzoo.training.early_stopping import EarlyStopping
@@ -45,17 +47,17 @@ class Watchers:
         self.boards.close()
 
 
-def watchers_of(config: RunConfig, data: SegmentationData, run_dir: RunDir) -> Watchers:
+def watchers_of(config: AnyRunConfig, data: RunData, run_dir: RunDir) -> Watchers:
     """The callbacks of a run."""
     settings = config.trainer
     samples, steps = len(data.train_dataset), data.steps
     clock = TrainingClock(config.images_per_step)
     checkpoints = Checkpoints(
-        run_dir, save_every_steps=settings.save_every_steps, keep_every_steps=settings.keep_every_steps
+        run_dir, clock, save_every_steps=settings.save_every_steps, keep_every_steps=settings.keep_every_steps
     )
     metrics = MetricsFile(
         run_dir,
-        data.labels.names,
+        score_names(config, data.labels),
         clock,
         log_every_steps=settings.log_every_steps,
         samples=samples,
@@ -71,11 +73,14 @@ def watchers_of(config: RunConfig, data: SegmentationData, run_dir: RunDir) -> W
     stopping = [EarlyStopping(settings.early_stopping)] if settings.early_stopping else []
     # The average is measured, saved and shared in place of the weights, so it comes first.
     order = [*averaging, one_run, clock, SeededSteps(config.seed), metrics, progress, *stopping]
-    order += [checkpoints, signals, Overlays(run_dir, data.val_dataset, settings.overlay_images), boards, validations]
+    overlays = []
+    if isinstance(data, SegmentationData):
+        overlays = [Overlays(run_dir, data.val_dataset, settings.overlay_images)]
+    order += [checkpoints, signals, *overlays, boards, validations]
     return Watchers(order, clock, checkpoints, progress, signals, boards)
 
 
-def build_trainer(config: RunConfig, data: SegmentationData, callbacks: list[Callback]) -> Trainer:
+def build_trainer(config: AnyRunConfig, data: RunData, callbacks: list[Callback]) -> Trainer:
     """The Trainer of a run: one pass of the loader is the whole run (see data/sampling.py)."""
     settings = config.trainer
     several = settings.devices * settings.num_nodes > 1 or settings.strategy == "ddp"
@@ -125,6 +130,8 @@ def quiet_lightning() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         # One pass of the loader is the whole run, and our sampler starts where the run stopped.
         warnings.filterwarnings("ignore", message=".*is not resumable.*")
+        # A frozen backbone, or its frozen modules, are meant to be.
+        warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
         # The name in torch's releases up to 2.14, which we support too.
         warnings.filterwarnings("ignore", message=".*`broadcast_buffers` is deprecated.*")
         # Lightning 2.6 uses torch's pytree in a way that torch 2.15 deprecates; nothing of ours is concerned.

@@ -24,7 +24,7 @@ def image() -> Tensor:
 
 
 @pytest.fixture(scope="session")
-def trained_like() -> Callable[[str], dict[str, Tensor]]:
+def trained_like(scatter: Callable[[nn.Module], None]) -> Callable[[str], dict[str, Tensor]]:
     """State of a narrow variant with scattered norms, so that no layer is trivial."""
     states: dict[str, dict[str, Tensor]] = {}
 
@@ -33,7 +33,7 @@ def trained_like() -> Callable[[str], dict[str, Tensor]]:
             torch.manual_seed(2)
             network = build_backbone(name, width=0.25)
             network.apply(variance_preserving)  # DeepLab's own start fades with statistics that are not the data's
-            scatter_norms(network)
+            scatter(network)
             states[name] = network.state_dict()
         return states[name]
 
@@ -53,23 +53,8 @@ def narrow(trained_like: Callable[[str], dict[str, Tensor]]) -> Callable[[str, i
     return build
 
 
-def scatter_norms(network: nn.Module) -> None:
-    """Random affine and statistics in every BatchNorm: fresh ones are identities and would hide a mix-up."""
-    for norm in network.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            nn.init.uniform_(norm.weight, 0.5, 1.0)
-            nn.init.normal_(norm.bias, 0.0, 0.3)
-            nn.init.normal_(norm.running_mean, 0.0, 0.3)
-            nn.init.uniform_(norm.running_var, 0.8, 2.0)
-
-
 def relative_difference(left: Tensor, right: Tensor) -> float:
     return ((left - right).abs().max() / right.abs().max()).item()
-
-
-@pytest.fixture(scope="session")
-def scatter() -> Callable[[nn.Module], None]:
-    return scatter_norms
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -153,26 +154,18 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point_hub_to: Callable[[str, Path], None]):
     """An empty hub, with an empty cache in front of it."""
     server = FakeHub()
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    point_to(monkeypatch, server.url, tmp_path / "cache")
+    point_hub_to(server.url, tmp_path / "cache")
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # between retries
     yield server
     server.shutdown()
     server.server_close()
 
 
-def point_to(monkeypatch: pytest.MonkeyPatch, url: str, cache: Path) -> None:
-    """What HF_ENDPOINT and HF_HUB_CACHE do in a process of their own."""
-    constants = pytest.importorskip("huggingface_hub").constants
-    monkeypatch.setattr(constants, "ENDPOINT", url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
-
-
 @pytest.fixture
-def unplug(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def unplug(hub: FakeHub, tmp_path: Path, point_hub_to: Callable[[str, Path], None]):
     """Call it, and the hub is out of reach; its cache stays."""
-    return lambda: point_to(monkeypatch, "http://127.0.0.1:9", tmp_path / "cache")
+    return lambda: point_hub_to("http://127.0.0.1:9", tmp_path / "cache")

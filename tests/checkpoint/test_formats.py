@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load
 
 from segzoo.checkpoint.format import FORMAT_VERSION
-from segzoo.checkpoint.read import TrainedSegmenter, load_segmenter, read_checkpoint, segmenter_state
+from segzoo.checkpoint.read import TrainedSegmenter, load_segmenter, read_trained
 
 FORMATS = Path(__file__).parent / "formats"
 
@@ -27,7 +27,7 @@ def test_old_checkpoints_load(version: int, tmp_path: Path) -> None:
     trained = load_segmenter(path)
     assert_as_written(trained)
     found = trained.segmenter.state_dict()
-    written = segmenter_state(read_checkpoint(path)["state_dict"])
+    written = read_trained(path).tensors
     assert found.keys() == written.keys()
     assert all(torch.equal(found[name], written[name]) for name in found)
 

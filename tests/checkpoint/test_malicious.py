@@ -86,6 +86,13 @@ def test_tensors_that_claim_more_than_the_file_has(
     assert "its tensors claim more numbers than the file has" in problem_of(tmp_path / "claim.ckpt")
 
 
+@pytest.mark.parametrize("state", [None, [], {"a": 1}])
+@pytest.mark.parametrize("key", ["state_dict", "training_state_dict"])
+def test_states_that_are_none(key: str, state: object, content: dict[str, Any], tmp_path: Path) -> None:
+    torch.save(content | {key: state}, tmp_path / "none.ckpt")
+    assert "not a segzoo checkpoint" in problem_of(tmp_path / "none.ckpt")
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, of such tensors
 @pytest.mark.parametrize("kind", ["meta", "sparse", "quantized"])
 def test_tensors_of_other_kinds(kind: str, content: dict[str, Any], tmp_path: Path) -> None:

@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 from segzoo.backbones import build_backbone
 from segzoo.backbones.weights import recipe_of
 from segzoo.checkpoint import saved as saving
-from segzoo.checkpoint import transfer
 from segzoo.checkpoint.card import started_from
-from segzoo.checkpoint.read import find_checkpoint, load_segmenter, model_name
+from segzoo.checkpoint.read import find_checkpoint, load_segmenter, model_name, read_trained
 from segzoo.checkpoint.saved import save_folder, save_model, shareable
+from segzoo.checkpoint.transfer import with_starting_settings
 from segzoo.config.load import load_config
 from segzoo.config.schema import RunConfig
 from segzoo.errors import CheckpointError, ConfigError
@@ -147,7 +147,7 @@ def test_it_stands_wherever_a_checkpoint_is_asked_for(
         assert find_checkpoint(source) == saved / "model.safetensors"
         assert model_name(find_checkpoint(source)) == "tiny"
         assert equal(load_segmenter(source).segmenter.state_dict(), own)
-        network = transfer.read_network(source)
+        network = read_trained(source)
         assert equal(network.tensors, own)
         assert network.labels == load_segmenter(saved).labels
         backbone = build_backbone("xception", width=0.1, weights=source).state_dict()
@@ -163,7 +163,7 @@ def test_a_run_that_starts_from_it_takes_its_preprocessing(copy: Path, tiny_conf
     content["data"]["preprocessing"]["mean"] = [0.1, 0.2, 0.3]
     describe(copy, config=content)
     for override in (f"model.weights={copy}", f"model.backbone.weights={copy}"):
-        completed = transfer.with_starting_settings(tiny_config(override))
+        completed = with_starting_settings(tiny_config(override))
         assert completed.data.preprocessing.mean == (0.1, 0.2, 0.3)
 
 

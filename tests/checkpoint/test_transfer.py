@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from segzoo.checkpoint import transfer
-from segzoo.checkpoint.read import find_checkpoint, load_segmenter
+from segzoo.checkpoint.read import find_checkpoint, load_segmenter, read_trained
 from segzoo.config.schema import RunConfig
 from segzoo.data.labels import LabelSpace
 from segzoo.errors import CheckpointError
@@ -27,7 +27,7 @@ def start(config: RunConfig, labels: LabelSpace | None = None) -> tuple[dict[str
             task = prepare(transfer.with_starting_settings(config), None)[2]
         else:
             task = SegmentationTask(config, labels, 1, pretrained=False)
-            network = transfer.read_network(str(config.model.weights))
+            network = read_trained(str(config.model.weights))
             transfer.start_from(network, task.segmenter, config.model, labels)
     return task.segmenter.state_dict(), lines
 

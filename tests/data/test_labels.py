@@ -96,6 +96,18 @@ def test_from_dict_refuses_a_missing_key() -> None:
         LabelSpace.from_dict({"names": ["a"], "ignore_index": 255, "raw_ids": []})
 
 
+def test_classes_of_whole_images_are_of_any_number_and_have_no_colors() -> None:
+    labels = LabelSpace.of_images([f"class {index}" for index in range(1000)])
+    assert (labels.num_classes, labels.palette, labels.multi_label) == (1000, (), False)
+    several = LabelSpace.of_images(["a", "b"], multi_label=True)
+    for kind in (labels, several):
+        assert LabelSpace.from_dict(json.loads(json.dumps(kind.to_dict()))) == kind
+    assert "whole_images" not in CAMVID.to_dict()  # segmenters' checkpoints stay as they were
+    for names, message in ((["a", "a"], "named twice: a"), ([], "none of them")):
+        with pytest.raises(ConfigError, match=message):
+            LabelSpace.of_images(names)
+
+
 @pytest.mark.parametrize(
     ("names", "palette", "ignore_index", "raw_ids", "message"),
     [

@@ -1,6 +1,7 @@
 """Folders whose classes have masks of their own: files, faults, augmentation, cache, doctor, make_config."""
 
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,8 @@ def test_a_missing_file_is_a_fault_unless_masks_are_sparse(tmp_path: Path) -> No
     assert train.ids == ("a", "c", "empty")
     assert [train[index].mask.sum((1, 2)).tolist() for index in range(3)] == [[2, 2], [2, 0], [0, 0]]
     assert train[2].mask.shape == (2, 1, 4)
+    shutil.rmtree(tmp_path / "val" / "masks" / "pet")  # as git and zip do with a class that no image has
+    assert build(tmp_path, "val", folder={"sparse_masks": True})[0].mask[1].sum() == 0
     (tmp_path / "train" / "train.txt").write_text("c\n")
     assert build(tmp_path / "train", folder={"sparse_masks": True})[0].mask.tolist() == [[[0, 1, 1, 0]], [[0, 0, 0, 0]]]
 

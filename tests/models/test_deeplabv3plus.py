@@ -52,16 +52,6 @@ def taps(features, height, width, batch=2, dtype=torch.double):
     return maps
 
 
-def scatter_norms(network):
-    """Fresh norms are identities and would hide a mix-up."""
-    for norm in network.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            nn.init.uniform_(norm.weight, 0.5, 1.5)
-            nn.init.normal_(norm.bias, 0.0, 0.3)
-            nn.init.normal_(norm.running_mean, 0.0, 0.3)
-            nn.init.uniform_(norm.running_var, 0.5, 2.0)
-
-
 # The published costs.
 
 PUBLISHED = {  # arXiv:1802.02611v3, Table 5: (decoder, separable, output stride) -> multiply-adds at 513×513
@@ -162,21 +152,21 @@ def plain_head(maps, state, size, rates, training, with_decoder):
 @pytest.mark.parametrize("separable", [True, False])
 @pytest.mark.parametrize("head", [DeepLabV3Plus, DeepLabV3])
 @pytest.mark.parametrize(("output_stride", "rates"), [(16, (6, 12, 18)), (8, (12, 24, 36)), (32, (3, 6, 9))])
-def test_head_is_the_published_computation(head, output_stride, rates, separable, training):
+def test_head_is_the_published_computation(head, output_stride, rates, separable, training, scatter):
     features = specs(output_stride)
     config = settings(output_stride=output_stride, separable=separable, dropout=0.0, **NARROW)
     decoder = head(features, 5, config).double().train(training)
-    scatter_norms(decoder)
+    scatter(decoder)
     state = copy.deepcopy(decoder.state_dict())
     maps = taps(features, 129, 193)
     expected = plain_head(maps, state, (129, 193), rates, training, head is DeepLabV3Plus)
     assert torch.allclose(decoder(maps, (129, 193)), expected, rtol=1e-9, atol=1e-9)
 
 
-def test_pyramid_is_torchvisions():
+def test_pyramid_is_torchvisions(scatter):
     """torchvision's ASPP is dense, and has the pooled branch last."""
     pyramid = AtrousPyramid(FeatureSpec(16, 16), settings(separable=False, dropout=0.0, **NARROW)).double()
-    scatter_norms(pyramid)
+    scatter(pyramid)
     theirs = ASPP(16, [6, 12, 18], NARROW["aspp_channels"]).double()
     theirs.project[3].p = 0.0
     branches = [pyramid.pointwise, *pyramid.atrous, pyramid.image_pooling]
@@ -216,11 +206,11 @@ def test_weights_serve_every_output_stride(decoder):
 
 
 @pytest.mark.parametrize("rates", [(6, 12, 18), (2, 10)])
-def test_rates_follow_the_output_stride_exactly(rates):
+def test_rates_follow_the_output_stride_exactly(rates, scatter):
     """At 8 every second pixel of the pyramid is that of 16; only the mean over the image is over other pixels."""
     config = partial(settings, atrous_rates=rates, image_pooling=False, **NARROW)
     coarse = AtrousPyramid(FeatureSpec(8, 16), config()).double().eval()
-    scatter_norms(coarse)
+    scatter(coarse)
     fine = AtrousPyramid(FeatureSpec(8, 8), config(output_stride=8)).double().eval()
     fine.load_state_dict(coarse.state_dict())
     x = torch.randn(1, 8, 65, 81, dtype=torch.double)
@@ -292,9 +282,9 @@ def test_backbone_without_a_tap_of_stride_4_is_refused():
 # One image in a batch.
 
 
-def test_one_image_is_normalised_by_running_statistics():
+def test_one_image_is_normalised_by_running_statistics(scatter):
     norm = PooledBatchNorm(6)
-    scatter_norms(norm)
+    scatter(norm)
     before = copy.deepcopy(norm.state_dict())
     one = torch.randn(1, 6, 1, 1)
     out = norm.train()(one)
@@ -304,9 +294,9 @@ def test_one_image_is_normalised_by_running_statistics():
         nn.BatchNorm2d(6).train()(one)  # why it is there
 
 
-def test_two_images_are_batch_norms():
+def test_two_images_are_batch_norms(scatter):
     norm, usual = PooledBatchNorm(6, momentum=0.3), nn.BatchNorm2d(6, momentum=0.3)
-    scatter_norms(norm)
+    scatter(norm)
     usual.load_state_dict(norm.state_dict())
     x = torch.randn(2, 6, 1, 1)
     assert torch.equal(norm(x), usual(x))

@@ -95,7 +95,7 @@ def test_every_switch_of_the_configuration_reaches_the_backbone(monkeypatch: pyt
         seen.update(keywords)
         return build_backbone(name, **keywords)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("segzoo.models.build.build_backbone", spy)
+    monkeypatch.setattr("segzoo.models.backbone.build_backbone", spy)
     build_segmenter(ModelConfig.model_validate({"backbone": {"name": "xception", **changed}}), 2)
     assert {key: seen[key] for key in changed} == changed
     assert set(BackboneConfig.model_fields) - {"name"} <= set(seen)

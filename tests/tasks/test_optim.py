@@ -18,6 +18,7 @@ from segzoo.tasks.optim import (
     learning_rate_factor,
     parameter_groups,
     rate_factors,
+    step_period,
 )
 
 
@@ -114,6 +115,48 @@ def test_schedule_in_closed_form(options: dict, expected) -> None:
     assert [biases for _, _, biases in found] == pytest.approx([2 * rate for rate in wanted])
 
 
+@pytest.mark.parametrize(
+    ("options", "images_per_step", "samples", "expected"),
+    [
+        # Xception's ImageNet recipe: 0.045 × 0.94^n from the step at which 2n passes over 1,281,167 images are done.
+        # 128 images a step are 10,009.117 steps a pass: a rounded period would be a step off after 18 passes.
+        (
+            {"learning_rate": 0.045, "step_factor": 0.94, "step_every_epochs": 2},
+            128,
+            1_281_167,
+            {0: 0.045, 20_018: 0.045, 20_019: 0.0423, 180_164: 0.045 * 0.94**8, 180_165: 0.045 * 0.94**9},
+        ),
+        # Its JFT recipe: 0.001 × 0.9^n from the step at which 3,000,000 n images are done, whatever the passes.
+        (
+            {"name": "rmsprop", "learning_rate": 0.001, "step_factor": 0.9, "step_every_images": 3_000_000},
+            32,
+            350_000_000,
+            {0: 0.001, 93_749: 0.001, 93_750: 0.0009, 187_500: 0.00081, 937_500: 0.001 * 0.9**10},
+        ),
+        ({"learning_rate": 1.0, "step_factor": 0.5, "step_every": 7}, 3, 5, {6: 1.0, 7: 0.5, 13: 0.5, 14: 0.25}),
+        (
+            {"learning_rate": 1.0, "step_factor": 0.5, "step_every_epochs": 0.5},
+            4,
+            10,
+            {1: 1.0, 2: 0.5, 3: 0.25, 4: 0.125},
+        ),
+    ],
+    ids=["imagenet", "jft", "steps", "half epochs"],
+)
+def test_step_schedule_of_the_recipes_at_chosen_steps(options, images_per_step, samples, expected) -> None:
+    config = OptimizerConfig(schedule="step", **options)
+    optimizer = build_optimizer(network(), config, images_per_step)
+    period = step_period(config, images_per_step, samples)
+    factor = build_schedule(optimizer, 10**6, config, period).lr_lambdas[0]
+    assert {step: config.learning_rate * factor(step) for step in expected} == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_period_in_passes_needs_their_length() -> None:
+    with pytest.raises(ValueError, match="needs the number of training images"):
+        step_period(OptimizerConfig(schedule="step", step_every_epochs=2), 8, None)
+    assert step_period(OptimizerConfig(), 8, None) is None
+
+
 @pytest.mark.parametrize("schedule", ["poly", "cosine"])
 def test_warm_up_is_linear_and_times_the_schedule(schedule: str) -> None:
     warm = OptimizerConfig(warmup_steps=4, schedule=schedule)
@@ -187,7 +230,9 @@ def test_advice_where_the_batch_is_far_from_the_recipes() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"schedule": "step"}, "needs step_every"),
+        ({"schedule": "step"}, "needs one of step_every, step_every_epochs and step_every_images, .*; it has none"),
+        ({"schedule": "step", "step_every": 5, "step_every_images": 5}, "it has step_every and step_every_images"),
+        ({"step_every_epochs": 2}, "option of schedule step"),
         ({"step_every": 5}, "option of schedule step"),
         ({"schedule": "cosine", "poly_power": 0.5}, "option of schedule poly"),
         ({"epsilon": 1.0}, "sgd has none"),

@@ -14,6 +14,7 @@ from threading import Thread
 
 import numpy as np
 import pytest
+from data.classification.cifar_files import files as cifar_files
 from PIL import Image
 from scipy.io import savemat
 
@@ -72,12 +73,19 @@ def camvid_content(folder: Path) -> None:
         write_picture(camvid / f"{split}annot" / "x.png", 3, mask=True)
 
 
+def cifar_content(folder: Path) -> None:
+    (folder / "cifar-10-batches-py").mkdir(parents=True)
+    for name, content in cifar_files(count=2).items():
+        (folder / "cifar-10-batches-py" / name).write_bytes(content)
+
+
 CONTENTS: dict[str, Callable[[Path], None]] = {
     "voc": voc_content,
     "sbd": sbd_content,
     "cityscapes_images": partial(cityscapes_content, kind="leftImg8bit"),
     "cityscapes_masks": partial(cityscapes_content, kind="gtFine"),
     "camvid": camvid_content,
+    "cifar10": cifar_content,
 }
 
 
@@ -169,6 +177,20 @@ def test_sbd_beside_a_voc_that_is_there(call_tool: CallTool, table, root):
     shutil.rmtree(root / "SBD")  # not needed any more
     again = call_tool("prepare_data.py", "sbd", "--root", root)
     assert again.stdout.splitlines()[0].endswith("nothing to do")
+
+
+def test_cifar10_is_unpacked_and_counted(call_tool: CallTool, table, root):
+    done = call_tool("prepare_data.py", "cifar10", "--root", root, "--archive", table["cifar10"])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f"{root / 'cifar10'}: ready",
+        "  train: 10 of 50,000 images",
+        "  test: 2 of 10,000 images",
+        f"train on it: python tools/train.py configs/xception_cifar10.yaml data.root='{root / 'cifar10'}'",
+    ]
+    again = call_tool("prepare_data.py", "cifar10", "--root", root / "elsewhere")
+    assert again.returncode == 1
+    assert "Fetch cifar-10-python.tar.gz by hand (https://www.cs.toronto.edu/~kriz/cifar.html)" in again.stderr
 
 
 def test_camvid_from_the_repositorys_archive(call_tool: CallTool, table, root):

@@ -1,6 +1,7 @@
 """What training comes to, as JSON; the tests run it in one process and in several, and compare.
 
-As a script it takes the output and the overrides that all runs share; torchrun, or nothing, starts it.
+As a script it takes the output, a folder of classes and the overrides that all segmentation runs share; torchrun, or
+nothing, starts it.
 """
 
 import json
@@ -36,6 +37,14 @@ EXACT = {
     "loss": {"class_weights": [1, 2, 3, 4, 5, 6, 7]},
     "trainer": {"max_steps": 1, "val_every_steps": 10, "log_every_steps": 1, "progress": False, "accelerator": "cpu"},
 }
+EXACT_CLASSIFIER = {
+    "task": "classification",
+    "data": {"name": "image_folder", "batch_size": 4, "image_size": 40, "num_workers": 0},
+    "model": {"norm": "group", "dropout": 0.0, "backbone": {"name": "xception", "width": 0.1}},
+    "optimizer": {"learning_rate": 0.05, "ema_decay": 0.5},
+    "loss": {"class_weights": [1, 2, 5], "label_smoothing": 0.1},
+    "trainer": {"max_steps": 4, "val_every_steps": 10, "log_every_steps": 1, "progress": False, "accelerator": "cpu"},
+}
 VALIDATION_IMAGES = (1, 2, 5, 7)
 ACCUMULATED = ("data.batch_size=2", "trainer.accumulate=2")  # as many images in a step
 
@@ -62,6 +71,20 @@ def outcome(folder: Path, *overrides: str, accumulated: tuple[str, ...] = ()) ->
     return found
 
 
+def classifier_outcome(run_dir: Path, images: Path, *overrides: str) -> dict[str, Any]:
+    """The losses of a classifier's steps, its scores, and some sums of the averaged weights and those beside them."""
+    tree = apply_overrides(EXACT_CLASSIFIER, [f"run_dir={run_dir}", f"data.root={images}", *overrides])
+    result = train(config_from_tree(tree))
+    found: dict[str, Any] = {"losses": losses_of(result.run_dir)}
+    if is_first_process():
+        content = read_checkpoint(result.run_dir / "checkpoints" / "last.ckpt")
+        found["scores"] = content["segzoo"]["metrics"]
+        found["matrix"] = result.scores["confusion_matrix"].tolist()
+        for key in ("state_dict", TRAINING_STATE):
+            found[key] = [tensor.double().abs().mean().item() for tensor in content[key].values()]
+    return found
+
+
 def losses_of(run_dir: Path) -> list[float]:
     return [float(row["loss"]) for row in read_rows(run_dir / "metrics.csv") if row["split"] == "train"]
 
@@ -72,6 +95,7 @@ def run(run_dir: Path, *overrides: str) -> Path:
 
 if __name__ == "__main__":
     target = Path(sys.argv[1])
-    found = outcome(target.parent, *sys.argv[2:], accumulated=ACCUMULATED)
+    found = outcome(target.parent, *sys.argv[3:], accumulated=ACCUMULATED)
+    found["classifier"] = classifier_outcome(target.parent / "classifier", Path(sys.argv[2]), *ACCUMULATED)
     if is_first_process():
         target.write_text(json.dumps(found))

@@ -108,3 +108,14 @@ def test_tool_draws_and_suggests(call_tool: Callable, tmp_path: Path, monkeypatc
     missing = call_tool("find_lr.py", "configs/quickstart.yaml", "--output", tmp_path / "none" / "plot.png")
     assert missing.returncode == 2
     assert missing.stderr.startswith("error: --output: ")
+
+
+def test_interrupted_as_every_command(tiny_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning alone would make status 1 of it."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(find_lr.RateSweep, "on_train_batch_end", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        find_learning_rate(tiny_config(), steps=20)

@@ -23,12 +23,17 @@ def one_process(tmp_path_factory):
     return many_processes.outcome(tmp_path_factory.mktemp("one"))
 
 
-def test_two_processes_come_to_the_same_as_one(one_process, tmp_path: Path) -> None:
-    """Under torchrun, which also says how many they are."""
-    command = [*TORCHRUN, many_processes.__file__, str(tmp_path / "found.json")]
+@pytest.fixture(scope="module")
+def found(class_folder: Path, tmp_path_factory):
+    """What two processes come to, under torchrun, which also says how many they are."""
+    path = tmp_path_factory.mktemp("two") / "found.json"
+    command = [*TORCHRUN, many_processes.__file__, str(path), str(class_folder)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=560, check=False)
     assert ended.returncode == 0, ended.stderr
-    found = json.loads((tmp_path / "found.json").read_text())
+    return json.loads(path.read_text())
+
+
+def test_two_processes_come_to_the_same_as_one(one_process, found) -> None:
     assert all(0 < np.sum(matrix) <= 48 * 64 * n for n, matrix in zip((1, 2, 5, 7), found["matrices"], strict=True))
     assert found["matrices"] == one_process["matrices"]
     np.testing.assert_allclose(found["losses"], one_process["losses"], rtol=1e-4)
@@ -39,6 +44,18 @@ def test_two_processes_come_to_the_same_as_one(one_process, tmp_path: Path) -> N
     for key in ("state_dict", "training_state_dict"):
         np.testing.assert_allclose(found[key], one_process[key], rtol=1e-3, atol=1e-6)
     assert not np.allclose(found["state_dict"], found["training_state_dict"], rtol=1e-3)
+
+
+def test_two_processes_train_a_classifier_as_one_does(found, class_folder: Path, tmp_path: Path) -> None:
+    """Seven validation images in two processes, and two batches of one image each against one batch of four."""
+    one, two = many_processes.classifier_outcome(tmp_path / "run", class_folder), found["classifier"]
+    np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-4)
+    assert np.sum(two["matrix"]) == 7
+    assert two["matrix"] == one["matrix"]
+    assert two["scores"] == pytest.approx(one["scores"])
+    for key in ("state_dict", "training_state_dict"):
+        np.testing.assert_allclose(two[key], one[key], rtol=1e-3, atol=1e-6)
+    assert not np.allclose(two["state_dict"], two["training_state_dict"], rtol=1e-3)
 
 
 def test_alone_a_process_is_the_first_and_only_one() -> None:

@@ -6,19 +6,21 @@ from typing import Any
 from segzoo.backbones.weights.find import recipe_of
 from segzoo.backbones.weights.published import find_published
 from segzoo.backbones.weights.source import Recipe
-from segzoo.config.schema import BackboneConfig, Preprocessing, RunConfig
+from segzoo.config.classification import AnyRunConfig
+from segzoo.config.schema import BackboneConfig, Preprocessing
 from segzoo.errors import ConfigError
 
+_SETTINGS = ("norm_eps", "padding")
 _logger = logging.getLogger(__name__)
 
 
-def with_weights_settings(config: RunConfig) -> RunConfig:
+def with_weights_settings(config: AnyRunConfig) -> AnyRunConfig:
     """A run's configuration, completed by what its pre-trained weights expect.
 
     Weights determine `data.preprocessing`, `model.backbone.norm_eps` and `model.backbone.padding` unless the
-    configuration sets them itself; where it sets something else, that stays, and a warning says so. The stem is the
-    exception: it stays padded unless asked, also for weights trained with Keras' stem, because a decoder needs feature
-    maps of ceil(size / stride) pixels.
+    configuration sets them itself; where it sets something else, that stays, and a warning says so. A classifier takes
+    `model.backbone.stem_padding`, too; a segmenter's stem stays padded unless asked, also for weights trained with
+    Keras' stem, because a decoder needs feature maps of ceil(size / stride) pixels.
 
     Raises:
         ConfigError: no such tag or file, or published weights for a network of another width.
@@ -33,16 +35,17 @@ def with_weights_settings(config: RunConfig) -> RunConfig:
             "Leave width out, or write model.backbone.weights=null."
         )
     recipe = recipe_of(backbone.name, backbone.weights)
-    completed = backbone.model_copy(update=_backbone_settings(backbone, recipe))
+    keys = _SETTINGS if config.task == "segmentation" else (*_SETTINGS, "stem_padding")
+    completed = backbone.model_copy(update=_backbone_settings(backbone, recipe, keys))
     model = config.model.model_copy(update={"backbone": completed})
     data = config.data.model_copy(update=_data_settings(config, recipe))
     return config.model_copy(update={"model": model, "data": data})
 
 
-def _backbone_settings(backbone: BackboneConfig, recipe: Recipe) -> dict[str, Any]:
+def _backbone_settings(backbone: BackboneConfig, recipe: Recipe, keys: tuple[str, ...]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
-    for key, expected in (("norm_eps", recipe.norm_eps), ("padding", recipe.padding)):
-        asked = getattr(backbone, key)
+    for key in keys:
+        asked, expected = getattr(backbone, key), getattr(recipe, key)
         if key not in backbone.model_fields_set or asked is None:
             settings[key] = expected
         elif expected is not None and asked != expected:
@@ -50,7 +53,7 @@ def _backbone_settings(backbone: BackboneConfig, recipe: Recipe) -> dict[str, An
     return settings
 
 
-def _data_settings(config: RunConfig, recipe: Recipe) -> dict[str, Any]:
+def _data_settings(config: AnyRunConfig, recipe: Recipe) -> dict[str, Any]:
     asked, expected = config.data.preprocessing, _preprocessing(recipe, config.data.channels)
     if "preprocessing" not in config.data.model_fields_set:
         return {"preprocessing": expected}

@@ -80,6 +80,8 @@ def fill_from(network: nn.Module, weights: SourceWeights) -> None:
     if problems:
         raise CheckpointError(f"{weights.source}: {problem}" for problem in problems)
     backbone.load_state_dict(state, strict=False)  # only BatchNorm's counters are missing, as checked above
+    if weights.naming == "segzoo":
+        _say_loaded(weights, state, takes_head=isinstance(network, Classifier))
     if isinstance(network, Classifier):
         _load_head(network, weights)
 
@@ -156,6 +158,14 @@ def adapt_channels(kernels: Tensor, in_channels: int) -> Tensor:
     if in_channels == 1:
         return kernels.sum(dim=1, keepdim=True)
     return kernels[:, torch.arange(in_channels) % given] * (given / in_channels)
+
+
+def _say_loaded(weights: SourceWeights, state: dict[str, Tensor], *, takes_head: bool) -> None:
+    """Each tensor of a network trained here, so that nobody has to guess what a run started from."""
+    lines = [f"{name} {'×'.join(map(str, value.shape)) or 'one number'}" for name, value in state.items()]
+    _logger.info("%s: %d tensors of the backbone loaded:\n%s", weights.source, len(lines), "\n".join(lines))
+    if weights.head and not takes_head:
+        _logger.info("%s: the classifier's head is left aside", weights.source)
 
 
 def _load_head(network: Classifier, weights: SourceWeights) -> None:

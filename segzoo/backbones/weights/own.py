@@ -17,8 +17,10 @@ METADATA_KEY = "segzoo"
 WEIGHTS = "model.safetensors"
 """The tensors' file in a saved model's folder."""
 
-PREFIX = "segmenter."
-"""Where a network's tensors stand in a training checkpoint."""
+PREFIXES = {"segmentation": "segmenter.", "classification": "classifier."}
+"""`task` -> where the network's tensors stand in a training checkpoint."""
+PREFIX = PREFIXES["segmentation"]
+"""Where a segmenter's tensors stand, in a training checkpoint and in what is read of a saved model."""
 CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "last.ckpt")
 """Where a run directory, or its folder of checkpoints, keeps its best checkpoint, else its last."""
 
@@ -53,7 +55,7 @@ def check_format(found: object, source: str, newest: int = CHECKPOINT_FORMAT) ->
 
 
 def read_checkpoint(content: dict[str, Any], source: str) -> SourceWeights:
-    """The backbone of a training checkpoint; its decoder is left aside.
+    """The backbone of a training checkpoint, and the head of a classifier's; a segmenter's decoder is left aside.
 
     Raises:
         CheckpointError: a newer format, or its description is not segzoo's.
@@ -61,6 +63,7 @@ def read_checkpoint(content: dict[str, Any], source: str) -> SourceWeights:
     try:
         check_format(content["segzoo"]["format_version"], source)
         config = content["segzoo"]["config"]
+        prefix = PREFIXES[config.get("task", "segmentation")]  # the first segmenters' checkpoints did not say
         backbone, preprocessing = config["model"]["backbone"], config["data"]["preprocessing"]
         recipe = Recipe(
             norm_eps=backbone.get("norm_eps"),
@@ -69,8 +72,9 @@ def read_checkpoint(content: dict[str, Any], source: str) -> SourceWeights:
             mean=tuple(preprocessing["mean"]),
             std=tuple(preprocessing["std"]),
         )
-        tensors = _below(f"{PREFIX}backbone.", content["state_dict"])
-        return SourceWeights(source, "segzoo", backbone["name"], tensors, (), recipe, float(backbone["width"]))
+        network = _below(prefix, content["state_dict"])
+        tensors, width = _below("backbone.", network), float(backbone["width"])
+        return SourceWeights(source, "segzoo", backbone["name"], tensors, _head(network), recipe, width)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{source}: its description is not that of a segzoo checkpoint ({error!r})") from None
 
@@ -95,7 +99,7 @@ def read_safetensors(tensors: dict[str, Tensor], metadata: str, source: str) -> 
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{source}: its metadata are not segzoo's ({error!r})") from None
     head = _below("head.", tensors)
-    layers = sorted({layer.split(".")[0] for layer in head}, key=len)
+    layers = sorted({layer.split(".")[0] for layer in head}, key=lambda number: (len(number), number))
     dense = tuple(Dense(head[f"{layer}.weight"], head.get(f"{layer}.bias")) for layer in layers)
     backbone = {tensor: value for tensor, value in tensors.items() if not tensor.startswith("head.")}
     return SourceWeights(source, "segzoo", name, backbone, dense, recipe, width)
@@ -136,6 +140,13 @@ def write_safetensors(weights: SourceWeights, target: Path) -> None:
         raise ConfigError(f"{target}: cannot be written ({first_line(error)})") from None
     finally:
         part.unlink(missing_ok=True)
+
+
+def _head(network: dict[str, Tensor]) -> tuple[Dense, ...]:
+    """The fully connected layers of a classifier, in order; none of a segmenter."""
+    hidden = sorted({int(name.split(".")[1]) for name in network if name.startswith("fully_connected.")})
+    layers = [f"fully_connected.{number}" for number in hidden] + ["logits"] * ("logits.weight" in network)
+    return tuple(Dense(network[f"{layer}.weight"], network.get(f"{layer}.bias")) for layer in layers)
 
 
 def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -61,11 +61,12 @@ def _timm(backbone: str, tag: str, top1: float) -> WeightsEntry:
     return WeightsEntry(backbone, tag, f"timm/{backbone}.{tag}", "main", None, top1, TIMM_RECIPES[backbone])
 
 
-# Chollet's weights as Cadene ported them from Keras' file. Two entries: run as Keras does, and as timm does.
+# Chollet's weights as Cadene ported them from Keras' file. Two entries: run as Keras does, and as timm does, with the
+# licence that each of the two states.
 _CHOLLET = ("smp-hub/xception.imagenet", "01cfaf27c11353b1f0c578e7e26d2c000ea91049", None)
 
 PUBLISHED = (
-    WeightsEntry("xception", "keras_in1k", *_CHOLLET, 79.0, KERAS_RECIPE),
+    WeightsEntry("xception", "keras_in1k", *_CHOLLET, 79.0, KERAS_RECIPE, licence="MIT"),
     WeightsEntry("xception", "tf_in1k", *_CHOLLET, 79.06, TIMM_RECIPES["xception"]),
     _timm("xception41", "tf_in1k", 78.55),
     _timm("xception65", "tf_in1k", 79.56),

@@ -1,18 +1,31 @@
 """What the doctor found, as lines and tables for people and as JSON types for programs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 from rich.table import Table
 
 from segzoo.data.doctor.check import Report, SplitReport
+from segzoo.data.doctor.findings import Finding
 
 _LISTED = 20  # findings of one kind that are spelled out
 
 
-def finding_lines(report: Report) -> Iterator[str]:
+class Findings(Protocol):
+    """What every report has."""
+
+    @property
+    def findings(self) -> Sequence[Finding]:
+        """Errors first."""
+
+    @property
+    def errors(self) -> int:
+        """How many of them keep the data from being used."""
+
+
+def finding_lines(report: Findings) -> Iterator[str]:
     """One line for each finding, errors first; of many of one kind the first ones and their number."""
     for (severity, kind), group in groupby(report.findings, key=lambda finding: (finding.severity, finding.kind)):
         findings = list(group)
@@ -21,7 +34,7 @@ def finding_lines(report: Report) -> Iterator[str]:
             yield f"{severity}: ... and {len(findings) - _LISTED} more ({kind}); --json lists all"
 
 
-def verdict(report: Report) -> str:
+def verdict(report: Findings) -> str:
     """How it stands, in one line."""
     warnings = len(report.findings) - report.errors
     if not report.findings:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from segzoo.config.classification import ClassificationLossConfig
 from segzoo.config.schema import LossConfig
 from segzoo.data.labels import LabelSpace
 from segzoo.errors import ConfigError
@@ -58,7 +59,7 @@ def needs_one_class(what: str, labels: LabelSpace) -> None:
         )
 
 
-def class_weights(config: LossConfig, labels: LabelSpace) -> tuple[float, ...] | None:
+def class_weights(config: LossConfig | ClassificationLossConfig, labels: LabelSpace) -> tuple[float, ...] | None:
     """The configuration's weight of each class.
 
     Raises:

@@ -1,6 +1,7 @@
 """segzoo's own files: training checkpoints, run directories, and converted safetensors."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,8 +11,9 @@ from segzoo.backbones import build_backbone, build_classifier
 from segzoo.backbones.weights import adapt_channels, recipe_of
 from segzoo.backbones.weights.convert import convert_weights
 from segzoo.backbones.weights.load import foreign_names
+from segzoo.backbones.weights.own import write_safetensors
 from segzoo.backbones.weights.recognise import read_weights
-from segzoo.backbones.weights.source import KERAS_RECIPE, TIMM_RECIPES
+from segzoo.backbones.weights.source import KERAS_RECIPE, TIMM_RECIPES, Dense
 from segzoo.errors import CheckpointError, ConfigError
 
 WIDTH = 0.1
@@ -126,3 +128,12 @@ def test_other_channels_travel(tmp_path):
     build_backbone("xception", width=WIDTH, in_channels=4, weights=tmp_path / "own.safetensors")
     with pytest.raises(CheckpointError, match="another shape"):
         build_backbone("xception", width=WIDTH, weights=tmp_path / "own.safetensors")
+
+
+def test_layers_of_a_head_keep_their_order(tmp_path):
+    weights = read_weights(timm_file(tmp_path / "timm.pth"))
+    head = tuple(Dense(torch.full((2, 3), float(number)), None) for number in range(12))
+    weights = replace(weights, tensors=build_backbone("xception", width=WIDTH).state_dict(), head=head)
+    write_safetensors(weights, tmp_path / "own.safetensors")
+    read = read_weights(tmp_path / "own.safetensors").head
+    assert [layer.weight[0, 0].item() for layer in read] == list(range(12))

@@ -1,0 +1,76 @@
+"""Image classification (`task: classification`): its `model`, `loss` and `evaluation` sections, and such a run."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from segzoo.config.classification_data import ClassificationDataConfig
+from segzoo.config.fields import ClassWeights, NonNegativeInt, PositiveInt, Section
+from segzoo.config.model import BackboneConfig
+from segzoo.config.schema import RunConfig, SharedRunConfig
+
+
+class ClassifierModelConfig(Section):
+    """The network: a backbone, global average pooling, class scores."""
+
+    weights: str | None = None
+    """Checkpoint or run directory whose whole classifier this run starts from, instead of backbone.weights; with other
+    classes, the layer that gives class scores starts anew. It has to be of the same backbone."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Probability of dropping a number before the class scores, in training: 0.5 in Xception's ImageNet recipe, 0 in
+    its JFT recipe."""
+    fc_width: PositiveInt | None = None
+    """Width of two fully connected layers between pooling and class scores, 4096 in Xception's JFT runs; null has
+    none."""
+    frozen_modules: NonNegativeInt | Literal["all"] = 0
+    """So many of the backbone's first modules stay as loaded, BatchNorm statistics included; the stem is the first,
+    Chollet's network has 14. all trains what is behind the backbone only."""
+    norm: Literal["batch", "frozen", "group"] = "batch"
+    """Norms of the backbone. frozen is BatchNorm as loaded, which neither moves nor learns; group does not depend on
+    the batch, but has no published weights."""
+    norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """BatchNorm momentum, torch's sense."""
+    backbone: BackboneConfig = BackboneConfig()
+    """The feature extractor. Of a checkpoint it takes the backbone alone, of a segmenter as well as of a classifier."""
+
+
+class ClassificationLossConfig(Section):
+    """Cross-entropy; where an image may have several classes (multi-label), binary cross-entropy of each class."""
+
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the target that is spread over all classes; multi-label: over yes and no."""
+    class_weights: ClassWeights | None = None
+    """Weight of each class, in their order; null weighs all images alike."""
+
+
+class ClassifierEvaluationConfig(Section):
+    """How validation and tools/evaluate.py measure."""
+
+    batch_size: PositiveInt = 16
+    """Images that run together. Does not change any number."""
+    split: str | None = None
+    """Split that tools/evaluate.py measures; null takes data.val_split."""
+
+
+class ClassificationRunConfig(SharedRunConfig):
+    """One run of a classifier."""
+
+    task: Literal["classification"]
+    """What is learnt: a class for each image, or several."""
+    data: ClassificationDataConfig
+    """Where images and classes come from, and what training does to them."""
+    model: ClassifierModelConfig = ClassifierModelConfig()
+    """The network."""
+    loss: ClassificationLossConfig = ClassificationLossConfig()
+    """What training minimises."""
+    evaluation: ClassifierEvaluationConfig = ClassifierEvaluationConfig()
+    """How results are measured."""
+
+    @property
+    def images_per_step(self) -> int:
+        """Images whose gradient moves the weights once, over all processes."""
+        return self.data.batch_size * self.trainer.accumulate
+
+
+AnyRunConfig = RunConfig | ClassificationRunConfig
+"""A run of either task."""

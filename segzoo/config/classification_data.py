@@ -1,0 +1,156 @@
+"""The `data` section of a classification run: where images and their classes come from, and what training shows."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from segzoo.config.data import DataConfig, Preprocessing, neutral_preprocessing, refuse_unfit_pixels
+from segzoo.config.fields import (
+    Fraction,
+    Names,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    Range,
+    Section,
+    Size,
+    ValueRange,
+)
+
+Degrees = Annotated[float, Field(ge=0, le=180)]
+Shear = Annotated[float, Field(ge=0, le=80)]
+Zoom = Annotated[float, Field(ge=0, lt=1)]
+Magnitude = Annotated[int, Field(ge=0, le=30)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+PositiveFraction = Annotated[float, Field(gt=0, le=1)]
+
+
+class CsvConfig(Section):
+    """A table of images and their classes."""
+
+    file_column: str = "file"
+    """Heading of the column with the images' paths, relative to data.root or absolute."""
+    label_column: str = "label"
+    """Heading of the column with the classes' names."""
+    split_column: str = "split"
+    """Heading of the column that says train or val, where labels.csv has all splits; it may be absent."""
+    multi_label: bool = False
+    """An image may have several classes or none, each decided on its own; single-label otherwise."""
+    separator: Annotated[str, Field(min_length=1)] = ";"
+    """multi_label only: what stands between the classes of an image, as in cat;dog."""
+
+
+class ImageNetConfig(Section):
+    """ImageNet's own layout."""
+
+    val_map: str | None = None
+    """File below data.root with lines as `ILSVRC2012_val_00000001.JPEG n01751748`, or Kaggle's LOC_val_solution.csv,
+    where the validation images lie in one folder; null: each class has a folder, as in training."""
+
+
+class ClassificationAugmentation(Section):
+    """What training does to an image beside cropping it; all at 0 or null do nothing."""
+
+    horizontal_flip: Fraction = 0.5
+    """Probability of a left-right flip."""
+    vertical_flip: Fraction = 0.0
+    """Probability of an upside-down flip."""
+    rotation: Degrees = 0.0
+    """Images turn by up to so many degrees either way; what comes into view from outside has the mean colour."""
+    shear: Shear = 0.0
+    """Images are sheared along x and along y by up to so many degrees either way."""
+    zoom: Zoom = 0.0
+    """Images grow or shrink by up to this share."""
+    color: Fraction = 0.0
+    """Brightness, contrast and saturation change by up to this share, hue by a quarter of it (of the colour circle)."""
+    rand_augment: Magnitude | None = None
+    """RandAugment's magnitude M, 9 in its paper; null leaves it out."""
+    rand_augment_operations: PositiveInt = 2
+    """rand_augment only: operations on an image, the paper's N."""
+    mixup: NonNegativeFloat = 0.0
+    """Mixup's alpha, 0.2 in its paper for ImageNet: images are blended in pairs, and so are their classes; 0: none."""
+
+
+class ClassificationDataConfig(Section):
+    """Where images and their classes come from, and what training does to them."""
+
+    name: str
+    """Data set: image_folder, csv, cifar10, imagenet, or one you registered."""
+    root: str | None = None
+    """Folder of the data set. image_folder: holds a folder for each class, or train and val with these; csv: train.csv
+    and val.csv, or labels.csv; cifar10: cifar-10-python.tar.gz or cifar-10-batches-py; imagenet: train and val."""
+    train_split: str = "train"
+    """Split to train on."""
+    val_split: str = "val"
+    """Split to validate on; val of cifar10 is its test batch."""
+    classes: Names | None = None
+    """image_folder, csv: class names in the order of the network's outputs; without it classes.txt, else those of the
+    training split in the order of the alphabet."""
+    val_fraction: OpenFraction = 0.2
+    """image_folder, csv: share of each class's images held out as val, where nothing else splits them."""
+    split_seed: NonNegativeInt = 0
+    """Another number holds other images out."""
+    csv: CsvConfig = CsvConfig()
+    """csv only: headings, several labels."""
+    imagenet: ImageNetConfig = ImageNetConfig()
+    """imagenet only: the classes of validation images in one folder."""
+    channels: PositiveInt = 3
+    """Channels of an image. Other than 3: .npy arrays (H, W, C), TIFFs, gray or RGBA pictures, as they are stored."""
+    value_range: ValueRange | None = None
+    """Stored pixel values that mean 0 and 1; values beyond are cut off. null: the full range of the files' type, 255
+    or 65535; pixels of floating-point files need it stated."""
+    preprocessing: Preprocessing = Field(default_factory=neutral_preprocessing)
+    """How pixels become network input."""
+    batch_size: PositiveInt = 32
+    """Images in one optimiser step."""
+    image_size: Size = (299, 299)
+    """Height and width of what the network sees in pixels; one number is a square."""
+    crop_area: Range = (0.08, 1.0)
+    """Training crops cover a random share of the image from this range, scaled to image_size."""
+    crop_ratio: Range = (0.75, 1.3333333333333333)
+    """Width over height of training crops, before they are scaled."""
+    center_crop: PositiveFraction = 0.875
+    """Evaluation and prediction see the central window of image_size's proportions, with this share of the sides of the
+    largest one."""
+    augmentation: ClassificationAugmentation = ClassificationAugmentation()
+    """What training does to an image beside cropping it."""
+    num_workers: NonNegativeInt | None = None
+    """Processes that read and augment; null takes one where the processor itself trains, and with a GPU one per core,
+    at most 8, shared among the devices."""
+
+    @property
+    def is_rgb8(self) -> bool:
+        """Whether images are 8-bit RGB."""
+        return self.channels == 3 and self.value_range is None
+
+    @model_validator(mode="after")
+    def _pixels_fit(self) -> "ClassificationDataConfig":
+        refuse_unfit_pixels(self.preprocessing, self.channels, self.value_range)
+        augmentation = self.augmentation
+        if not self.is_rgb8 and (augmentation.color or augmentation.rand_augment is not None):
+            raise ValueError("augmentation: color and rand_augment are for 8-bit RGB; leave them out")
+        return self
+
+    @model_validator(mode="after")
+    def _ordered_ranges(self) -> "ClassificationDataConfig":
+        for key, (low, high) in (("crop_area", self.crop_area), ("crop_ratio", self.crop_ratio)):
+            if low > high:
+                raise ValueError(f"{key}: {low} is above {high}; write the smaller number first")
+        if self.crop_area[1] > 1:
+            raise ValueError(f"crop_area: {self.crop_area[1]} is more than the whole image, which is 1")
+        return self
+
+    @model_validator(mode="after")
+    def _only_the_data_sets_own_options(self) -> "ClassificationDataConfig":
+        """Options of another data set would do nothing."""
+        if self.csv != CsvConfig() and self.name != "csv":
+            raise ValueError(f"csv: data set {self.name} is no table; leave it out, or set data.name=csv")
+        if self.imagenet != ImageNetConfig() and self.name != "imagenet":
+            raise ValueError(f"imagenet: data set {self.name} has no such map; leave it out, or set data.name=imagenet")
+        if self.classes is not None and self.name in {"cifar10", "imagenet"}:
+            raise ValueError(f"classes: data set {self.name} has classes of its own; leave them out")
+        return self
+
+
+AnyDataConfig = DataConfig | ClassificationDataConfig
+"""The `data` section of either kind of run: what both have is read from it."""

@@ -1,0 +1,165 @@
+"""Tables of images and their classes."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from segzoo.config.classification_data import ClassificationDataConfig, CsvConfig
+from segzoo.data.classification.dataset import ImageFiles, register_classification_dataset
+from segzoo.data.classification.files import ImageList, NamedImage, names_in, stated_names
+from segzoo.data.dataset import dataset_root, unknown_split
+from segzoo.data.hold_out import held_out_of_each
+from segzoo.errors import ConfigError, DataError, did_you_mean
+
+_WHOLE = "labels.csv"
+_LISTED_SPLITS = ("train", "val", "test")
+
+
+@register_classification_dataset("csv")
+def build_csv(config: ClassificationDataConfig, split: str) -> ImageFiles:
+    """`train.csv` and `val.csv`, or `labels.csv` for all splits, with a column of files and one of classes.
+
+    `labels.csv` may have a column that says which split a row belongs to; without it, a share of each class's images
+    (`val_fraction`), chosen by their paths alone, is `val`, the others are `train`. Line endings of any system, a
+    byte-order mark and blank lines are fine.
+
+    Args:
+        config: `root` holds the tables, `csv` says how they are written.
+        split: name of a table or of a row's split.
+
+    Raises:
+        ConfigError: the folder, the tables or the split are not there.
+        DataError: headings, files or classes that are not there; all problems in one go.
+    """
+    root = dataset_root(config)
+    images = list_csv(config, split)
+    names = stated_names(config, root)
+    if not names:
+        training = images if split == config.train_split else list_csv(config, config.train_split)
+        names = names_in(training.images)
+    return images.dataset(names, config, multi_label=config.csv.multi_label)
+
+
+def list_csv(config: ClassificationDataConfig, split: str) -> ImageList:
+    """The images of `build_csv`, as the tables show them.
+
+    Raises:
+        ConfigError: the folder, the tables or the split are not there.
+    """
+    root = dataset_root(config)
+    tables = sorted({path.stem for path in root.glob("*.csv")} - {Path(_WHOLE).stem})
+    if (root / f"{split}.csv").is_file():
+        rows = _Table(root / f"{split}.csv", root, config.csv)
+        return rows.listing(rows.images)
+    if (root / _WHOLE).is_file():
+        return _part(_Table(root / _WHOLE, root, config.csv), split, config)
+    if any(name in tables for name in (*_LISTED_SPLITS, config.train_split)):
+        raise unknown_split(split, tables, str(root))
+    raise ConfigError(
+        f"data.root: '{root}' has neither {config.train_split}.csv nor {_WHOLE}, with the headings "
+        f"{config.csv.file_column},{config.csv.label_column}. Folders for classes: data.name=image_folder."
+    )
+
+
+def _part(table: "_Table", split: str, config: ClassificationDataConfig) -> ImageList:
+    """The rows of one split in a table of all."""
+    images = table.images
+    if table.has_splits:
+        found = sorted(set(table.splits.values()))
+        if split not in found:
+            raise unknown_split(split, found, str(table.path))
+        return table.listing([image for image in images if table.splits[image.id] == split])
+    if split not in {"train", "val"}:
+        raise unknown_split(split, ["train", "val"], str(table.path))
+    groups = [image.classes for image in images]
+    held_out = held_out_of_each([image.id for image in images], groups, config.val_fraction, config.split_seed)
+    return table.listing([image for image in images if (image.id in held_out) == (split == "val")])
+
+
+class _Table:
+    """A table read: `images` are its sound rows, `problems` and `warnings` say what is wrong with the others.
+
+    Args:
+        path: the file.
+        root: folder that relative paths start from.
+        config: its headings.
+    """
+
+    def __init__(self, path: Path, root: Path, config: CsvConfig) -> None:
+        self.path = path
+        self.images: list[NamedImage] = []
+        self.splits: dict[str, str] = {}
+        self.has_splits = False
+        self._root = root
+        self._config = config
+        self._problems: list[str] = []
+        self._warnings: list[str] = []
+        self._seen: dict[str, NamedImage] = {}
+        for number, row in self._rows():
+            self._add(number, row)
+
+    def listing(self, images: list[NamedImage]) -> ImageList:
+        """Some of the images, with all that is wrong with the table."""
+        return ImageList(tuple(images), str(self.path), self._problems, self._warnings)
+
+    def _rows(self) -> Iterator[tuple[int, Mapping[str, str]]]:
+        try:
+            text = self.path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{self.path}: cannot be read as UTF-8 text ({error})") from None
+        reader = csv.DictReader(io.StringIO(text, newline=""), restkey="", restval="")
+        headings = [heading.strip() for heading in reader.fieldnames or []]
+        reader.fieldnames = headings
+        missing = [name for name in (self._config.file_column, self._config.label_column) if name not in headings]
+        if missing:
+            keys = {self._config.file_column: "file_column", self._config.label_column: "label_column"}
+            raise DataError(
+                f"{self.path}:1: no heading '{name}'. {did_you_mean(name, headings)} Another heading: "
+                f"data.csv.{keys[name]}=NAME"
+                for name in missing
+            )
+        self.has_splits = self.path.name == _WHOLE and self._config.split_column in headings
+        yield from ((reader.line_num, row) for row in reader)
+
+    def _add(self, number: int, row: Mapping[str, str]) -> None:
+        place = f"{self.path}:{number}"
+        name = row[self._config.file_column].strip()
+        if not name:
+            self._problems.append(f"{place}: no file in column '{self._config.file_column}'")
+            return
+        if ".." in re.split(r"[/\\]", name):
+            self._problems.append(f"{place}: '{name}' leads out of the data set; remove '..'")
+            return
+        image = NamedImage(name, self._root / name, self._classes(row), place)
+        if not image.classes and not self._config.multi_label:
+            self._problems.append(f"{place}: no class in column '{self._config.label_column}'")
+        elif not image.file.is_file():
+            self._problems.append(f"{place}: no image {image.file}. Add the file or take the line out.")
+        elif self._is_new(image):
+            self.images.append(image)
+            self.splits[name] = row.get(self._config.split_column, "").strip()
+
+    def _classes(self, row: Mapping[str, str]) -> tuple[str, ...]:
+        text = row[self._config.label_column].strip()
+        parts = text.split(self._config.separator) if self._config.multi_label else [text]
+        return tuple(sorted({part.strip() for part in parts} - {""}))
+
+    def _is_new(self, image: NamedImage) -> bool:
+        """Whether a row is the first one of its image; a second one that says the same does no harm."""
+        first = self._seen.setdefault(image.id, image)
+        if first is image:
+            return True
+        if first.classes == image.classes:
+            self._warnings.append(f"{image.place}: '{image.id}' is listed twice; counted once")
+            return False
+        advice = "name its classes in one row" if self._config.multi_label else "keep the right row"
+        self._problems.append(
+            f"{image.place}: '{image.id}' is {_listed(image)} here and {_listed(first)} in {first.place}; {advice}"
+        )
+        return False
+
+
+def _listed(image: NamedImage) -> str:
+    return ", ".join(image.classes) or "without a class"

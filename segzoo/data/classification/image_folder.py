@@ -1,0 +1,82 @@
+"""A folder of images for each class."""
+
+from pathlib import Path
+
+from segzoo.config.classification_data import ClassificationDataConfig
+from segzoo.data.classification.dataset import ImageFiles, register_classification_dataset
+from segzoo.data.classification.files import (
+    ImageList,
+    NamedImage,
+    class_folders,
+    image_files,
+    names_in,
+    stated_names,
+)
+from segzoo.data.dataset import dataset_root, unknown_split
+from segzoo.data.hold_out import held_out_of_each
+from segzoo.data.pixels import PixelFormat
+from segzoo.errors import ConfigError
+
+
+@register_classification_dataset("image_folder")
+def build_image_folder(config: ClassificationDataConfig, split: str) -> ImageFiles:
+    """Images at any depth below a folder for each class: `train/cat/a.jpg`, `val/cat/b.jpg`; or `cat/a.jpg`.
+
+    Without folders for the splits, a share of each class's images (`val_fraction`), chosen by their names alone, is
+    `val`, the others are `train`.
+
+    Args:
+        config: `root` holds the folders.
+        split: name of a split's folder, or "train", "val".
+
+    Raises:
+        ConfigError: the folder or the split is not there.
+        DataError: a split without images, or with images of a class that training does not have.
+    """
+    root = dataset_root(config)
+    images = list_image_folder(config, split)
+    names = stated_names(config, root)
+    if not names:
+        training = images if split == config.train_split else list_image_folder(config, config.train_split)
+        names = names_in(training.images)
+    return images.dataset(names, config, multi_label=False)
+
+
+def list_image_folder(config: ClassificationDataConfig, split: str) -> ImageList:
+    """The images of `build_image_folder`, as the folders show them.
+
+    Raises:
+        ConfigError: the folder or the split is not there.
+    """
+    root = dataset_root(config)
+    where = f"{root}, split {split}"
+    if (root / config.train_split).is_dir():
+        if not (root / split).is_dir():
+            raise unknown_split(split, [path.name for path in class_folders(root)], str(root))
+        return _listed(root / split, where, config)
+    everything = _listed(root, where, config)
+    if split not in {"train", "val"}:
+        raise unknown_split(split, ["train", "val"], str(root))
+    ids = [image.id for image in everything.images]
+    groups = [image.classes for image in everything.images]
+    held_out = held_out_of_each(ids, groups, config.val_fraction, config.split_seed)
+    chosen = tuple(image for image in everything.images if (image.id in held_out) == (split == "val"))
+    return ImageList(chosen, where, everything.problems, everything.warnings if split == "train" else [])
+
+
+def _listed(folder: Path, where: str, config: ClassificationDataConfig) -> ImageList:
+    suffixes = PixelFormat.of(config).suffixes
+    classes = class_folders(folder)
+    if not classes:
+        raise ConfigError(
+            f"data.root: '{folder}' has no folder for each class, such as {folder.name}/cat/a.jpg. A table of files "
+            "and labels: data.name=csv."
+        )
+    files = {path.name: image_files(path, suffixes) for path in classes}
+    images = [
+        NamedImage(file.relative_to(folder).as_posix(), file, (name,))
+        for name, found in files.items()
+        for file in found
+    ]
+    empty = [f"{folder / name}: no image in this folder; left out" for name, found in files.items() if not found]
+    return ImageList(tuple(images), where, warnings=empty)

@@ -1,0 +1,94 @@
+"""ImageNet (ILSVRC2012) as it is published."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from segzoo.config.classification_data import ClassificationDataConfig
+from segzoo.data.classification.dataset import ImageFiles, register_classification_dataset
+from segzoo.data.classification.files import ImageList, NamedImage, class_folders, image_files
+from segzoo.data.dataset import dataset_root, unknown_split
+from segzoo.data.images import IMAGE_SUFFIXES
+from segzoo.errors import ConfigError, DataError
+
+_CLASS = re.compile(r"n\d{8}")
+_KAGGLE_IMAGES = Path("Data/CLS-LOC")
+
+
+@register_classification_dataset("imagenet")
+def build_imagenet(config: ClassificationDataConfig, split: str) -> ImageFiles:
+    """`train/n01440764/*.JPEG` and `val/n01440764/*.JPEG`; or `val/*.JPEG` with a file that says the classes.
+
+    Classes are the training folders' WordNet numbers in their order, which is that of published weights' outputs.
+
+    Args:
+        config: `root` holds `train` and `val`, or Kaggle's `ILSVRC` with `Data/CLS-LOC`. `imagenet.val_map` names the
+            file with the classes of validation images that lie in one folder.
+        split: "train" or "val", or another folder beside them.
+
+    Raises:
+        ConfigError: the folder, the split or the file with the classes is not there.
+        DataError: images of a class that training does not have, or of none.
+    """
+    root = dataset_root(config)
+    images = root / _KAGGLE_IMAGES if (root / _KAGGLE_IMAGES).is_dir() else root
+    names = _class_names(images / config.train_split, config)
+    folder = images / split
+    if not folder.is_dir():
+        raise unknown_split(split, [path.name for path in class_folders(images)], str(images))
+    where = f"{images}, split {split}"
+    if _is_flat(folder):
+        return _mapped(root, folder, where, config).dataset(names, config, multi_label=False)
+    found = tuple(
+        NamedImage(file.relative_to(folder).as_posix(), file, (path.name,))
+        for path in class_folders(folder)
+        for file in image_files(path, IMAGE_SUFFIXES)
+    )
+    return ImageList(found, where).dataset(names, config, multi_label=False)
+
+
+def _class_names(folder: Path, config: ClassificationDataConfig) -> list[str]:
+    names = [path.name for path in class_folders(folder)] if folder.is_dir() else []
+    if not names or not all(_CLASS.fullmatch(name) for name in names):
+        raise ConfigError(
+            f"data.root: '{folder}' has no folders n01440764, n01443537, ..., as ImageNet's training images have. "
+            f"Folders of other names: data.name=image_folder. '{config.train_split}' is data.train_split."
+        )
+    return names
+
+
+def _is_flat(folder: Path) -> bool:
+    return not class_folders(folder)
+
+
+def _mapped(root: Path, folder: Path, where: str, config: ClassificationDataConfig) -> ImageList:
+    """Images in one folder, with the classes that a file names."""
+    if config.imagenet.val_map is None:
+        raise ConfigError(
+            f"data.imagenet.val_map: '{folder}' has no folder for each class. Name the file with a line "
+            "`ILSVRC2012_val_00000001.JPEG n01751748` for each image, such as Kaggle's LOC_val_solution.csv."
+        )
+    path = root / config.imagenet.val_map
+    if not path.is_file():
+        raise ConfigError(f"data.imagenet.val_map: no file '{path}'")
+    classes = dict(_lines(path))
+    files = image_files(folder, IMAGE_SUFFIXES)
+    unnamed = [f"{file}: {path.name} does not name it" for file in files if file.stem not in classes]
+    images = tuple(
+        NamedImage(file.name, file, (classes[file.stem],), str(path)) for file in files if file.stem in classes
+    )
+    return ImageList(images, where, unnamed)
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Each image's name without its suffix, and its class; what follows in a line is left out.
+
+    Raises:
+        DataError: no line names an image and a class.
+    """
+    text = path.read_text(encoding="utf-8-sig", errors="backslashreplace")
+    pairs = [fields for line in text.splitlines() if len(fields := re.split(r"[,\s]+", line.strip())) >= 2]
+    named = [(Path(name).stem, wordnet) for name, wordnet, *_ in pairs if _CLASS.fullmatch(wordnet)]
+    if not named:
+        raise DataError(f"{path}: no line of the form `ILSVRC2012_val_00000001.JPEG n01751748`")
+    yield from named

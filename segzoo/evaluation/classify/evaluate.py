@@ -1,0 +1,197 @@
+"""Measuring a classifier on a split."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, distributed
+
+from segzoo.checkpoint.classifier import TrainedClassifier, load_classifier
+from segzoo.checkpoint.read import find_checkpoint
+from segzoo.config.classification import ClassificationRunConfig
+from segzoo.config.load import apply_overrides, config_from_tree
+from segzoo.data.classification.datamodule import central_loader
+from segzoo.data.classification.dataset import ClassificationDataset, build_classification_dataset
+from segzoo.data.classification.items import target_tensor
+from segzoo.data.progress import counted
+from segzoo.errors import ConfigError
+from segzoo.evaluation.classify.files import write_metrics, write_per_image
+from segzoo.evaluation.classify.results import ClassEvaluation, ClassifiedImage, ClassProtocol
+from segzoo.evaluation.files import REPORT
+from segzoo.evaluation.measure import default_output, make_output
+from segzoo.evaluation.numbers import class_scores
+from segzoo.evaluation.shares import launched_processes
+from segzoo.inference.classify.predictor import ClassPredictor
+from segzoo.tasks.classification_metrics import classification_scores
+from segzoo.tasks.names import known_names
+from segzoo.tasks.processes import is_first_process, process_count, process_number
+
+_CHANGEABLE = ("data.", "evaluation.")
+_TRAINED = ("channels", "value_range", "preprocessing")
+
+
+def evaluate_classifier(
+    checkpoint: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    split: str | None = None,
+    output: str | Path | None = None,
+    averaged: bool = True,
+    report: bool = False,
+    command: str | None = None,
+) -> ClassEvaluation:
+    """Measure a classifier on the central crops of a split's images.
+
+    Neither the order of the images nor the number of torchrun's processes changes a number; the batch size changes
+    none beyond the network's own rounding.
+
+    Args:
+        checkpoint: a `.ckpt` or a run directory of a classifier.
+        overrides: `key=value` changes to the configuration it was trained with, such as `data.root=...`.
+        split: which split; None takes `evaluation.split`, else `data.val_split`.
+        output: folder for the files; None takes <run directory>/evaluation/<split>.
+        averaged: as in `evaluate`.
+        report: write report.html and plots, too.
+        command: the command line that asks for this, for the report.
+
+    Raises:
+        ConfigError: no such checkpoint, key, data set or split, or other classes than it was trained on.
+        CheckpointError: refused, with the reason.
+        DataError: the data set's content is wrong.
+    """
+    path = find_checkpoint(checkpoint)
+    with launched_processes(1):
+        bench = _Bench.of(load_classifier(path, averaged=averaged), overrides, split, averaged=averaged)
+        folder = Path(output) if output else default_output(path, bench.split)
+        make_output(folder)  # before all the computing
+        result = bench.evaluation(bench.logits(), folder, command)
+        if is_first_process():
+            (folder / REPORT).unlink(missing_ok=True)  # one that is there shows other numbers
+            write_per_image(result)
+            write_metrics(result)
+            if report:
+                from segzoo.evaluation.classify.report import write_report  # with matplotlib, which numbers do not need
+
+                write_report(result, bench.dataset.read_image)
+        return result
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """A network and the images that it is measured on."""
+
+    predictor: ClassPredictor
+    config: ClassificationRunConfig
+    dataset: ClassificationDataset
+    split: str
+    averaged: bool
+
+    @classmethod
+    def of(cls, source: TrainedClassifier, overrides: Sequence[str], split: str | None, *, averaged: bool) -> "_Bench":
+        config = _changed_config(source.config, overrides)
+        split = split or config.evaluation.split or config.data.val_split
+        dataset = build_classification_dataset(config.data, split)
+        _refuse_other_classes(dataset, config, source)
+        return cls(ClassPredictor(source), config, dataset, split, averaged)
+
+    def logits(self) -> Tensor:
+        """Of every image in the split's order, whoever computed them: float32 (N, K) on the CPU."""
+        rank, world_size = (process_number(), process_count()) if process_count() > 1 else (0, 1)
+        loader = central_loader(self.dataset, self.config.data, self.config.evaluation.batch_size, rank, world_size)
+        batches = counted(loader, len(loader), "evaluating") if rank == 0 else loader
+        mine = [self.predictor.logits(batch["image"]).cpu() for batch in batches if batch]
+        parts = _of_all_processes(torch.cat(mine) if mine else None)
+        logits = torch.empty(len(self.dataset), self.dataset.labels.num_classes)
+        for number, part in enumerate(parts):
+            if part is not None:
+                logits[number::world_size] = part
+        return logits
+
+    def evaluation(self, logits: Tensor, folder: Path, command: str | None) -> ClassEvaluation:
+        labels = self.dataset.labels
+        classes, multi_label = self.dataset.classes, labels.multi_label
+        target = torch.stack([target_tensor(own, labels.num_classes, multi_label=multi_label) for own in classes])
+        scores = classification_scores(logits, target)
+        return ClassEvaluation(
+            scores=scores,
+            classes=class_scores(scores["confusion_matrix"]),
+            labels=labels,
+            per_image=tuple(self._images(logits)),
+            output=folder,
+            config=self.config,
+            protocol=self._protocol(),
+            command=command,
+        )
+
+    def _images(self, logits: Tensor) -> Iterator[ClassifiedImage]:
+        names = self.dataset.labels.names
+        chances = logits.double().sigmoid() if self.dataset.labels.multi_label else logits.double().softmax(1)
+        order = torch.sort(logits, dim=1, descending=True, stable=True).indices
+        ranks = torch.empty_like(order).scatter_(1, order, torch.arange(1, len(names) + 1).expand_as(order))
+        for index, own in enumerate(self.dataset.classes):
+            first = int(order[index, 0])
+            best = min(own, key=lambda k: int(ranks[index, k])) if own else None
+            yield ClassifiedImage(
+                index=index,
+                id=self.dataset.ids[index],
+                truth=tuple(names[k] for k in own),
+                predicted=names[first],
+                probability=float(chances[index, first]),
+                truth_probability=None if best is None else float(chances[index, best]),
+                rank=None if best is None else int(ranks[index, best]),
+            )
+
+    def _protocol(self) -> ClassProtocol:
+        averages = self.config.optimizer.ema_decay is not None
+        return ClassProtocol(
+            dataset=self.config.data.name,
+            split=self.split,
+            checkpoint=str(self.predictor.source.path),
+            weights="trained" if not averages else "averaged" if self.averaged else "raw",
+            image_size=self.config.data.image_size,
+            center_crop=self.config.data.center_crop,
+        )
+
+
+def _of_all_processes(mine: Tensor | None) -> list[Tensor | None]:
+    if process_count() == 1:
+        return [mine]
+    parts: list[Tensor | None] = [None] * process_count()
+    distributed.all_gather_object(parts, mine)
+    return parts
+
+
+def _changed_config(config: ClassificationRunConfig, overrides: Sequence[str]) -> ClassificationRunConfig:
+    """The run's configuration with changes; most of it has to be what was trained.
+
+    Raises:
+        ConfigError: a key that cannot change, or a wrong value.
+    """
+    wrong = [text for text in overrides if not text.startswith(_CHANGEABLE)]
+    if wrong:
+        raise ConfigError([f"{text}: only data.* and evaluation.* can change in an evaluation." for text in wrong])
+    tree = apply_overrides(config.model_dump(mode="json"), overrides)
+    changed = config_from_tree(tree, known_names=known_names())
+    if not isinstance(changed, ClassificationRunConfig):
+        raise ConfigError("task: belongs to the trained network; it cannot change here.")
+    fixed = [key for key in _TRAINED if getattr(changed.data, key) != getattr(config.data, key)]
+    if fixed:
+        raise ConfigError([f"data.{key}: belongs to the trained network; it cannot change here." for key in fixed])
+    return changed
+
+
+def _refuse_other_classes(
+    dataset: ClassificationDataset, config: ClassificationRunConfig, source: TrainedClassifier
+) -> None:
+    found, trained = dataset.labels, source.labels
+    if found.names != trained.names or found.multi_label != trained.multi_label:
+        raise ConfigError(
+            f"data: {config.data.name} has {_shown(found.names)}, and {source.path} was trained on "
+            f"{_shown(trained.names)}. Name the data set it was trained on, or its classes: data.classes."
+        )
+
+
+def _shown(names: Sequence[str]) -> str:
+    more = ", ..." if len(names) > 10 else ""
+    return f"the {len(names)} classes {', '.join(names[:10])}{more}"

@@ -1,0 +1,55 @@
+"""An evaluation of a classifier as files: metrics.json for programs, per_image.csv for people and spreadsheets."""
+
+import csv
+import io
+import json
+from dataclasses import asdict
+
+import torch
+
+from segzoo.data.whole_file import write_whole
+from segzoo.evaluation.classify.results import ClassEvaluation
+from segzoo.evaluation.files import METRICS, PER_IMAGE
+from segzoo.evaluation.results import Shares
+
+
+def write_metrics(evaluation: ClassEvaluation) -> None:
+    """Write metrics.json; scores are shares of 1, and null where there is nothing to judge."""
+    scores, classes = evaluation.scores, evaluation.classes
+    content = {
+        "top1": scores["top1"],
+        "top5": scores["top5"],
+        "map": scores["map"],
+        "map_at_100": scores["map_at_100"],
+        "mean_accuracy": classes.mean_accuracy,
+        "ap": _by_class(evaluation, scores["ap"]),
+        "recall": _by_class(evaluation, classes.recall),
+        "precision": _by_class(evaluation, classes.precision),
+        "f1": _by_class(evaluation, classes.dice),
+        "confusion_matrix": scores["confusion_matrix"].tolist(),
+        "images": evaluation.images,
+        **asdict(evaluation.protocol),
+        "torch": str(torch.__version__),
+    }
+    _write(evaluation, METRICS, json.dumps(content, indent=2) + "\n")
+
+
+def write_per_image(evaluation: ClassEvaluation) -> None:
+    """Write per_image.csv: one row for each image in the split's order; several true classes stand with semicolons."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["index", "id", "truth", "predicted", "probability", "truth_probability", "rank"])
+    for image in evaluation.per_image:
+        truth = ";".join(image.truth)
+        chances = (image.probability, image.truth_probability)
+        rows.writerow([image.index, image.id, truth, image.predicted, *chances, image.rank])
+    _write(evaluation, PER_IMAGE, text.getvalue())
+
+
+def _write(evaluation: ClassEvaluation, name: str, text: str) -> None:
+    # Names of files may be no text in any encoding.
+    write_whole(evaluation.output / name, text.encode("utf-8", errors="backslashreplace"))
+
+
+def _by_class(evaluation: ClassEvaluation, values: Shares) -> dict[str, float | None]:
+    return dict(zip(evaluation.labels.names, values, strict=True))

@@ -1,0 +1,101 @@
+"""Classification as a LightningModule: loss and scores."""
+
+from collections.abc import Iterable
+from typing import TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from segzoo.backbones.classifier import Classifier
+from segzoo.config.classification import ClassificationRunConfig
+from segzoo.data.labels import LabelSpace
+from segzoo.models.classifier import build_configured_classifier
+from segzoo.tasks.classification_loss import ImageLoss
+from segzoo.tasks.classification_metrics import ClassificationMetrics, ClassificationScores
+from segzoo.tasks.metrics import class_scores_by_name
+from segzoo.tasks.task import Task
+
+
+class ImageBatch(TypedDict):
+    """Images of one size, their classes, and the samples' names.
+
+    Shape: image uint8 or float32 (N, C, H, W); target int64 (N,), or float32 (N, K) where an image may have several
+    classes, or shares of them (mixup).
+    """
+
+    image: Tensor
+    target: Tensor
+    id: list[str]
+
+
+class ClassificationTask(Task):
+    """A classifier that trains by a configuration and is measured by top-1, or multi-label by mAP.
+
+    `step_loss` is the loss of the newest step, over all processes; `scores` are the newest validation's.
+
+    Args:
+        config: the run.
+        labels: classes of the data set.
+        steps: optimiser steps in the whole run, for the schedule.
+        pretrained: start from the weights that the configuration names; not where a checkpoint follows.
+        samples: images in the training split, for a schedule that counts passes over it.
+    """
+
+    config: ClassificationRunConfig
+
+    def __init__(
+        self,
+        config: ClassificationRunConfig,
+        labels: LabelSpace,
+        steps: int,
+        *,
+        pretrained: bool = True,
+        samples: int | None = None,
+    ) -> None:
+        super().__init__(config, labels, steps, samples=samples)
+        self.loss = ImageLoss(config.loss, labels)  # first, for it may refuse the classes
+        self.classifier = build_configured_classifier(
+            config.model, labels.num_classes, in_channels=config.data.channels, pretrained=pretrained
+        )
+        self.measured = ClassificationMetrics(labels)
+        self.scores: ClassificationScores | None = None
+        if config.trainer.channels_last:
+            self.classifier.to(memory_format=torch.channels_last)
+
+    @property
+    def network(self) -> Classifier:
+        """The classifier."""
+        return self.classifier
+
+    def large_parts(self) -> Iterable[nn.Module]:
+        """The backbone."""
+        return [self.classifier.backbone]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (N, K) of images (N, C, H, W), uint8 or float32 from 0 to 1."""
+        logits: Tensor = self.classifier(self._pixels(image))
+        return logits
+
+    def share(self, batch: ImageBatch) -> Tensor:
+        """The images, or the sum of their weights."""
+        return self.loss.share(batch["target"])
+
+    def _loss(self, batch: ImageBatch) -> Tensor:
+        loss: Tensor = self.loss(self(batch["image"]), batch["target"])
+        return loss
+
+    def validation_step(self, batch: ImageBatch, batch_index: int) -> None:
+        """Note one batch's scores; a process without images has an empty one."""
+        if batch:
+            self.measured.update(self(batch["image"]), batch["target"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Turn the scores of all processes into numbers."""
+        self.scores = self.measured.compute()
+        self.measured.reset()
+
+    def scores_by_name(self) -> dict[str, float | None]:
+        """The newest validation's numbers; empty before the first."""
+        if self.scores is None:
+            return {}
+        return {f"val/{name}": value for name, value in class_scores_by_name(self.scores).items()}
