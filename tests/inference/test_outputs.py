@@ -17,10 +17,12 @@ from segzoo.data import whole_file
 from segzoo.errors import ConfigError, DataError
 from segzoo.inference import augment, work
 from segzoo.inference.areas import AreaTable
-from segzoo.inference.jobs import Shard
+from segzoo.inference.jobs import Shard, plan_jobs
+from segzoo.inference.listing import find_images
 from segzoo.inference.outputs import KINDS
 from segzoo.inference.predict import predict
 from segzoo.inference.predictor import Predictor
+from segzoo.inference.raster import is_raster
 from segzoo.training.train import TrainResult
 
 
@@ -201,6 +203,16 @@ def test_too_little_memory_is_a_fault_of_one_image(
     report = predict(predictor, images, output=tmp_path / "two", batch_size=4)
     assert len(report.written) == 8  # in a batch that failed, each is tried alone
     assert all("out of memory" in reason for reason in report.failed.values())
+
+
+def test_what_images_took_of_the_memory_is_given_back(predictor: Predictor, images: Path, tmp_path: Path) -> None:
+    (images / "00.png").write_bytes(b"no picture")
+    listing = find_images(images, without=tmp_path / "out")
+    jobs = plan_jobs(listing, tmp_path / "out", ("mask",), predictor.labels, is_raster)
+    worker = work.Worker(predictor, batch_size=2, max_pixels=10_000)
+    outcomes = list(worker.outcomes(jobs))
+    assert [outcome.fault is None for outcome in outcomes] == [False] + 11 * [True]
+    assert worker._room.take(work._ROOM)  # all of it
 
 
 def test_the_limit_of_pixels_can_be_raised(predictor: Predictor, images: Path, tmp_path: Path) -> None:
