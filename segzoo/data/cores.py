@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from segzoo.data.progress import counted
 from segzoo.errors import DataError
@@ -40,12 +40,26 @@ def map_on_all_cores(function: Callable[[T], R], items: Sequence[T], what: str, 
         return _collect(map(function, items), len(items), what, progress)
     chunk = max(1, min(64, len(items) // (_CHUNKS_PER_CORE * cores)))
     try:
-        with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context(START_METHOD)) as pool:
+        context = multiprocessing.get_context(START_METHOD)
+        with ProcessPoolExecutor(cores, mp_context=context, initializer=_begin, initargs=(function,)) as pool:
             # Forks here, before the progress bar starts a thread that could hold a lock.
-            results = pool.map(function, items, chunksize=chunk)
+            results = pool.map(_do, items, chunksize=chunk)
             return _collect(results, len(items), what, progress)
     except BrokenProcessPool:
         raise DataError(f"{what}: a process was killed, most likely because memory ran out. Try again.") from None
+
+
+_function: Callable[[Any], Any]
+"""In a process of the pool: what it does. Sent with each chunk, it would take a whole data set with it each time."""
+
+
+def _begin(function: Callable[[Any], Any]) -> None:
+    global _function
+    _function = function
+
+
+def _do(item: Any) -> Any:
+    return _function(item)
 
 
 def available_cores() -> int:

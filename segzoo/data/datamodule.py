@@ -1,6 +1,7 @@
 """Data sets to batches, for Lightning."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -49,7 +50,7 @@ Config = TypeVar("Config", bound=AnyDataConfig)
 Images = TypeVar("Images", bound=LabelledImages)
 
 
-class StepData(lightning.LightningDataModule, Generic[Config, Images]):
+class StepData(lightning.LightningDataModule, ABC, Generic[Config, Images]):
     """The training and validation split of a run, seen in steps: what the data of every task have in common.
 
     Args:
@@ -100,9 +101,9 @@ class StepData(lightning.LightningDataModule, Generic[Config, Images]):
                 f"split {config.train_split}. Set it to {len(self.train_dataset)} or less."
             )
 
+    @abstractmethod
     def _dataset(self, split: str) -> Images:
         """One split."""
-        raise NotImplementedError
 
     def _order(self, kind: type[StepBatchSampler] = StepBatchSampler) -> StepBatchSampler:
         """Which samples make a batch, from `start_step` to the end of the run."""

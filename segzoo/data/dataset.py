@@ -30,7 +30,7 @@ DatasetBuilder = Callable[[DataConfig, str], SegmentationDataset]
 DATASETS: Registry[DatasetBuilder] = Registry("data set")
 
 PREPARED = {"voc": "VOCdevkit", "cityscapes": "cityscapes", "camvid": "camvid", "cifar10": "cifar10"}
-"""Data sets that tools/prepare_data.py gets, and the folder that each becomes."""
+"""Data sets that `segzoo prepare-data` gets, and the folder that each becomes."""
 
 
 def register_dataset(name: str) -> Callable[[DatasetBuilder], DatasetBuilder]:
@@ -82,7 +82,7 @@ def how_to_get(config: AnyDataConfig) -> str:
     # The tool makes that folder below its own --root.
     root, made = Path(config.root or PREPARED[config.name]), PREPARED[config.name]
     asked = next((str(folder.parent) for folder in (root, root.parent) if folder.name == made), "DIR")
-    return f"{advice}. To download it: python tools/prepare_data.py {config.name} --root {asked}"
+    return f"{advice}. To download it: segzoo prepare-data {config.name} --root {asked}"
 
 
 def unknown_split(split: str, found: Sequence[str], where: str) -> ConfigError:
@@ -95,5 +95,5 @@ def without_masks(split: str, images: Path) -> ConfigError:
     """The error for a split whose masks only the benchmark's server has."""
     return ConfigError(
         f"data: split '{split}' has no public masks, so that nothing can be trained or measured on it. "
-        f"To segment its images: python tools/predict.py CHECKPOINT {images}"
+        f"To segment its images: segzoo predict CHECKPOINT {images}"
     )

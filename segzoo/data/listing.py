@@ -1,6 +1,6 @@
 """The files of one split as names and lists show them, and what is wrong with them, before anything is raised.
 
-A loader raises all problems of its listing at once (`Listing.checked_pairs`); the doctor (tools/check_data.py) makes
+A loader raises all problems of its listing at once (`Listing.checked_pairs`); the doctor (`segzoo check-data`) makes
 the listing with the same function, collects the problems and goes on to the pixels.
 """
 

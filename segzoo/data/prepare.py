@@ -46,7 +46,7 @@ class _Recipe:
         dataset: `data.name`.
         archives: keys of the table that `make` needs, in order.
         splits: published number of images of each.
-        train: what follows `tools/train.py`.
+        train: what follows `segzoo train`.
         make: what follows the unpacking, given the root.
         makes: the file that it makes last, below the root; while it is there, no archive is needed.
         images: pattern of a split's images where no list says what belongs to it; fewer than published are a problem.
@@ -210,7 +210,7 @@ def _inspect(recipe: _Recipe, root: Path, absent: Sequence[Source], *, nothing_d
         if len(wrong) > _SHOWN:
             problems.append(f"{folder}: {split}: ... and {len(wrong) - _SHOWN:,} more problems like these")
     state = "incomplete" if problems else "already there, nothing to do" if nothing_done else "ready"
-    command = f"python tools/train.py {recipe.train} data.root={shlex.quote(str(folder))}"
+    command = f"segzoo train {recipe.train} data.root={shlex.quote(str(folder))}"
     return Prepared((f"{folder}: {state}", *lines), tuple(dict.fromkeys(problems)), command)
 
 

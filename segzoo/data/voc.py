@@ -53,7 +53,7 @@ def list_voc(config: DataConfig, split: str) -> Listing:
     if split == "trainaug" and not ("trainaug" in lists and (root / _AUGMENTED).is_dir()):
         raise ConfigError(
             f"data: no split 'trainaug' in {root}: it needs {_LISTS / 'trainaug.txt'} and {_AUGMENTED}. To make both: "
-            f"python tools/prepare_data.py sbd --root {root.parent.parent}. Or take data.train_split=train"
+            f"segzoo prepare-data sbd --root {root.parent.parent}. Or take data.train_split=train"
         )
     if split not in lists:
         raise unknown_split(split, list(lists), f"{root / _LISTS}")

@@ -127,7 +127,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(kind.read(path))
     except Exception as error:  # each library has its own for a file that is not of its kind
-        raise CheckpointError(f"{path}: holds no description; `tools/export.py` writes one.") from error
+        raise CheckpointError(f"{path}: holds no description; `segzoo export` writes one.") from error
     return found
 
 

@@ -63,10 +63,11 @@ class ImageLoss(nn.Module):
     def _decision_losses(self, logits: Tensor, target: Tensor) -> Tensor:
         smoothed = target.float() * (1 - self.smoothing) + self.smoothing / 2
         losses = F.binary_cross_entropy_with_logits(logits, smoothed, reduction="none")
-        return losses.mean(1) if self.weight is None else mean_or_zero(losses @ self.weight, self.weight.sum())
+        return losses.mean(1) if self.weight is None else mean_or_zero((losses * self.weight).sum(1), self.weight.sum())
 
     def _image_weights(self, target: Tensor) -> Tensor:
         """The weight of each image (N,)."""
         if self.weight is None or self.multi_label:
             return torch.ones(len(target), device=target.device)
-        return target @ self.weight if target.is_floating_point() else self.weight[target]
+        # No matrix product: autocast would make it one of 16 bits.
+        return (target * self.weight).sum(1) if target.is_floating_point() else self.weight[target]

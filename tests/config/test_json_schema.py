@@ -74,8 +74,8 @@ def test_it_is_a_draft_7_schema_where_references_stand_alone():
     assert [node for node in parts(SCHEMA) if "prefixItems" in node or "$defs" in node] == []
 
 
-def test_the_shipped_file_is_up_to_date(run_tool):
-    done = run_tool("config_schema.py", "--check")
+def test_the_shipped_file_is_up_to_date(call_tool):
+    done = call_tool("config_schema.py", "--check")
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
 
 

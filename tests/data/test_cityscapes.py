@@ -147,6 +147,6 @@ def test_what_is_not_there_is_one_line_with_the_command(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="train: empty"):
         build(tmp_path / "cityscapes")
     with pytest.raises(
-        ConfigError, match=r"split 'test' has no public masks.*tools/predict\.py CHECKPOINT .*leftImg8bit/test"
+        ConfigError, match=r"split 'test' has no public masks.*segzoo predict CHECKPOINT .*leftImg8bit/test"
     ):
         build(tmp_path / "cityscapes", "test")

@@ -45,3 +45,17 @@ def test_a_killed_process_is_one_line_and_no_hang(monkeypatch: pytest.MonkeyPatc
 def test_progress_leaves_nothing_behind_where_nobody_watches(capfd: pytest.CaptureFixture[str]) -> None:
     assert map_on_all_cores(square, range(5), "squaring", progress=True) == [0, 1, 4, 9, 16]
     assert capfd.readouterr() == ("", "")
+
+
+class Unsendable:
+    def __call__(self, number: int) -> int:
+        return number
+
+    def __reduce__(self) -> str:
+        raise AssertionError("pickled")
+
+
+@pytest.mark.skipif(cores.START_METHOD != "fork", reason="processes that start afresh get it once")
+def test_the_function_is_not_sent_with_each_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "available_cores", lambda: 2)
+    assert map_on_all_cores(Unsendable(), range(300), "reading", progress=False) == list(range(300))

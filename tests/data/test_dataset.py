@@ -146,7 +146,7 @@ def test_missing_data_names_the_command_that_gets_it(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError) as caught:
         build_dataset(DataConfig(name=name, root=root), "train")
-    assert caught.value.problems[0].endswith(f"To download it: python tools/prepare_data.py {command}")
+    assert caught.value.problems[0].endswith(f"To download it: segzoo prepare-data {command}")
 
 
 def test_missing_folders_of_ones_own_name_no_command(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """A classifier's checkpoint and a folder of images: predictions.csv, activation maps, faults."""
 
+import copy
 import csv
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -270,3 +272,22 @@ def test_the_tool_refuses_what_a_classifier_has_not(call_tool, tiny_classifier_r
 def test_top_orders_equal_probabilities_by_class():
     found = ClassPrediction(np.array([0.2, 0.4, 0.4], np.float32), LabelSpace.of_images(["a", "b", "c"]))
     assert [name for name, _ in found.top(3)] == ["b", "c", "a"]
+
+
+def test_an_overlay_takes_little_memory():
+    picture = np.zeros((1000, 1000, 3), np.uint8)
+    tracemalloc.start()
+    heat_overlay(picture, np.ones((4, 4), np.float32), Window(60, 60, 880, 880))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * picture.size / 3
+
+
+def test_scores_beyond_float32_keep_their_order(predictor, images):
+    sure = ClassPredictor(copy.deepcopy(predictor.source))
+    sure.labels = replace(predictor.labels, multi_label=True)
+    head = sure.source.classifier.logits
+    with torch.no_grad():
+        head.weight.zero_()
+        head.bias.copy_(torch.linspace(18, 25, len(head.bias)))
+    assert sure(next(images.rglob("*.png"))).top(1)[0][0] == predictor.labels.names[-1]

@@ -91,3 +91,13 @@ def test_half_precision_scores_count_in_float32(logits, target):
 def test_another_number_of_weights_is_refused():
     with pytest.raises(ConfigError, match=r"^loss.class_weights: 2 weights for 3 classes\. .*cat, dog, cow\.$"):
         loss_of(class_weights=(1.0, 2.0))
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_autocast_leaves_the_loss_alone(logits, multi_label):
+    loss = loss_of(class_weights=(1.003, 0.5007, 3.01), multi_label=multi_label)
+    target = torch.rand(len(logits), 3)
+    expected = loss(logits, target), loss.share(target)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = loss(logits, target), loss.share(target)
+    torch.testing.assert_close(found, expected)

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -123,7 +123,13 @@ def class_report_dict(report: ClassReport) -> dict[str, Any]:
         "warnings": len(report.findings) - report.errors,
         "findings": [vars(finding) for finding in report.findings],
         "splits": {
-            split.name: {"images": split.images, "class_images": split.counts or None} for split in report.splits
+            split.name: {
+                "images": split.images,
+                "class_images": split.counts or None,
+                "height": asdict(split.height) if split.height else None,
+                "width": asdict(split.width) if split.width else None,
+            }
+            for split in report.splits
         },
         "classes": names,
     }

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -110,7 +111,10 @@ class _Table:
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{self.path}: cannot be read as UTF-8 text ({error})") from None
         reader = csv.DictReader(io.StringIO(text, newline=""), restkey="", restval="")
-        headings = [heading.strip() for heading in reader.fieldnames or []]
+        try:
+            headings = [heading.strip() for heading in reader.fieldnames or []]
+        except csv.Error as error:
+            raise self._unreadable(1, error) from None
         reader.fieldnames = headings
         missing = [name for name in (self._config.file_column, self._config.label_column) if name not in headings]
         if missing:
@@ -121,7 +125,13 @@ class _Table:
                 for name in missing
             )
         self.has_splits = self.path.name == _WHOLE and self._config.split_column in headings
-        yield from ((reader.line_num, row) for row in reader)
+        try:
+            yield from ((reader.line_num, row) for row in reader)
+        except csv.Error as error:
+            raise self._unreadable(reader.line_num + 1, error) from None
+
+    def _unreadable(self, number: int, error: csv.Error) -> DataError:
+        return DataError(f"{self.path}:{number}: no table ({error}). Is a quotation mark left open?")
 
     def _add(self, number: int, row: Mapping[str, str]) -> None:
         place = f"{self.path}:{number}"
@@ -135,8 +145,10 @@ class _Table:
         image = NamedImage(name, self._root / name, self._classes(row), place)
         if not image.classes and not self._config.multi_label:
             self._problems.append(f"{place}: no class in column '{self._config.label_column}'")
-        elif not image.file.is_file():
+        elif not os.path.isfile(image.file):  # noqa: PTH113  (Path's raises where a name is too long)
             self._problems.append(f"{place}: no image {image.file}. Add the file or take the line out.")
+        elif self.has_splits and not row[self._config.split_column].strip():
+            self._problems.append(f"{place}: no split in column '{self._config.split_column}'")
         elif self._is_new(image):
             self.images.append(image)
             self.splits[name] = row.get(self._config.split_column, "").strip()

@@ -50,7 +50,7 @@ def list_image_folder(config: ClassificationDataConfig, split: str) -> ImageList
     """
     root = dataset_root(config)
     where = f"{root}, split {split}"
-    if (root / config.train_split).is_dir():
+    if any((root / name).is_dir() for name in (config.train_split, config.val_split)):  # or they would be classes
         if not (root / split).is_dir():
             raise unknown_split(split, [path.name for path in class_folders(root)], str(root))
         return _listed(root / split, where, config)

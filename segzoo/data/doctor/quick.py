@@ -21,7 +21,7 @@ _SECONDS = 1.0  # for the pixels of one split
 def quick_check(config: DataConfig, samples: int = _SAMPLES, seconds: float = _SECONDS) -> None:
     """Look at the names of the training and the validation split, and at some of their samples.
 
-    Whoever passes may still have faults in the samples that were not looked at: tools/check_data.py reads all.
+    Whoever passes may still have faults in the samples that were not looked at: `segzoo check-data` reads all.
     Data sets that are no lists of files are not looked at.
 
     Args:

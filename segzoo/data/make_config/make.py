@@ -60,7 +60,7 @@ def make_config(
     }
     findings = _findings(layout, facts, classes, machine)
     editors = schema_line(output)
-    head = [*([editors] if editors else []), *findings, f"python tools/train.py {output}"]
+    head = [*([editors] if editors else []), *findings, f"segzoo train {output}"]
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(config_text(head, choices, classes), encoding="utf-8")
     load_config(output)  # what was written is read the way training will

@@ -26,9 +26,11 @@ def heat_overlay(picture: Array8, activation: npt.NDArray[np.float32], window: W
     rows = slice(window.top, window.top + window.height)
     columns = slice(window.left, window.left + window.width)
     heat = cv2.resize(_shares(activation), (window.width, window.height), interpolation=cv2.INTER_LINEAR)
-    colors = cv2.applyColorMap(np.rint(heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-    shown = np.rint(picture * np.float32(_UNSEEN)).astype(np.uint8)
-    shown[rows, columns] = np.rint(picture[rows, columns] * (1 - _STRENGTH) + colors * _STRENGTH).astype(np.uint8)
+    # OpenCV rounds to bytes as it goes; NumPy's arithmetic would take 50 bytes a pixel.
+    colors = cv2.applyColorMap(cv2.convertScaleAbs(heat, alpha=255), cv2.COLORMAP_INFERNO)
+    colors = cv2.cvtColor(colors, cv2.COLOR_BGR2RGB)
+    shown = cv2.convertScaleAbs(picture, alpha=_UNSEEN)
+    shown[rows, columns] = cv2.addWeighted(picture[rows, columns], 1 - _STRENGTH, colors, _STRENGTH, 0)
     return shown
 
 

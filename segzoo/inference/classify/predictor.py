@@ -27,13 +27,13 @@ class ClassPrediction:
     """What the network says of one image.
 
     Args:
-        probabilities: of each class, float32 (K,).
+        probabilities: of each class, float64 (K,).
         labels: the classes.
         cam: activation map (h, w) of the most probable class, in the network's coarse grid; None where it was not
             asked for.
     """
 
-    probabilities: npt.NDArray[np.float32]
+    probabilities: npt.NDArray[np.float64]
     labels: LabelSpace
     cam: Map | None = None
 
@@ -100,7 +100,8 @@ class ClassPredictor:
             check_cam(self.source)
         features = self._network.backbone(self._input(torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2)))[-1]
         logits = self._network.scores(features).float()
-        chances = (logits.sigmoid() if self.labels.multi_label else logits.softmax(1)).cpu()
+        scores = logits.cpu().double()  # in float32 a sigmoid is 1 from 17 on, and ranks would be lost
+        chances = scores.sigmoid() if self.labels.multi_label else scores.softmax(1)
         maps = activation_maps(features, self._network.logits.weight, chances.argmax(1)) if cam else None
         return [
             ClassPrediction(row.numpy(), self.labels, None if maps is None else maps[index].numpy())

@@ -26,6 +26,7 @@ CAM = "cam"
 _ROOM = 512 * 2**20  # bytes of images between reading and the network
 _LEAST = 64 * 2**10  # bytes that even the smallest image is counted with
 _DECODED = 16  # bytes a pixel while a picture is decoded and scaled
+_DRAWN = 16  # and while a map is drawn over it
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,11 @@ class ClassWorker:
             loaded = read_ahead(jobs, self._read, self._cost, room=self._room, pool=readers, depth=ahead)
             writing: deque[Future[ClassOutcome]] = deque()
             for batch in batches(loaded, lambda _: None, self._batch_size, look_ahead=self._batch_size):
-                for entry in batch:  # only the part that the network sees is left of it
-                    self._room.give_back(entry.cost)
+                for entry in batch:  # only the part that the network sees is left of it; a map reads it again
+                    if not entry.item.targets:
+                        self._room.give_back(entry.cost)
                 for entry, result in zip(batch, self._classified(batch), strict=True):
-                    writing.append(writers.submit(self._finish, entry.item, result))
+                    writing.append(writers.submit(self._finish, entry, result))
                 while writing and (writing[0].done() or len(writing) > 4 * ahead):
                     yield writing.popleft().result()
             while writing:
@@ -96,7 +98,8 @@ class ClassWorker:
             height, width = self._predictor.pixels.size(job.file)
         except SegzooError:
             return _LEAST
-        return _LEAST + (height * width * _DECODED if height * width <= self._max_pixels else 0)
+        per_pixel = _DECODED + (_DRAWN if job.targets else 0)
+        return _LEAST + (height * width * per_pixel if height * width <= self._max_pixels else 0)
 
     def _classified(self, batch: Sequence[Loaded[Job]]) -> list[ClassPrediction | SegzooError]:
         """Predictions, or why there is none; where a batch fails, its images are tried alone."""
@@ -112,11 +115,12 @@ class ClassWorker:
             return [failure]
         return [result for entry in batch for result in self._classified([entry])]
 
-    def _finish(self, job: Job, result: ClassPrediction | SegzooError) -> ClassOutcome:
+    def _finish(self, entry: Loaded[Job], result: ClassPrediction | SegzooError) -> ClassOutcome:
         """Draw an image's activation map, if it is asked for; runs in the pool."""
-        if isinstance(result, SegzooError):
-            return ClassOutcome(job, fault="; ".join(result.problems))
+        job = entry.item
         try:
+            if isinstance(result, SegzooError):
+                return ClassOutcome(job, fault="; ".join(result.problems))
             for target in job.targets.get(CAM, ()):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 write_image(target, self._predictor.cam_overlay(self._whole(job.file), result))
@@ -124,6 +128,9 @@ class ClassWorker:
             return ClassOutcome(job, fault="; ".join(error.problems))
         except OSError as error:
             return ClassOutcome(job, fault=unwritten(job, error))
+        finally:
+            if job.targets:
+                self._room.give_back(entry.cost)
         return ClassOutcome(job, result)
 
 

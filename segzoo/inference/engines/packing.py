@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 
 from segzoo.backbones.layers import pad_same
 from segzoo.inference.engines.folding import FoldedConvolution
-from segzoo.inference.engines.phases import from_phases, is_far, phases
+from segzoo.models.lean.depthwise import from_phases, is_far, phases
 
 _logger = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def packed(network: nn.Module, channels: int) -> nn.Module:
         if float((made(probe) - expected).abs().max()) <= _TOLERANCE[dtype] * span:
             return made.requires_grad_(False)
         _logger.debug("packed convolutions compute something else")
-    except (AttributeError, NotImplementedError, RuntimeError, TypeError) as error:
+    except (AttributeError, RuntimeError, TypeError) as error:
         _logger.debug("not packed: %s", error)
     return network
 

@@ -37,8 +37,18 @@ def test_a_sound_data_set(check):
     found = json.loads(check("--json").stdout)
     assert (found["errors"], found["warnings"], found["classes"]) == (0, 0, ["cat", "dog"])
     assert found["splits"] == {
-        "train": {"images": 8, "class_images": [4, 4]},
-        "val": {"images": 4, "class_images": [2, 2]},
+        "train": {
+            "images": 8,
+            "class_images": [4, 4],
+            "height": {"low": 20, "median": 21, "high": 23},
+            "width": {"low": 30, "median": 30, "high": 30},
+        },
+        "val": {
+            "images": 4,
+            "class_images": [2, 2],
+            "height": {"low": 20, "median": 20, "high": 21},
+            "width": {"low": 30, "median": 30, "high": 30},
+        },
     }
 
 

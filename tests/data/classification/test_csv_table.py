@@ -127,3 +127,16 @@ def test_tables_that_are_not_there(root, data_config):
     write(root / "train.csv", [(FILES[0], "dog")])
     with pytest.raises(ConfigError, match="no split 'val' in .* Found: train"):
         read(root, data_config, "val")
+
+
+@pytest.mark.parametrize("text", ['file,label\na.png,"a\n' + "b.png,b\n" * 30000, "file,label\n" + "x" * 300 + ",a\n"])
+def test_a_damaged_table_is_one_line(root, data_config, text):
+    (root / "train.csv").write_text(text)
+    with pytest.raises(DataError, match=r"train.csv:\d+: no "):
+        read(root, data_config)
+
+
+def test_a_row_of_no_split_is_said(root, data_config):
+    write(root / "labels.csv", [(FILES[0], "cat", "train"), (FILES[1], "cat", "")], ("file", "label", "split"))
+    with pytest.raises(DataError, match=r"labels.csv:3: no split"):
+        read(root, data_config)

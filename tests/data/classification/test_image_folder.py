@@ -132,3 +132,12 @@ def test_imagenets_gaps_are_named(imagenet, make_images, data_config):
     (imagenet / "train" / "dog").mkdir()
     with pytest.raises(ConfigError, match="data.name=image_folder"):
         build_classification_dataset(config, "train")
+
+
+def test_a_validation_folder_alone_is_no_class(tmp_path, make_images, data_config):
+    make_images(tmp_path, ["val/cat/0.png", "val/dog/0.png"])
+    config = data_config(name="image_folder", root=str(tmp_path))
+    with pytest.raises(ConfigError, match="no split 'train'"):
+        build_classification_dataset(config, "val")
+    stated = config.model_copy(update={"classes": ("cat", "dog")})
+    assert len(build_classification_dataset(stated, "val")) == 2

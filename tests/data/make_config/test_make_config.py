@@ -172,7 +172,7 @@ def test_every_choice_has_its_reason_beside_it(tmp_path: Path) -> None:
     text = (tmp_path / "made.yaml").read_text()
     assert text.splitlines()[0] == f"# {schema_line(tmp_path / 'made.yaml')}"
     assert text.splitlines()[1].startswith("# data: ")
-    assert f"# python tools/train.py {tmp_path / 'made.yaml'}" in text
+    assert f"# segzoo train {tmp_path / 'made.yaml'}" in text
     for key in (
         "batch_size",
         "crop_size",
