@@ -17,6 +17,7 @@ from segzoo.config.schema import LossConfig, OptimizerConfig, RunConfig
 from segzoo.data.preprocessing import normalize
 from segzoo.inference.engines.agreement import probe_image
 from segzoo.inference.engines.base import Precision
+from segzoo.models.lean.rewrite import TrainingPass
 from segzoo.tasks.optim import build_optimizer
 from segzoo.tasks.segmentation import Batch
 from segzoo.training.task import RunTask, compile_parts
@@ -109,7 +110,8 @@ class Training:
         return lambda: task.training_step(batch, 0), optimizer
 
     def _run_config(self) -> RunConfig:
-        trainer = self.config.trainer.model_copy(update={"channels_last": self.switches.channels_last, "accumulate": 1})
+        switched = {"channels_last": self.switches.channels_last, "lean": self.switches.lean, "accumulate": 1}
+        trainer = self.config.trainer.model_copy(update=switched)
         same = {"model": self.subject.model, "loss": LossConfig(), "optimizer": _SETTINGS, "trainer": trainer}
         return self.config.model_copy(update=same)
 
@@ -125,7 +127,8 @@ class Training:
             target = torch.randint(
                 numbered_labels(self.config).num_classes, (self.batch, self.size, self.size), device=self.device
             )
-        return lambda: F.cross_entropy(network(images), target, ignore_index=255), optimizer
+        run = TrainingPass("forward", lean=self.switches.lean)
+        return lambda: F.cross_entropy(run(network, images), target, ignore_index=255), optimizer
 
     def _optimizer(self, network: nn.Module) -> Optimizer:
         if self.subject.is_ours:
@@ -142,15 +145,15 @@ def training_cases(
 
     Args:
         subjects: the networks.
-        config: says how pixels become input, and whether ours is in channels-last memory order.
+        config: says how pixels become input, and whether ours is in channels-last memory order, and lean.
         batch: images.
         size: height and width of them in pixels.
         device: where to compute.
         compiled: also what torch.compile makes, which takes minutes before it starts.
     """
-    channels_last = config.trainer.channels_last
+    channels_last, lean = config.trainer.channels_last, config.trainer.lean and device == "cpu"
     own = [
-        Switches(channels_last=channels_last, autocast=autocast, compiled=is_compiled)
+        Switches(channels_last=channels_last, autocast=autocast, compiled=is_compiled, lean=lean and not is_compiled)
         for autocast in (False, True)
         for is_compiled in (False, True)
     ]

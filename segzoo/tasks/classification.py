@@ -81,7 +81,7 @@ class ClassificationTask(Task):
         return self.loss.share(batch["target"])
 
     def _loss(self, batch: ImageBatch) -> Tensor:
-        loss: Tensor = self.loss(self(batch["image"]), batch["target"])
+        loss: Tensor = self.loss(self._trained(batch["image"]), batch["target"])
         return loss
 
     def validation_step(self, batch: ImageBatch, batch_index: int) -> None:

@@ -45,6 +45,7 @@ class SegmentationTask(Task):
     """
 
     config: RunConfig
+    method = "training_logits"
 
     def __init__(
         self,
@@ -103,7 +104,7 @@ class SegmentationTask(Task):
     def _loss(self, batch: Batch) -> Tensor:
         """The loss on the logits, plus the weighted one on the auxiliary head's where there is one."""
         target = self._target(batch)
-        logits, *auxiliary = self.segmenter.training_logits(self._pixels(batch["image"]))
+        logits, *auxiliary = self._trained(batch["image"])
         loss: Tensor = self.loss(logits, target)
         for others in auxiliary:
             loss = loss + self.config.model.auxiliary_weight * self.loss(others, target)

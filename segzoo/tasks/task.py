@@ -16,6 +16,7 @@ from segzoo.config.classification import AnyRunConfig
 from segzoo.data.labels import LabelSpace
 from segzoo.data.preprocessing import normalize
 from segzoo.errors import TrainingError
+from segzoo.models.lean.rewrite import TrainingPass
 from segzoo.tasks.losses.base import mean_or_zero
 from segzoo.tasks.metrics import MainMetric, main_metric
 from segzoo.tasks.optim import build_optimizer, build_schedule, step_period
@@ -37,6 +38,8 @@ class Task(LightningModule, ABC):
     """
 
     config: AnyRunConfig
+    method = "forward"
+    """Of the network, which training runs."""
 
     def __init__(self, config: AnyRunConfig, labels: LabelSpace, steps: int, *, samples: int | None = None) -> None:
         super().__init__()
@@ -46,6 +49,7 @@ class Task(LightningModule, ABC):
         self.samples = samples
         self.main_metric: MainMetric = main_metric(config, labels)
         self.step_loss = torch.tensor(float("nan"))
+        self._training_pass = TrainingPass(self.method, lean=config.trainer.lean)
 
     @property
     @abstractmethod
@@ -123,6 +127,10 @@ class Task(LightningModule, ABC):
         """Images as the network takes them."""
         pixels = normalize(image, self.config.data.preprocessing)
         return pixels.contiguous(memory_format=torch.channels_last) if self.config.trainer.channels_last else pixels
+
+    def _trained(self, image: Tensor) -> Any:
+        """What the network's `method` makes of images in training."""
+        return self._training_pass(self.network, self._pixels(image))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser of the configuration, with its rate set at each step."""

@@ -1,5 +1,7 @@
 """The network computed by OpenVINO, on the CPU."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -27,21 +29,11 @@ class OpenVinoEngine:
     name = "openvino"
 
     def __init__(self, source: TrainedSegmenter, *, precision: Precision = "fp32") -> None:
-        import openvino
-
-        core = openvino.Core()
-        if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise ConfigError("--precision: this processor has no bf16. Take fp32.")
-        settings = {
-            "INFERENCE_PRECISION_HINT": _HINTS[precision],
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "PERFORMANCE_HINT": "LATENCY",
-        }
         self.precision: Precision = precision
         network = portable(source.segmenter)
         self._halves = precision == "bf16" and halved_first_convolution(network)
         channels = source.segmenter.backbone.in_channels * (3 if self._halves else 1)
-        self._model = core.compile_model(core.read_model(segmenter_graph(network, channels)), "CPU", settings)
+        self._model = compiled_model(segmenter_graph(network, channels), precision)
         self._preprocessing = source.preprocessing
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -49,3 +41,22 @@ class OpenVinoEngine:
         pixels = normalize(images.cpu(), self._preprocessing)
         pixels = in_halves(pixels) if self._halves else pixels
         return torch.from_numpy(self._model(pixels.contiguous().numpy())[0])
+
+
+def compiled_model(graph: bytes, precision: Precision) -> Any:
+    """An ONNX graph as OpenVINO computes it on the CPU.
+
+    Raises:
+        ConfigError: bf16 on a processor without it, where OpenVINO would quietly compute in fp32.
+    """
+    import openvino
+
+    core = openvino.Core()
+    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise ConfigError("--precision: this processor has no bf16. Take fp32.")
+    settings = {
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    return core.compile_model(core.read_model(graph), "CPU", settings)

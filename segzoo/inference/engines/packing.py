@@ -1,8 +1,8 @@
 """A folded bf16 network on the CPU as oneDNN likes it: weights in its order, ReLUs and residual sums in convolutions.
 
-torch hands convolutions to oneDNN, and brings their weights into its order at each call. Here that is done at the first
-picture. An Xception-65 is 1.3 times as fast for it in bf16, and slower in float32, for which it is not used. The
-operators are those that torch.compile puts into its code.
+torch hands convolutions to oneDNN, and brings their weights into its order at each call. Here that is done once, by
+the probe that checks it. An Xception-65 is 1.3 times as fast for it in bf16, and slower in float32, for which it is not
+used. The operators are those that torch.compile puts into its code.
 """
 
 import logging

@@ -1,0 +1,1 @@
+"""Networks in training, rewritten so that they keep less for the backward pass."""
