@@ -165,8 +165,10 @@ def _prepared(cases: Sequence[Case]) -> list[_Ready]:
         try:
             way = case.prepare()
             result = way()
-        except ConfigError as error:
-            _logger.info("not measured: %s", first_line(error))
+        except Exception as error:
+            if not isinstance(error, ConfigError) and not case.compiled:
+                raise
+            _logger.info("not measured: %s", first_line(error))  # a compiler that is not there has errors of its own
             continue
         difference = None
         if isinstance(result, Tensor):

@@ -3,10 +3,10 @@
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from segzoo.benchmarks.report import Column, markdown_table
+from segzoo.benchmarks.rates import Rate, rate_table, rates
 from segzoo.benchmarks.rounds import Clock, take_turns
 from segzoo.benchmarks.subjects import untrained
 from segzoo.config.schema import RunConfig
@@ -17,21 +17,6 @@ from segzoo.evaluation.evaluate import measure
 from segzoo.evaluation.measure import Bench, Job, build_predictor
 
 _NAMES = ("forward passes", "evaluation", "evaluation with --boundary")
-
-
-@dataclass(frozen=True)
-class EvaluationSpeed:
-    """One way, measured.
-
-    Args:
-        name: which.
-        images_per_second: median over the rounds.
-        ratio: median over the rounds of its time over that of the forward passes in the same round.
-    """
-
-    name: str
-    images_per_second: float
-    ratio: float
 
 
 class FirstImages:
@@ -54,9 +39,7 @@ class FirstImages:
         return self._dataset[range(len(self))[index]]
 
 
-def measure_evaluation(
-    config: RunConfig, *, images: int, rounds: int, clock: Clock = time.perf_counter
-) -> list[EvaluationSpeed]:
+def measure_evaluation(config: RunConfig, *, images: int, rounds: int, clock: Clock = time.perf_counter) -> list[Rate]:
     """Time the forward passes alone and whole evaluations of the same images, taking turns, in this process.
 
     The forward passes have their images in memory, one at a time. An evaluation reads images and masks, predicts,
@@ -81,24 +64,12 @@ def measure_evaluation(
         benches = (bench, replace(bench, job=replace(bench.job, boundary=True)))
         ways = [forward, *(lambda one=one: _evaluate(one, Path(folder)) for one in benches)]
         turns = take_turns(ways, rounds, clock)
-    return [
-        EvaluationSpeed(
-            name,
-            images_per_second=round(len(pixels) / turns.seconds(index), 3),
-            ratio=round(turns.times_longer(index), 4),
-        )
-        for index, name in enumerate(_NAMES)
-    ]
+    return rates(_NAMES, turns, len(pixels), turns.times_longer)
 
 
-def evaluation_table(speeds: Sequence[EvaluationSpeed]) -> str:
+def evaluation_table(speeds: Sequence[Rate]) -> str:
     """A Markdown table."""
-    columns: list[Column[EvaluationSpeed]] = [
-        Column("way", lambda speed: speed.name, words=True),
-        Column("images/s", lambda speed: f"{speed.images_per_second:.2f}"),
-        Column("time over forward passes", lambda speed: f"{speed.ratio:.3f}"),
-    ]
-    return markdown_table(columns, speeds)
+    return rate_table(speeds, ratio="time over forward passes")
 
 
 def _bench(config: RunConfig, images: int) -> Bench:

@@ -18,6 +18,7 @@ from segzoo.inference.engines.agreement import probe_image
 from segzoo.inference.engines.base import Engine, Precision
 from segzoo.inference.engines.choose import PRECISIONS, build_engine, missing
 from segzoo.inference.engines.onnx_graph import onnx_graph
+from segzoo.inference.engines.open_vino import compiled_model
 from segzoo.inference.engines.pytorch import TorchEngine
 
 PEER_SWITCHES = (
@@ -33,7 +34,6 @@ PEER_SWITCHES = (
 """What users of a network in torch try; the first is what all rows are compared with."""
 
 _RUNTIMES: tuple[tuple[str, Precision], ...] = (("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"))
-_HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
 @dataclass(frozen=True)
@@ -170,12 +170,7 @@ class Exported(Inference):
         return lambda: session.run(None, {"image": images.numpy()})[0]
 
     def _openvino(self, graph: bytes, images: Tensor) -> Way:
-        import openvino
-
-        core = openvino.Core()
-        hints = {"INFERENCE_PRECISION_HINT": _HINTS[self.precision], "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-        hints["PERFORMANCE_HINT"] = "LATENCY"
-        model = core.compile_model(core.read_model(graph), "CPU", hints)
+        model = compiled_model(graph, self.precision)
         return lambda: model(images.numpy())[0]
 
 

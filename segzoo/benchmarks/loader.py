@@ -6,7 +6,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -15,7 +14,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from segzoo.benchmarks.report import Column, markdown_table
+from segzoo.benchmarks.rates import Rate, rate_table, rates
 from segzoo.benchmarks.rounds import Clock, Way, take_turns
 from segzoo.config.schema import DataConfig
 from segzoo.data.augmentation import plain_pipeline
@@ -29,21 +28,6 @@ from segzoo.data.transforms import train_transform
 from segzoo.errors import ConfigError
 
 _NAMES = ("plain", "segzoo", "segzoo, normalised", "segzoo, reduced decoding", "segzoo, cache")
-
-
-@dataclass(frozen=True)
-class LoaderSpeed:
-    """One way of reading, measured.
-
-    Args:
-        name: which.
-        images_per_second: median over the rounds, on one core.
-        ratio: median over the rounds of its rate over that of the plain data set in the same round.
-    """
-
-    name: str
-    images_per_second: float
-    ratio: float
 
 
 class PlainDataset(Dataset[Any]):
@@ -69,16 +53,14 @@ class PlainDataset(Dataset[Any]):
         return result["image"], result["mask"].long()
 
 
-def measure_loader(
-    config: DataConfig, *, images: int, rounds: int, clock: Clock = time.process_time
-) -> list[LoaderSpeed]:
+def measure_loader(config: DataConfig, *, images: int, rounds: int, clock: Clock = time.process_time) -> list[Rate]:
     """Read the same samples in each way, the ways taking turns, in this process and on one core.
 
     The files are in the system's memory after the first round, which is not counted.
 
     Args:
         config: the run's `data` section; its training split is read.
-        images: samples in a round.
+        images: samples in a round, at most: whole batches are read.
         rounds: counted rounds.
         clock: tells seconds; those of this process, for nothing else should count.
 
@@ -88,32 +70,20 @@ def measure_loader(
     dataset = build_dataset(config, config.train_split)
     if not isinstance(dataset, FileDataset):
         raise ConfigError(f"data.name: {config.name} is not read from pairs of files; there is nothing to compare")
-    with tempfile.TemporaryDirectory() as folder, _one_core():
-        turns = take_turns(_ways(dataset, config, folder, images), rounds, clock)
-    return [
-        LoaderSpeed(
-            name,
-            images_per_second=round(images / turns.seconds(index), 1),
-            ratio=round(turns.times_faster(index), 2),
-        )
-        for index, name in enumerate(_NAMES)
-    ]
-
-
-def loader_table(speeds: Sequence[LoaderSpeed]) -> str:
-    """A Markdown table."""
-    columns: list[Column[LoaderSpeed]] = [
-        Column("loader", lambda speed: speed.name, words=True),
-        Column("images/s per core", lambda speed: f"{speed.images_per_second:.1f}"),
-        Column("over plain", lambda speed: f"{speed.ratio:.2f}"),
-    ]
-    return markdown_table(columns, speeds)
-
-
-def _ways(dataset: FileDataset, config: DataConfig, folder: str, images: int) -> list[Way]:
-    """One function for each of `_NAMES`, that reads all samples of a round."""
     batch = min(config.batch_size, len(dataset), images)
-    order = StepBatchSampler(len(dataset), batch, steps=max(1, images // batch), seed=0)
+    order = StepBatchSampler(len(dataset), batch, steps=images // batch, seed=0)
+    with tempfile.TemporaryDirectory() as folder, _one_core():
+        turns = take_turns(_ways(dataset, config, folder, order), rounds, clock)
+    return rates(_NAMES, turns, batch * len(order), turns.times_faster)
+
+
+def loader_table(speeds: Sequence[Rate]) -> str:
+    """A Markdown table."""
+    return rate_table(speeds, way="loader", rate="images/s per core", ratio="over plain")
+
+
+def _ways(dataset: FileDataset, config: DataConfig, folder: str, order: StepBatchSampler) -> list[Way]:
+    """One function for each of `_NAMES`, that reads all samples of a round."""
     in_cache = cached(dataset, config.model_copy(update={"cache": folder}), config.train_split)
     whole, reduced = (config.model_copy(update={"reduced_decoding": value}) for value in (False, True))
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import logging
 import multiprocessing
 import re
 import sys
@@ -13,6 +14,9 @@ from typing import Protocol
 import torch
 
 from segzoo.benchmarks.rounds import Way
+from segzoo.errors import first_line
+
+_logger = logging.getLogger(__name__)
 
 _PROCESS = Path("/proc/self")
 _RUNS = 2  # the first makes what later ones keep, such as an optimiser's state
@@ -34,7 +38,7 @@ def peak_memory(case: Preparable) -> int | None:
 
     On the CPU: the most that the process had resident, less what it had after `prepare`, so without the network's
     weights; with gradients and the optimiser's state. On a GPU: the most that torch had allocated, weights included.
-    None where the system does not say: it is Linux that does.
+    None where the system does not say, which Linux does, or the process ends by it, as where memory runs out.
 
     Args:
         case: what to run; it is pickled.
@@ -42,7 +46,11 @@ def peak_memory(case: Preparable) -> int | None:
     if not case.device.startswith("cuda") and not sys.platform.startswith("linux"):
         return None
     with ProcessPoolExecutor(1, mp_context=fresh_processes()) as pool:
-        return pool.submit(_peak_here, case, torch.get_num_threads()).result()
+        try:
+            return pool.submit(_peak_here, case, torch.get_num_threads()).result()
+        except (OSError, RuntimeError) as error:  # the times of an hour are not lost for it
+            _logger.warning("memory not measured: %s", first_line(error))
+            return None
 
 
 def fresh_processes() -> BaseContext:
@@ -75,9 +83,9 @@ def _peak_here(case: Preparable, threads: int) -> int:
     torch.set_num_threads(threads)
     way = case.prepare()
     if case.device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.reset_peak_memory_stats(case.device)
         _run(way)
-        return torch.cuda.max_memory_allocated()
+        return torch.cuda.max_memory_allocated(case.device)
     forget_peak()
     before = resident_bytes()
     _run(way)

@@ -1,4 +1,4 @@
-"""The parts of tools/benchmark.py: each measures one thing and reports it."""
+"""The parts of `segzoo benchmark`: each measures one thing and reports it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -24,6 +24,7 @@ from segzoo.data.cores import available_cores
 from segzoo.data.dataset import build_dataset
 from segzoo.errors import ConfigError, did_you_mean
 from segzoo.inference.engines.choose import ENGINES
+from segzoo.inference.engines.pytorch import usable_device
 from segzoo.inference.predictor import Predictor
 from segzoo.models.evaluation import evaluation_config
 
@@ -53,8 +54,11 @@ def measure_part(part: str, config: RunConfig, settings: Settings) -> Report:
     unknown = [name for name in settings.engines if name not in ENGINES]
     if unknown:
         raise ConfigError([f"--engines: unknown engine {name!r}. {did_you_mean(name, ENGINES)}" for name in unknown])
-    if settings.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError("--device: no CUDA GPU is visible here. Take cpu.")
+    counts = {name: getattr(settings, name) for name in ("rounds", "images", "size", "batch")}
+    small = [name for name, count in counts.items() if count is not None and count < 1]
+    if small:
+        raise ConfigError([f"--{name}: {counts[name]}; it must be at least 1." for name in small])
+    usable_device(settings.device)
     return _MEASURES[part](config, settings)
 
 

@@ -3,30 +3,14 @@
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from segzoo.benchmarks.machine import waiting
-from segzoo.benchmarks.report import Column, markdown_table
+from segzoo.benchmarks.rates import Rate, rate_table, rates
 from segzoo.benchmarks.rounds import Clock, take_turns
 from segzoo.inference.listing import find_images
 from segzoo.inference.predict import predict
 from segzoo.inference.predictor import Predictor, as_batch
-
-
-@dataclass(frozen=True)
-class PredictSpeed:
-    """One way of segmenting the same images, measured.
-
-    Args:
-        name: which.
-        images_per_second: median over the rounds.
-        ratio: median over the rounds of its time over that of the network alone in the same round.
-    """
-
-    name: str
-    images_per_second: float
-    ratio: float
 
 
 def measure_predict(
@@ -38,7 +22,7 @@ def measure_predict(
     rounds: int,
     batch_size: int = 1,
     clock: Clock = time.perf_counter,
-) -> list[PredictSpeed]:
+) -> list[Rate]:
     """Wall time of the network on images in memory, and of `predict` on their files; the two take turns.
 
     `predict` reads, segments and writes everything that it always writes, into a folder that is deleted. The files are
@@ -74,21 +58,9 @@ def measure_predict(
 
         ways = {"network alone": waiting(network, predictor.device), f"predict, batch {batch_size}": files_to_masks}
         turns = take_turns(list(ways.values()), rounds, clock)
-    return [
-        PredictSpeed(
-            name,
-            images_per_second=round(len(files) / turns.seconds(index), 2),
-            ratio=round(turns.times_longer(index), 3),
-        )
-        for index, name in enumerate(ways)
-    ]
+    return rates(list(ways), turns, len(files), turns.times_longer)
 
 
-def predict_table(speeds: Sequence[PredictSpeed]) -> str:
+def predict_table(speeds: Sequence[Rate]) -> str:
     """A Markdown table."""
-    columns: list[Column[PredictSpeed]] = [
-        Column("way", lambda speed: speed.name, words=True),
-        Column("images/s", lambda speed: f"{speed.images_per_second:.2f}"),
-        Column("time over network alone", lambda speed: f"{speed.ratio:.3f}"),
-    ]
-    return markdown_table(columns, speeds)
+    return rate_table(speeds, ratio="time over network alone")

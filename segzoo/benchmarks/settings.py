@@ -1,4 +1,4 @@
-"""What `tools/benchmark.py` can be asked for; without torch, so that `--help` is quick."""
+"""What `segzoo benchmark` can be asked for; without torch, so that `--help` is quick."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

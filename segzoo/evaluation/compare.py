@@ -132,7 +132,7 @@ def _evaluation_folder(path: Path, split: str | None) -> Path:
         names = ", ".join(folder.name for folder in found)
         raise ConfigError(f"{path}: has evaluations of {names}. Say which with --split.")
     where = f" of split '{split}'" if split else ""
-    raise ConfigError(f"{path}: no evaluation{where} here. Make it: python tools/evaluate.py {path}")
+    raise ConfigError(f"{path}: no evaluation{where} here. Make it: segzoo evaluate {path}")
 
 
 def _mismatch(first: Measured, other: Measured) -> Iterator[str]:

@@ -111,7 +111,7 @@ class SplitCounts:
         )
 
     def save(self, path: Path) -> None:
-        """Write the counts of each image but those of outlines, from which `tools/compare.py` computes."""
+        """Write the counts of each image but those of outlines, from which `segzoo compare` computes."""
         with written_whole(path) as part, part.open("wb") as file:
             np.savez_compressed(file, ids=np.array(self.ids), matrix=self.matrix.numpy(), regions=self.regions)
 

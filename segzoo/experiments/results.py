@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import torch
 
 from segzoo.backbones.measure import measure
+from segzoo.checkpoint.metrics import points, read_rows
 from segzoo.config.classification import ClassificationRunConfig
 from segzoo.data.classification.dataset import ClassesOf
 from segzoo.data.labels import LabelSpace
 from segzoo.experiments.paper import Comparison, Measure, Variant
 from segzoo.experiments.runs import Run
 from segzoo.training.build import sketch_network
-from segzoo.training.metrics_file import read_rows
 
 
 @dataclass(frozen=True)
@@ -116,13 +116,9 @@ def finished_networks(runs: Sequence[Run], labels: LabelSpace) -> dict[Variant, 
 
 def read_curve(run: Run) -> Curve:
     """The validations of a finished run."""
-    rows = [row for row in read_rows(run.folder.metrics) if row["split"] == "val"]
+    steps, top1 = zip(*points(read_rows(run.folder.metrics), "top1", "val"), strict=True)
     summary = json.loads(run.folder.summary.read_text(encoding="utf-8"))
-    return Curve(
-        tuple(int(row["step"]) for row in rows),
-        tuple(float(row["top1"]) for row in rows),
-        float(summary["images_per_second"]),
-    )
+    return Curve(steps, top1, float(summary["images_per_second"]))
 
 
 def chance_level(classes: ClassesOf) -> float:

@@ -1,11 +1,10 @@
 """metrics.csv as a picture: loss, main metric and learning rate over the steps."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
+from segzoo.checkpoint.metrics import points, read_rows
 from segzoo.data.whole_file import written_whole
 from segzoo.tasks.metrics import MainMetric
-from segzoo.training.metrics_file import Row, read_rows
 
 
 def draw_curves(metrics: Path, main: MainMetric, target: Path) -> None:
@@ -22,14 +21,9 @@ def draw_curves(metrics: Path, main: MainMetric, target: Path) -> None:
     figure = Figure(figsize=(12, 3.5), layout="constrained")
     panels = (("loss", "train", "loss"), (main.name, "val", main.title), ("learning_rate", "train", "learning rate"))
     for axes, (column, split, title) in zip(figure.subplots(1, len(panels)), panels, strict=True):
-        steps, values = _series(rows, column, split)
-        axes.plot(steps, values, marker="." if len(steps) < 50 else "")
+        found = points(rows, column, split)
+        axes.plot(*zip(*found, strict=True), marker="." if len(found) < 50 else "")
         axes.set(title=f"{split} {title}", xlabel="step")
         axes.grid(alpha=0.3)
     with written_whole(target) as part:
         figure.savefig(part, format="png", dpi=120)
-
-
-def _series(rows: Sequence[Row], column: str, split: str) -> tuple[list[int], list[float]]:
-    points = [(int(row["step"]), float(row[column])) for row in rows if row["split"] == split and row.get(column)]
-    return [step for step, _ in points], [value for _, value in points]

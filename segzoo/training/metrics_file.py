@@ -3,16 +3,14 @@
 import csv
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from segzoo.checkpoint.metrics import read_rows
 from segzoo.data.whole_file import write_whole
 from segzoo.training.callbacks import TrainingClock, task_of
 from segzoo.training.run_dir import RunDir
-
-Row = dict[str, str]
 
 
 class MetricsFile(Callback):
@@ -85,17 +83,6 @@ class MetricsFile(Callback):
         }
         with self.run_dir.metrics.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self.columns).writerow(row)
-
-
-def read_rows(path: Path) -> list[Row]:
-    """The rows of a metrics.csv, without one that a killed process left half-written at the end."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = file.readlines()
-    if lines and not lines[-1].endswith("\n"):
-        lines.pop()
-    return [row for row in csv.DictReader(lines) if row["step"].isdecimal() and None not in row.values()]
 
 
 def _blank(value: float | None) -> float | str:

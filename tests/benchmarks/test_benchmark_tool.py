@@ -85,7 +85,7 @@ def test_chollets_network_beside_timms(measured) -> None:
     assert {row["network"] for row in rows} == {"timm, legacy_xception", "timm, inception_v3", "segzoo, xception"}
     assert ("segzoo, xception", "engine torch", "bf16") in ways(rows)
     rows, _ = measured("training", "--task", "classification", "--no-memory", "--size", 75)
-    assert ("segzoo, xception", "channels_last, autocast", "bf16") in ways(rows)
+    assert ("segzoo, xception", "channels_last, autocast, lean", "bf16") in ways(rows)
 
 
 @pytest.mark.slow
@@ -101,7 +101,7 @@ def test_a_training_step_is_measured_with_its_memory(measured) -> None:
         ("channels_last, autocast, fused", "bf16"),
     ]
     ours = [(row["way"], row["precision"]) for row in rows[len(peers) :]]
-    assert ours == [("channels_last", "fp32"), ("channels_last, autocast", "bf16")] * 2
+    assert ours == [("channels_last, lean", "fp32"), ("channels_last, autocast, lean", "bf16")] * 2
     assert all(row["peak_bytes"] > 0 for row in found["rows"])
     assert [row["memory_ratio"] for row in found["rows"] if row["way"] in ("eager", "autocast")] == [1, 1]
 
@@ -151,13 +151,15 @@ def test_parts_that_go_from_files_to_masks(measured, part: str) -> None:
             "--engines: unknown engine 'tensort'",
         ),
         (
-            ["--part", "training", "configs/quickstart.yaml", "--device", "cuda"],
-            "--device: no CUDA GPU is visible here",
+            ["--part", "training", "configs/quickstart.yaml", "--device", "cuda:99"],
+            "--device: cuda:99: ",
         ),
+        (["--part", "training", "configs/quickstart.yaml", "--device", "gpu"], "--device: gpu: "),
+        (["--part", "loader", "configs/quickstart.yaml", "--rounds", "0"], "--rounds: 0; it must be at least 1"),
+        (["--part", "scaling", "configs/quickstart.yaml", "--plot", "nowhere/x.png"], "--plot: no folder nowhere"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_in_a_line(call_tool, monkeypatch, words, problem) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+def test_what_cannot_be_measured_is_refused_in_a_line(call_tool, words, problem) -> None:
     result: subprocess.CompletedProcess[str] = call_tool("benchmark.py", *words)
     assert result.returncode == 2
     assert problem in result.stderr

@@ -38,8 +38,11 @@ class Fake:
     batch: int = 2
     device: str = "cpu"
     impossible: bool = False
+    fails: bool = False
 
     def prepare(self):
+        if self.fails:
+            raise RuntimeError("no working C++ compiler")
         if self.impossible:
             raise ConfigError("not here")
         return lambda: torch.tensor([[0.0, 1.0 + self.logits, 4.0]])
@@ -82,6 +85,15 @@ def test_every_figure_of_a_row(monkeypatch, parsed) -> None:
     assert [row["ratio"] for row in table] == ["1.00", "4.00", "2.00", "8.00"]
     assert table[3]["peak MiB"] == ""
     assert list(table[0])[:4] == ["network", "way", "precision", "ms a image"]
+
+
+def test_only_what_compiles_may_fail_in_ways_of_its_own() -> None:
+    subject = Subject("a", nn.Identity)
+    cases = [Fake(subject, "eager", "fp32", 1), Fake(subject, "compiled", "fp32", 1, compiled=True, fails=True)]
+    rows, _ = measure_cases(cases, rounds=1, memory=False, quick=True)
+    assert [row.way for row in rows] == ["eager"]
+    with pytest.raises(RuntimeError, match="compiler"):
+        measure_cases([*cases, Fake(subject, "broken", "fp32", 1, fails=True)], rounds=1, memory=False, quick=True)
 
 
 def test_memory_is_left_out_where_it_is_not_asked_for(monkeypatch, parsed) -> None:

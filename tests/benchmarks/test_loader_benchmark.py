@@ -40,7 +40,8 @@ def test_every_way_is_measured_and_the_process_is_left_as_it_was(data: DataConfi
     assert [row["loader"] for row in parsed(loader_table(speeds))] == [speed.name for speed in speeds]
 
 
-def test_figures_are_those_of_the_clock(data: DataConfig) -> None:
+@pytest.mark.parametrize(("images", "read"), [(4, 4), (3, 2), (1, 1)], ids=["even", "no half batches", "one"])
+def test_figures_are_those_of_the_clock_and_of_what_was_read(data: DataConfig, images: int, read: int) -> None:
     ticks = iter(range(1000))
-    speeds = measure_loader(data, images=4, rounds=3, clock=lambda: 2.0 * next(ticks))
-    assert {(speed.images_per_second, speed.ratio) for speed in speeds} == {(2.0, 1.0)}
+    speeds = measure_loader(data, images=images, rounds=3, clock=lambda: 2.0 * next(ticks))
+    assert {(speed.images_per_second, speed.ratio) for speed in speeds} == {(read / 2, 1.0)}

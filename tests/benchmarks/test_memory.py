@@ -1,5 +1,7 @@
 """Peak memory against what is known to be allocated."""
 
+import os
+import signal
 import sys
 from dataclasses import dataclass, field
 
@@ -33,3 +35,18 @@ def test_only_what_a_run_takes_counts(taken: int) -> None:
     found = peak_memory(Allocation(kept=200, passing=400, taken=taken))
     assert found is not None
     assert taken - 1 <= found / MIB <= taken + 12
+
+
+@dataclass
+class Killed:
+    """A process that the system ends, as where memory runs out."""
+
+    device: str = "cpu"
+
+    def prepare(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux tells it")
+def test_a_killed_process_costs_its_own_figure_only() -> None:
+    assert peak_memory(Killed()) is None

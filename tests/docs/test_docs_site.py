@@ -1,7 +1,6 @@
 """The site as it is built: nothing missing, nothing from elsewhere, fit for a phone."""
 
 import re
-import shutil
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
@@ -105,24 +104,12 @@ def test_what_is_generated_is_in_the_pages(html, site):
         "output_stride": ["<svg", "stride 8 · rate 4"],
         "which_decoder": ["segformer", "multiply-adds"],
         "reference/configuration": ["data.batch_size", "evaluation.tile_overlap"],
-        "reference/commands": ["--skip-existing", "find_lr.py"],
-        "reference/python": ["build_backbone", "UnknownNameError"],
+        "reference/commands": ["--skip-existing", "usage: segzoo find-lr"],
+        "reference/python": ["build_backbone", "UnknownNameError", "ClassPredictor"],
     }.items():
         text = (site / f"{name}.html").read_text(encoding="utf-8").replace("<wbr>", "")
         assert [thing for thing in things if thing not in text] == []
         assert "generated:" not in text
-
-
-@pytest.fixture(scope="module")
-def browser():
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on this machine: the browser tests drive the system's")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])

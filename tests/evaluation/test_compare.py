@@ -100,7 +100,7 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=message) as raised:
             compare([first, other], images=1)
         assert len(raised.value.problems) == 1
-    with pytest.raises(ConfigError, match=r"no evaluation here\. Make it: python tools/evaluate\.py"):
+    with pytest.raises(ConfigError, match=r"no evaluation here\. Make it: segzoo evaluate"):
         compare([first, tmp_path], images=1)
     with pytest.raises(ConfigError, match="two evaluations or more"):
         compare([first], images=1)

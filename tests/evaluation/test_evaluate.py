@@ -183,7 +183,7 @@ def test_wrong_requests(tiny_run: TrainResult, shared: Path, tmp_path: Path) -> 
     with pytest.raises(ConfigError, match="--processes: 0"):
         evaluate(tiny_run.run_dir, output=tmp_path, processes=0)
     voc = ["data.name=voc", f"data.root={shared / 'data' / 'VOCdevkit'}"]
-    with pytest.raises(ConfigError, match=r"no public masks.* tools/predict\.py"):
+    with pytest.raises(ConfigError, match=r"no public masks.* segzoo predict"):
         evaluate(tiny_run.run_dir, voc, split="test", output=tmp_path)
     with pytest.raises(ConfigError, match="no split 'tset'"):
         evaluate(tiny_run.run_dir, split="tset", output=tmp_path)

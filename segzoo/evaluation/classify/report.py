@@ -77,6 +77,8 @@ def _content(evaluation: ClassEvaluation, pictures: list[_Picture], panels: list
         "multi_label": labels.multi_label,
         "unit": "images",
         "columns": list(_columns(evaluation)),
+        "bars": False,
+        "mean": None,
         "panels": panels,
         "pictures": pictures,
         "config": dump_config(evaluation.config),

@@ -1,10 +1,11 @@
 """A run's metrics.csv as series, and the series as lines of a drawing."""
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from segzoo.checkpoint.metrics import Row, points, read_rows
 
 WIDTH, HEIGHT = 360, 200
 """Of a panel's drawing, in its own units."""
@@ -67,11 +68,7 @@ def read_series(metrics: Path) -> list[Series]:
     Args:
         metrics: a run's metrics.csv; none need be there.
     """
-    if not metrics.is_file():
-        return []
-    with metrics.open(newline="", encoding="utf-8") as file:
-        lines = [line for line in file if line.endswith("\n")]  # a killed run leaves half a line
-    rows = [row for row in csv.DictReader(lines) if (row.get("step") or "").isdecimal() and None not in row.values()]
+    rows = read_rows(metrics)
     columns = (
         ("training loss", "loss", "train", False),
         ("validation mIoU", "miou", "val", True),
@@ -107,9 +104,8 @@ def lay_out(series: Series) -> Panel:
     )
 
 
-def _series(rows: Sequence[dict[str, str]], title: str, column: str, split: str, share: bool) -> Series:
-    points = [(int(row["step"]), float(row[column])) for row in rows if row["split"] == split and row.get(column)]
-    finite = [(step, value) for step, value in points if math.isfinite(value)]
+def _series(rows: Sequence[Row], title: str, column: str, split: str, share: bool) -> Series:
+    finite = [(step, value) for step, value in points(rows, column, split) if math.isfinite(value)]
     return Series(title, tuple(step for step, _ in finite), tuple(value for _, value in finite), share)
 
 

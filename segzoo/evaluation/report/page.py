@@ -62,6 +62,8 @@ def page_content(evaluation: Evaluation, pictures: Sequence[Picture], panels: Se
         "multi_label": labels.multi_label,
         "unit": "pixels",
         "columns": list(_columns(evaluation)),
+        "bars": True,
+        "mean": evaluation.scores.miou,
         "categories": evaluation.categories,
         "panels": panels,
         "pictures": pictures,

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from segzoo.backbones import Backbone, FeatureSpec
 from segzoo.models.segmenter import Segmenter
 from segzoo.models.smp.adapter import SmpDecoder
+from segzoo.models.smp.encoders import PREFIX, register_smp_encoders
 
 ENCODER = "tu-xception65"
 """timm's Xception-65, as SMP names it."""
@@ -41,6 +42,23 @@ def peer_network(num_classes: int, encoder: str = ENCODER) -> nn.Module:
         encoder, encoder_weights=None, encoder_output_stride=16, classes=num_classes, decoder_atrous_rates=(12, 24, 36)
     )
     return network.eval()
+
+
+def peer_with_our_encoder(num_classes: int, name: str, weights: str) -> nn.Module:
+    """As `peer_network`, on one of our encoders, which takes weights that SMP's do not.
+
+    Args:
+        num_classes: channels of the logits.
+        name: the backbone's.
+        weights: a tag or a path, as `build_backbone` takes it.
+
+    Raises:
+        CheckpointError: weights that do not fit.
+    """
+    register_smp_encoders()
+    network = peer_network(num_classes, PREFIX + name)
+    network.get_submodule("encoder").load_weights(weights)  # type: ignore[operator]
+    return network
 
 
 def as_segmenter(network: nn.Module) -> Segmenter:

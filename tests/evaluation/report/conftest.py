@@ -97,7 +97,7 @@ def make_evaluation(tmp_path_factory) -> Callable[..., Made]:
                 tile=None,
                 tile_overlap=None,
             ),
-            "command": "tools/evaluate.py runs/made_up --split val",
+            "command": "segzoo evaluate runs/made_up --split val",
         }
         return Evaluation(**{**values, **changes}), examples.__getitem__
 

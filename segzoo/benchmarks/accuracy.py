@@ -1,0 +1,118 @@
+"""What a user of SMP gets from the same images in as many steps: a plain loop, measured by our protocol."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from segzoo.benchmarks.loader import PlainDataset
+from segzoo.benchmarks.subjects import as_trained
+from segzoo.config.schema import RunConfig
+from segzoo.data.dataset import build_dataset
+from segzoo.data.pairs import FileDataset
+from segzoo.data.sampling import StepBatchSampler
+from segzoo.errors import ConfigError
+from segzoo.evaluation.evaluate import measure
+from segzoo.evaluation.measure import Bench, Job, build_predictor
+from segzoo.evaluation.results import Evaluation
+from segzoo.models.smp.peer import ENCODER, peer_network, peer_with_our_encoder
+
+_IGNORED = 255
+_TELL_EVERY = 20  # steps
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """SMP's DeepLabV3+ to train.
+
+    Args:
+        encoder: SMP's name of what it stands on.
+        network: in evaluation mode.
+    """
+
+    encoder: str
+    network: nn.Module
+
+
+def train_peer(config: RunConfig, output: Path) -> Evaluation:
+    """Train SMP's DeepLabV3+ as its users write it, and measure it on whole images as `evaluate` does.
+
+    Pillow and albumentations on whole pictures, cross-entropy, AdamW over all parameters, the learning rate falling by
+    the poly rule, bfloat16 by autocast where the configuration has it. Of a configuration it takes data, weights,
+    steps, seed, and the learning rates of backbone and decoder. Weights need our encoder in SMP, since SMP's own takes
+    timm's only; without, the encoder is timm's Xception-65.
+
+    Args:
+        config: of a segmentation of files in pairs.
+        output: gets metrics.json and the tables of an evaluation.
+
+    Raises:
+        ConfigError: no `trainer.max_steps`, or other data.
+        CheckpointError: weights that do not fit.
+    """
+    steps = config.trainer.max_steps
+    if steps is None:
+        raise ConfigError("trainer.max_steps: null, but the peer is trained by steps. Give their number.")
+    dataset = build_dataset(config.data, config.data.train_split)
+    if not isinstance(dataset, FileDataset):
+        raise ConfigError(f"data.name: {config.data.name} is not read from pairs of files; the peer reads no other.")
+    torch.manual_seed(config.seed)
+    peer = _peer(config, dataset.labels.num_classes)
+    plain = PlainDataset(dataset.pairs, config.data)
+    plain.pipeline.set_random_seed(config.seed)
+    order = StepBatchSampler(len(dataset), config.data.batch_size, steps, config.seed)
+    _train(peer.network, iter(DataLoader(plain, batch_sampler=order)), config, steps)
+    return _measured(peer, config, output)
+
+
+def _peer(config: RunConfig, classes: int) -> Peer:
+    backbone = config.model.backbone
+    if backbone.weights is None:
+        return Peer(ENCODER, peer_network(classes))
+    return Peer(f"segzoo-{backbone.name}", peer_with_our_encoder(classes, backbone.name, backbone.weights))
+
+
+def _train(network: nn.Module, batches: Iterator[list[Tensor]], config: RunConfig, steps: int) -> None:
+    network.to(memory_format=torch.channels_last)
+    network.train()
+    rate = config.optimizer.learning_rate
+    factors = {"encoder": config.optimizer.backbone_lr_factor, "decoder": 1, "segmentation_head": 1}
+    groups = [
+        {"params": network.get_submodule(name).parameters(), "lr": rate * factor} for name, factor in factors.items()
+    ]
+    optimizer = torch.optim.AdamW(groups, weight_decay=config.optimizer.weight_decay)
+    schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, steps, config.optimizer.poly_power)
+    for step, (image, mask) in enumerate(batches, start=1):
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.trainer.precision == "bf16"):
+            logits = network(image.contiguous(memory_format=torch.channels_last))
+        loss = _loss(logits.float(), mask)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+        if step % _TELL_EVERY == 0 or step == steps:
+            logger.info("step %d of %d: loss %.3f", step, steps, loss.item())
+    network.eval()
+
+
+def _loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy; numbers that are no class are void."""
+    return F.cross_entropy(logits, mask.where(mask < logits.shape[1], _IGNORED), ignore_index=_IGNORED)
+
+
+def _measured(peer: Peer, config: RunConfig, output: Path) -> Evaluation:
+    split = config.evaluation.split or config.data.val_split
+    dataset = build_dataset(config.data, split)
+    name = Path(f"SMP, {peer.encoder}")
+    source = as_trained(peer.network, config, dataset.labels)
+    job = Job(name, (), split, averaged=True, engine="torch", precision="fp32", boundary=False)
+    bench = Bench(job, config, split, dataset, build_predictor(source, config, job))
+    output.mkdir(parents=True, exist_ok=True)
+    return measure(bench, output, processes=1, report=False, command=None)
