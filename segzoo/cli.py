@@ -40,9 +40,15 @@ def run(main: Callable[[], int]) -> NoReturn:
     sys.exit(status)
 
 
-def config_parser(description: str) -> ArgumentParser:
-    """An argument parser whose `--help` explains the configuration keys too."""
+def config_parser(description: str, prog: str | None = None) -> ArgumentParser:
+    """An argument parser whose `--help` explains the configuration keys too.
+
+    Args:
+        description: of the command.
+        prog: how it was called; None for the script's name.
+    """
     return ArgumentParser(
+        prog=prog,
         description=description,
         epilog=explain_text(),
         formatter_class=RawDescriptionHelpFormatter,

@@ -1,34 +1,7 @@
-"""Draw what the network sees: samples of a run after augmentation, with their masks, as one picture."""
+"""What `segzoo browse-data` does, in a copy of the repository."""
 
-from collections.abc import Sequence
-from pathlib import Path
-
-from segzoo.cli import config_parser, parse_overrides, run
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = config_parser(__doc__ or "")
-    parser.add_argument("config", metavar="CONFIG", help="YAML file, such as those in configs/")
-    parser.add_argument("overrides", metavar="key.sub=value", nargs="*", help="changes to the configuration")
-    parser.add_argument("--split", help="split to draw (default: data.train_split; others come without augmentation)")
-    parser.add_argument("--count", metavar="N", type=int, default=6, help="images to draw (default: 6)")
-    parser.add_argument("--output", metavar="FILE", help="picture to write (default: data_check/<config>/<split>.png)")
-    arguments = parse_overrides(parser, argv)
-    if arguments.count < 1:
-        parser.error("--count: draw at least one image")
-
-    from segzoo.config.load import for_segmentation, load_config  # these need torch, which --help does not
-    from segzoo.data import DATASETS
-    from segzoo.data.browse import browse
-    from segzoo.data.classification import CLASSIFICATION_DATASETS
-
-    names = {"data.name": list(DATASETS), "classification:data.name": list(CLASSIFICATION_DATASETS)}
-    config = for_segmentation(load_config(arguments.config, arguments.overrides, known_names=names))
-    split = arguments.split or config.data.train_split
-    output = Path(arguments.output or Path("data_check", Path(arguments.config).stem, f"{split}.png"))
-    print(browse(config, output, split=split, count=arguments.count))
-    return 0
-
+from segzoo.cli import run
+from segzoo.commands.browse_data import main
 
 if __name__ == "__main__":
     run(main)

@@ -1,27 +1,7 @@
-"""Convert weights of Keras, timm, Cadene or a segzoo run to segzoo's safetensors, with what they expect."""
-
-from argparse import ArgumentParser
-from collections.abc import Sequence
+"""What `segzoo convert-weights` does, in a copy of the repository."""
 
 from segzoo.cli import run
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("source", metavar="SOURCE", help="weights file, recognised by its content, or run directory")
-    parser.add_argument("target", metavar="TARGET", help="safetensors file to write")
-    parser.add_argument("--width", type=float, help="width of the backbone, where the file does not say (default: 1)")
-    arguments = parser.parse_args(argv)
-
-    from segzoo.backbones.weights.convert import convert_weights  # needs torch, which --help does not
-
-    done = convert_weights(arguments.source, arguments.target, width=arguments.width)
-    recipe = done.recipe
-    print(f"{arguments.target}: {done.backbone}, {len(done.tensors)} tensors, {len(done.head)} layers of a head")
-    print(f"expects norm_eps {recipe.norm_eps}, padding {recipe.padding}, stem_padding {recipe.stem_padding}")
-    print(f"        mean {list(recipe.mean)}, std {list(recipe.std)}")
-    return 0
-
+from segzoo.commands.convert_weights import main
 
 if __name__ == "__main__":
     run(main)

@@ -1,40 +1,7 @@
-"""Find a learning rate: train a few steps while it rises, draw the loss, suggest a range."""
+"""What `segzoo find-lr` does, in a copy of the repository."""
 
-from collections.abc import Sequence
-from pathlib import Path
-
-from segzoo.cli import config_parser, parse_overrides, run
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = config_parser(__doc__ or "")
-    parser.add_argument("config", metavar="CONFIG", help="YAML file, such as those in configs/")
-    parser.add_argument("overrides", metavar="key.sub=value", nargs="*", help="changes to the configuration")
-    parser.add_argument(
-        "--range", nargs=2, type=float, default=(1e-5, 1.0), metavar=("LOW", "HIGH"), help="of the sweep"
-    )
-    parser.add_argument("--steps", type=int, default=100, help="length of the sweep (default: 100)")
-    parser.add_argument(
-        "--output", type=Path, default="find_lr.png", metavar="FILE", help="plot (default: find_lr.png)"
-    )
-    arguments = parse_overrides(parser, argv)
-
-    from segzoo.training.find_lr import find_learning_rate, plot  # these need torch, which --help does not
-    from segzoo.training.resume import requested_config
-
-    config = requested_config(arguments.config, arguments.overrides)
-    lowest, highest = arguments.range
-    test = find_learning_rate(config, lowest=lowest, highest=highest, steps=arguments.steps)
-    plot(test, arguments.output)
-    print(f"{len(test.losses)} steps from {lowest:g} to {test.rates[-1]:.2g}; {arguments.output}")
-    print(f"loss lowest at: {test.rates[test.lowest]:.2g}")
-    if test.suggestion is None:
-        print("the loss never fell: nothing to suggest. Try a wider --range.")
-        return 1
-    careful, bold = test.suggestion
-    print(f"suggested: optimizer.learning_rate={careful:.2g} (careful) to {bold:.2g} (bold)")
-    return 0
-
+from segzoo.cli import run
+from segzoo.commands.find_lr import main
 
 if __name__ == "__main__":
     run(main)

@@ -1,29 +1,7 @@
-"""Look at a folder of images and masks and write a configuration that trains on it."""
-
-from argparse import ArgumentParser
-from collections.abc import Sequence
-from pathlib import Path
+"""What `segzoo make-config` does, in a copy of the repository."""
 
 from segzoo.cli import run
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="the images and masks")
-    parser.add_argument(
-        "--output", metavar="FILE", type=Path, help="configuration to write (default: <folder>.yaml, here)"
-    )
-    arguments = parser.parse_args(argv)
-
-    from segzoo.data.make_config.make import make_config
-
-    made = make_config(arguments.folder, arguments.output)
-    for line in made.findings:
-        print(line)
-    print(f"written: {made.path}")
-    print(f"next: python tools/train.py {made.path}")
-    return 0
-
+from segzoo.commands.make_config import main
 
 if __name__ == "__main__":
     run(main)

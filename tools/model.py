@@ -1,38 +1,7 @@
-"""Show the network of a configuration: its parts, what each puts out, and what it costs for one image."""
+"""What `segzoo model` does, in a copy of the repository."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict
-
-from rich.console import Console
-
-from segzoo.cli import config_parser, parse_overrides, run
-from segzoo.config.load import for_segmentation, load_config
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = config_parser(__doc__ or "")
-    parser.add_argument("config", metavar="CONFIG", help="YAML file, such as those in configs/")
-    parser.add_argument("overrides", metavar="key.sub=value", nargs="*", help="changes to the configuration")
-    parser.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="image, in pixels (default: the crop)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    arguments = parse_overrides(parser, argv)
-
-    from segzoo.models.describe import count_classes, describe_segmenter, segmenter_table  # these need torch
-    from segzoo.tasks.names import known_names
-
-    config = for_segmentation(load_config(arguments.config, arguments.overrides, known_names=known_names()))
-    num_classes, source = count_classes(config.data)
-    height, width = arguments.size or config.data.crop_size
-    described = describe_segmenter(config.model, num_classes, size=(height, width), in_channels=config.data.channels)
-    if arguments.json:
-        print(json.dumps(asdict(described) | {"num_classes_from": source}, indent=2))
-    else:
-        Console().print(segmenter_table(described))
-        print(f"{num_classes} classes: {source}")
-        print("kept: what training keeps of one image for the backward pass, in float32")
-    return 0
-
+from segzoo.cli import run
+from segzoo.commands.model import main
 
 if __name__ == "__main__":
     run(main)

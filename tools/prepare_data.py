@@ -1,35 +1,7 @@
-"""Fetch, verify and unpack a data set: Pascal VOC, SBD (VOC's trainaug), Cityscapes, CamVid or CIFAR-10."""
-
-from argparse import ArgumentParser
-from collections.abc import Sequence
+"""What `segzoo prepare-data` does, in a copy of the repository."""
 
 from segzoo.cli import run
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = ArgumentParser(description=__doc__, allow_abbrev=False)
-    names = ["voc", "sbd", "cityscapes", "camvid", "cifar10"]
-    parser.add_argument("name", metavar="NAME", choices=names, help="%(choices)s")
-    parser.add_argument("--root", metavar="DIR", default="data", help="folder of all data sets (default: data)")
-    parser.add_argument(
-        "--archive",
-        metavar="FILE",
-        action="append",
-        default=[],
-        help="use a file fetched by hand instead of a download; may be given several times",
-    )
-    arguments = parser.parse_args(argv)
-
-    from segzoo.data.prepare import prepare  # needs the loaders, which --help does not
-    from segzoo.errors import DataError
-
-    prepared = prepare(arguments.name, arguments.root, arguments.archive)
-    print("\n".join(prepared.lines))
-    if prepared.problems:
-        raise DataError(prepared.problems)
-    print(f"train on it: {prepared.command}")
-    return 0
-
+from segzoo.commands.prepare_data import main
 
 if __name__ == "__main__":
     run(main)

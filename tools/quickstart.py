@@ -1,46 +1,7 @@
-"""The first two minutes: train on synthetic scenes, segment a folder of them, say where to look."""
+"""What `segzoo quickstart` does, in a copy of the repository."""
 
-from collections.abc import Sequence
-from pathlib import Path
-
-from rich.console import Console
-
-from segzoo.cli import config_parser, parse_overrides, run
-
-CONFIG = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
-SCENES = 12
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = config_parser(__doc__ or "")
-    parser.add_argument("overrides", metavar="key.sub=value", nargs="*", help="changes to the configuration")
-    arguments = parse_overrides(parser, argv)
-
-    from segzoo.config.load import for_segmentation
-    from segzoo.data.dataset import build_dataset  # these need torch, which --help does not
-    from segzoo.data.images import write_image
-    from segzoo.data.pixels import as_picture
-    from segzoo.inference.predict import predict
-    from segzoo.tasks.table import score_table
-    from segzoo.training.resume import requested_config
-    from segzoo.training.train import train
-
-    config = for_segmentation(requested_config(str(CONFIG), arguments.overrides))
-    result = train(config, name="quickstart")
-    Console().print(score_table(result.scores, result.labels.names))
-    scenes = build_dataset(config.data, config.data.val_split)
-    images = result.run_dir / "images"
-    images.mkdir()
-    for index in range(min(SCENES, len(scenes))):
-        write_image(images / f"{scenes[index].id}.png", as_picture(scenes[index].image))
-    report = predict(result.run_dir, images, output=result.run_dir / "predictions", save=("mask", "overlay"))
-    print(f"trained:     {result.run_dir}  (val mIoU {result.summary['best_val_miou']:.3f})")
-    print(f"images:      {images}")
-    print(f"masks:       {report.output}")
-    print(f"look here:   {report.output / '_overlay'}")
-    print("next:        python tools/predict.py", result.run_dir, "YOUR_IMAGES --save mask,overlay")
-    return 1 if report.failed else 0
-
+from segzoo.cli import run
+from segzoo.commands.quickstart import main
 
 if __name__ == "__main__":
     run(main)

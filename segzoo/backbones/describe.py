@@ -1,4 +1,4 @@
-"""What a backbone is and what it costs, without running it: the numbers behind `tools/backbones.py`."""
+"""What a backbone is and what it costs, without running it: the numbers behind `segzoo backbones`."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

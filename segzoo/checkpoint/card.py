@@ -132,7 +132,7 @@ def _origin(config: RunConfig) -> str:
 
 
 def _training(config: RunConfig) -> str:
-    return f"""With this as `config.yaml`: `python tools/train.py config.yaml data.root=FOLDER`
+    return f"""With this as `config.yaml`: `segzoo train config.yaml data.root=FOLDER`
 
 <details><summary>config.yaml</summary>
 

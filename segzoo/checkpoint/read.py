@@ -109,7 +109,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     else:
         content = read_pickle(path)
     if not _is_ours(content):
-        raise CheckpointError(f"{path}: not a segzoo checkpoint. `tools/train.py` writes them.")
+        raise CheckpointError(f"{path}: not a segzoo checkpoint. `segzoo train` writes them.")
     if path.suffix != ".safetensors":
         _check_sums(path)
     _check_tensors(content, path)

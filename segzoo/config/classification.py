@@ -44,12 +44,12 @@ class ClassificationLossConfig(Section):
 
 
 class ClassifierEvaluationConfig(Section):
-    """How validation and tools/evaluate.py measure."""
+    """How validation and `segzoo evaluate` measure."""
 
     batch_size: PositiveInt = 16
     """Images that run together. Does not change any number."""
     split: str | None = None
-    """Split that tools/evaluate.py measures; null takes data.val_split."""
+    """Split that `segzoo evaluate` measures; null takes data.val_split."""
 
 
 class ClassificationRunConfig(SharedRunConfig):

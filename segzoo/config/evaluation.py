@@ -21,12 +21,12 @@ TileOverlap = Annotated[float, Field(ge=0, le=LARGEST_OVERLAP)]
 
 
 class EvaluationConfig(Section):
-    """How validation and tools/evaluate.py measure: whole images, original resolution, one confusion matrix."""
+    """How validation and `segzoo evaluate` measure: whole images, original resolution, one confusion matrix."""
 
     batch_size: PositiveInt = 1
     """Images read at a time; those of equal size run together. Does not change any number."""
     split: str | None = None
-    """Split that tools/evaluate.py measures; null takes data.val_split."""
+    """Split that `segzoo evaluate` measures; null takes data.val_split."""
     tta: bool = False
     """Test-time augmentation: mean of what the network says of the image at several scales, and mirrored."""
     tta_scales: Scales | None = None

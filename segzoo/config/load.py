@@ -15,6 +15,7 @@ from ruamel.yaml.nodes import Node
 from ruamel.yaml.representer import SafeRepresenter
 
 from segzoo.config.classification import AnyRunConfig, ClassificationRunConfig
+from segzoo.config.packaged import find_config
 from segzoo.config.schema import RunConfig
 from segzoo.config.stages import listed_stages, stage_key_problems, stage_tree, without_kept_keys
 from segzoo.errors import ConfigError, did_you_mean
@@ -35,7 +36,7 @@ def load_config(
     """Read a configuration, apply overrides, check everything.
 
     Args:
-        path: YAML 1.2 file; None starts from nothing.
+        path: YAML 1.2 file, or the name of one that comes with segzoo, such as quickstart; None starts from nothing.
         overrides: `key.sub=value` strings; values are YAML, so `1e-3` is a number and `null` is None.
         known_names: dotted keys whose values have to be among these names.
 
@@ -105,19 +106,19 @@ def _stage(
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML 1.2 mapping: no tags that build objects, no duplicate keys.
 
+    Args:
+        path: a file, or what names one that comes with segzoo.
+
     Raises:
         ConfigError: missing, unreadable, empty or malformed file, with the line.
     """
-    if path.is_dir():
-        raise ConfigError(f"{path}: a folder. Name a YAML file, such as configs/quickstart.yaml.")
-    if not path.exists():
-        raise ConfigError(f"{path}: no such file. The ready ones are in configs/.")
+    path = find_config(path)
     try:
         tree = _yaml().load(path.read_text(encoding="utf-8-sig"))
     except (YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path}: {_yaml_problem(error)}") from None
     if not isinstance(tree, dict) or not tree:
-        raise ConfigError(f"{path}: no `key: value` pairs in it. Start from a file in configs/.")
+        raise ConfigError(f"{path}: no `key: value` pairs in it. Start from a ready one, such as quickstart.")
     return tree
 
 

@@ -25,11 +25,11 @@ class BackboneConfig(Section):
     """The feature extractor."""
 
     name: str = "xception65"
-    """Variant: `python tools/backbones.py` lists them."""
+    """Variant: `segzoo backbones` lists them."""
     width: PositiveFloat = 1.0
     """Multiplies every channel count; below 1 for small, fast networks."""
     weights: str | None = None
-    """Published tag (imagenet; `python tools/backbones.py --weights` lists them), path of a weights file, run directory
+    """Published tag (imagenet; `segzoo backbones --weights` lists them), path of a weights file, run directory
     or saved model, or owner/name of a saved model on the Hugging Face hub; null starts from random weights. Weights set
     preprocessing, norm_eps and padding where you do not."""
     norm_eps: PositiveFloat | None = None

@@ -1,4 +1,4 @@
-"""A network as a table of the parts that a reader thinks in: the numbers behind `tools/model.py`."""
+"""A network as a table of the parts that a reader thinks in: the numbers behind `segzoo model`."""
 
 import sys
 from collections.abc import Iterator

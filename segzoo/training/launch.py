@@ -83,7 +83,7 @@ def other_processes(config: AnyRunConfig) -> Iterator[None]:
 
 def _start_others(count: int) -> Iterator[None]:
     if not sys.orig_argv[1:]:
-        raise ConfigError("trainer.devices: several processes need a script to run: use tools/train.py, or torchrun.")
+        raise ConfigError("trainer.devices: several processes need a script to run: use `segzoo train`, or torchrun.")
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
     command = [sys.executable, *sys.orig_argv[1:]]
     environment = {**os.environ, **place, _PARENT: str(os.getpid())}

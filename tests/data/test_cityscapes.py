@@ -139,7 +139,7 @@ def test_all_missing_and_orphan_masks_are_told_at_once(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_one_line_with_the_command(tmp_path: Path) -> None:
     (tmp_path / "cityscapes/leftImg8bit/train").mkdir(parents=True)
-    with pytest.raises(ConfigError, match=rf"no gtFine in .*prepare_data\.py cityscapes --root {tmp_path}$"):
+    with pytest.raises(ConfigError, match=rf"no gtFine in .*segzoo prepare-data cityscapes --root {tmp_path}$"):
         build(tmp_path / "cityscapes")
     (tmp_path / "cityscapes/gtFine").mkdir()
     with pytest.raises(ConfigError, match="no split 'val'.*Found: train"):

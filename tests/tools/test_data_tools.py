@@ -89,7 +89,7 @@ def test_a_made_config_trains_with_no_edit(call_tool: CallTool, small_set: Path,
     config = tmp_path / "made.yaml"
     result = call_tool("make_config.py", small_set, "--output", config)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == f"next: python tools/train.py {config}"
+    assert result.stdout.splitlines()[-1] == f"next: segzoo train {config}"
     checked = call_tool("train.py", config, "--check")
     assert checked.returncode == 0, checked.stderr
     assert "8 training and 2 validation images, 2 classes" in checked.stdout

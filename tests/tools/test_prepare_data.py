@@ -138,7 +138,7 @@ def test_voc_from_an_archive_to_the_loader(call_tool: CallTool, table, root):
     *counts, command = done.stdout.splitlines()
     assert counts == [f"{devkit}: ready", "  train: 2 of 1,464 images", "  val: 1 of 1,449 images"]
     assert command == (
-        f"train on it: python tools/train.py configs/deeplab_xception.yaml data.train_split=train data.root='{devkit}'"
+        f"train on it: segzoo train configs/deeplab_xception.yaml data.train_split=train data.root='{devkit}'"
     )
     data = build_dataset(DataConfig(name="voc", root=str(devkit)), "train")
     assert data.ids == ("a", "b")
@@ -186,7 +186,7 @@ def test_cifar10_is_unpacked_and_counted(call_tool: CallTool, table, root):
         f"{root / 'cifar10'}: ready",
         "  train: 10 of 50,000 images",
         "  test: 2 of 10,000 images",
-        f"train on it: python tools/train.py configs/xception_cifar10.yaml data.root='{root / 'cifar10'}'",
+        f"train on it: segzoo train configs/xception_cifar10.yaml data.root='{root / 'cifar10'}'",
     ]
     again = call_tool("prepare_data.py", "cifar10", "--root", root / "elsewhere")
     assert again.returncode == 1

@@ -47,6 +47,7 @@ def voc_run(shared: Path, run_tool: RunTool, tmp_path_factory: pytest.TempPathFa
     return run_dir
 
 
+@pytest.mark.slow  # two minutes; on other data tests/docs types the same commands
 def test_voc_checkpoint_evaluates_and_predicts_by_itself(
     voc_run: Path, shared: Path, run_tool: RunTool, tmp_path: Path
 ) -> None:
@@ -85,10 +86,10 @@ def test_check_reads_one_batch(call_tool: CallTool, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_resume_of_a_finished_run_says_so(voc_run: Path, call_tool: CallTool) -> None:
-    before = (voc_run / "metrics.csv").read_text()
-    assert "is finished" in only_line(call_tool("train.py", "--resume", voc_run))
-    assert (voc_run / "metrics.csv").read_text() == before
+def test_resume_of_a_finished_run_says_so(tiny_run: TrainResult, call_tool: CallTool) -> None:
+    before = (tiny_run.run_dir / "metrics.csv").read_text()
+    assert "is finished" in only_line(call_tool("train.py", "--resume", tiny_run.run_dir))
+    assert (tiny_run.run_dir / "metrics.csv").read_text() == before
 
 
 @pytest.mark.parametrize("tool", ["train.py", "evaluate.py", "predict.py", "quickstart.py"])

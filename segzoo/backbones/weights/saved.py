@@ -56,7 +56,7 @@ def read_saved_description(file: Path) -> dict[str, Any]:
         content = json.loads(text)
     except FileNotFoundError:
         raise CheckpointError(
-            f"{file}: missing. A saved model is a folder of {DESCRIPTION} and {WEIGHTS}, which `tools/export.py "
+            f"{file}: missing. A saved model is a folder of {DESCRIPTION} and {WEIGHTS}, which `segzoo export "
             "--format safetensors` writes."
         ) from None
     except (OSError, ValueError, RecursionError) as error:

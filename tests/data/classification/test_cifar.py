@@ -54,7 +54,7 @@ def test_absent_data_are_one_line_with_what_to_fetch_and_where_to_put_it(tmp_pat
     assert str(tmp_path) in line
     assert "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz" in line
     assert "segzoo prepare-data cifar10" in line
-    with pytest.raises(ConfigError, match="prepare_data.py cifar10 --root"):
+    with pytest.raises(ConfigError, match="segzoo prepare-data cifar10 --root"):
         build_classification_dataset(data_config(name="cifar10", root=str(tmp_path / "none")), "train")
     with pytest.raises(ConfigError, match="no split 'trainval'"):
         build_classification_dataset(data_config(name="cifar10", root=str(tmp_path)), "trainval")

@@ -1,0 +1,64 @@
+"""Examine a data set: every fault in one run, what is in it, and a sheet of samples to look at."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from segzoo.cli import config_parser, parse_overrides
+
+if TYPE_CHECKING:
+    from segzoo.config.classification_data import ClassificationDataConfig
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    parser = config_parser(__doc__ or "", prog)
+    parser.add_argument("config", metavar="CONFIG", help="YAML file, or the name of a ready one, such as quickstart")
+    parser.add_argument("overrides", metavar="key.sub=value", nargs="*", help="changes to the configuration")
+    parser.add_argument("--output", metavar="DIR", help="folder for the sheet (default: data_check/<config>)")
+    parser.add_argument("--json", action="store_true", help="print the whole report as JSON and nothing else")
+    arguments = parse_overrides(parser, argv)
+
+    from segzoo.config.load import load_config
+    from segzoo.config.schema import RunConfig
+    from segzoo.data import DATASETS
+    from segzoo.data.classification import CLASSIFICATION_DATASETS
+    from segzoo.data.doctor.check import check_data
+    from segzoo.data.doctor.report import class_table, finding_lines, image_table, report_dict, verdict
+    from segzoo.data.doctor.samples import write_samples
+
+    names = {"data.name": list(DATASETS), "classification:data.name": list(CLASSIFICATION_DATASETS)}
+    config = load_config(arguments.config, arguments.overrides, known_names=names)
+    if not isinstance(config, RunConfig):
+        return _check_classes(config.data, as_json=arguments.json)
+    report = check_data(config.data, progress=not arguments.json)
+    if arguments.json:
+        print(json.dumps(report_dict(report), indent=2))
+        return 1 if report.errors else 0
+
+    console = Console()
+    for line in finding_lines(report):
+        print(line)
+    for table in filter(None, (image_table(report), class_table(report))):
+        console.print(table)
+    sheet = write_samples(
+        config.data, report, Path(arguments.output or Path("data_check", Path(arguments.config).stem))
+    )
+    print(f"{verdict(report)}; samples: {sheet}" if sheet else verdict(report))
+    return 1 if report.errors else 0
+
+
+def _check_classes(config: "ClassificationDataConfig", *, as_json: bool) -> int:
+    from segzoo.data.classification.check import check_classification_data, class_image_table, class_report_dict
+    from segzoo.data.doctor.report import finding_lines, verdict
+
+    report = check_classification_data(config, progress=not as_json)
+    if as_json:
+        print(json.dumps(class_report_dict(report), indent=2))
+    else:
+        print(*finding_lines(report), sep="\n")
+        Console().print(class_image_table(report))
+        print(verdict(report))
+    return 1 if report.errors else 0

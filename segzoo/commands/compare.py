@@ -1,0 +1,33 @@
+"""Compare evaluations of the same images: scores side by side, and which differences the images bear out.
+
+Each is compared with the first: a paired bootstrap of the mIoU, and the Wilcoxon signed-rank test on the images' own.
+The images of a split are taken for independent, which frames of a video are not.
+"""
+
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    parser = ArgumentParser(
+        prog=prog, description=__doc__, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument(
+        "runs", metavar="RUN", nargs="+", help="run directory, or a folder that `segzoo evaluate` wrote"
+    )
+    parser.add_argument("--split", help="which evaluation, where a run has several")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="also write the tables there as Markdown")
+    parser.add_argument("--images", metavar="N", type=int, default=5, help="images to name (default: %(default)s)")
+    arguments = parser.parse_args(argv)
+
+    from segzoo.evaluation.compare import compare  # needs torch, which --help does not
+    from segzoo.evaluation.compare_tables import as_markdown, as_table, grids
+
+    tables = grids(compare(arguments.runs, split=arguments.split, images=arguments.images))
+    Console().print(*map(as_table, tables), sep="\n")
+    if arguments.output:
+        arguments.output.write_text(as_markdown(tables), encoding="utf-8")
+    return 0

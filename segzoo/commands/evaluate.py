@@ -1,0 +1,123 @@
+"""Measure a checkpoint on a split of its data set.
+
+Prints scores of each class and of the whole split, and the worst images. Writes metrics.json, per_image.csv,
+counts.npz (for `segzoo compare`) and report.html. --submission writes what a benchmark's server takes instead.
+
+Of a classifier: top-1, top-5, mAP and MAP@100, scores of each class, the confusion matrix, and the worst images.
+"""
+
+import shlex
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from segzoo.cli import config_parser, parse_overrides
+from segzoo.errors import ConfigError
+
+WORST = 5
+SEGMENTERS_ONLY = ("tta", "tile", "boundary", "processes", "engine", "precision", "submission")
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = parse_overrides(_parser(prog), words)
+    command = shlex.join(["segzoo", "evaluate", *words])
+
+    from segzoo.checkpoint.task import task_of  # needs torch, which --help does not
+
+    if task_of(arguments.checkpoint) == "classification":
+        return _evaluate_classifier(arguments, command)
+    overrides = [*arguments.overrides, *["evaluation.tta=true"] * arguments.tta]
+    overrides += [f"evaluation.tile={arguments.tile}"] if arguments.tile else []
+    if not arguments.submission:
+        return _evaluate(arguments, overrides, command)
+    if arguments.boundary or arguments.no_report or arguments.processes != 1:
+        raise ConfigError("--submission: measures nothing. Leave --boundary, --no-report and --processes out.")
+    return _submit(arguments, overrides)
+
+
+def _evaluate(arguments: Namespace, overrides: Sequence[str], command: str) -> int:
+    from segzoo.evaluation.evaluate import evaluate
+    from segzoo.evaluation.tables import tables
+    from segzoo.tasks.processes import is_first_process
+
+    result = evaluate(
+        arguments.checkpoint,
+        overrides,
+        split=arguments.split,
+        output=arguments.output,
+        averaged=not arguments.raw_weights,
+        engine=arguments.engine,
+        precision=arguments.precision,
+        boundary=arguments.boundary,
+        processes=arguments.processes,
+        report=not arguments.no_report,
+        command=command,
+    )
+    if is_first_process():
+        Console().print(*tables(result, worst=WORST), sep="\n")
+        print(f"{result.images} images; {result.output / ('metrics.json' if arguments.no_report else 'report.html')}")
+    return 0
+
+
+def _evaluate_classifier(arguments: Namespace, command: str) -> int:
+    from segzoo.evaluation.classify.evaluate import evaluate_classifier
+    from segzoo.evaluation.classify.tables import tables
+    from segzoo.tasks.processes import is_first_process
+
+    parser = _parser()
+    idle = [name for name in SEGMENTERS_ONLY if getattr(arguments, name) != parser.get_default(name)]
+    if idle:
+        raise ConfigError(f"--{name}: for segmenters only, and this is a classifier. Leave it out." for name in idle)
+    result = evaluate_classifier(
+        arguments.checkpoint,
+        arguments.overrides,
+        split=arguments.split,
+        output=arguments.output,
+        averaged=not arguments.raw_weights,
+        report=not arguments.no_report,
+        command=command,
+    )
+    if is_first_process():
+        Console().print(*tables(result, worst=WORST), sep="\n")
+        print(f"{result.images} images; {result.output / ('metrics.json' if arguments.no_report else 'report.html')}")
+    return 0
+
+
+def _submit(arguments: Namespace, overrides: Sequence[str]) -> int:
+    from segzoo.evaluation.submission import submit
+
+    archive, masks = submit(
+        arguments.submission,
+        arguments.checkpoint,
+        overrides,
+        split=arguments.split,
+        output=arguments.output,
+        averaged=not arguments.raw_weights,
+        engine=arguments.engine,
+        precision=arguments.precision,
+    )
+    print(f"{masks} masks, read back and in order: {archive}")
+    return 0
+
+
+def _parser(prog: str | None = None) -> ArgumentParser:
+    parser = config_parser(__doc__ or "", prog)
+    add = parser.add_argument
+    add("checkpoint", metavar="CHECKPOINT", help=".ckpt file, run directory, or saved model (folder, or on the hub)")
+    add("--split", help="split to measure (default: the run's validation split; for --submission: test)")
+    add("--output", metavar="DIR", help="folder for the files (default: RUN_DIR/evaluation/SPLIT)")
+    add("--tta", action="store_true", help="average over scales and mirrored images, those of the papers")
+    add("--tile", metavar="N", help="cut large images into squares of N pixels, or auto")
+    add("--boundary", action="store_true", help="boundary IoU and F-score too")
+    add("--processes", metavar="N", type=int, default=1, help="share the images among N processes")
+    add("--raw-weights", action="store_true", help="of a run with optimizer.ema_decay, not the averaged weights")
+    add("--engine", default="torch", help="torch, onnxruntime, openvino or auto (default: %(default)s)")
+    add("--precision", default="fp32", choices=["fp32", "bf16"], help="of the numbers (default: %(default)s)")
+    add("--no-report", action="store_true", help="leave report.html out")
+    add("--submission", choices=["voc", "cityscapes"], help="write what this benchmark's server takes; measure nothing")
+    changeable = "changes to data.*, evaluation.* and model.eval_output_stride"
+    add("overrides", metavar="key.sub=value", nargs="*", help=changeable)
+    return parser

@@ -1,0 +1,134 @@
+"""Segment images with a checkpoint, or classify them with a classifier's; nothing else is needed."""
+
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from segzoo.config.evaluation import TILE_OVERLAP
+from segzoo.data.images import MAX_PIXELS
+from segzoo.inference.outputs import kinds_text
+
+if TYPE_CHECKING:
+    from segzoo.inference.report import PredictReport
+
+_EPILOG = f"""\
+INPUT is an image, a folder (searched below), a pattern such as 'photos/**/*.jpg', or a .txt with one path a line.
+
+KIND is one or several of:
+{kinds_text()}
+
+Masks mirror the input's tree; other kinds do so below _<kind>. Beside them there are summary.json, contact_sheet.jpg,
+and failed.json where images failed; the exit status is 1 then.
+
+A classifier's checkpoint writes predictions.csv, the most probable classes of each image, and with --save csv,cam class
+activation maps over the images below _cam.
+"""
+
+_SEGMENTERS_ONLY = ("tta", "tile", "overlap", "engine", "precision")
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    arguments = _parser(prog).parse_args(argv)
+
+    from segzoo.checkpoint.task import task_of  # needs torch, which --help does not
+
+    report = (_classify if task_of(arguments.checkpoint) == "classification" else _segment)(arguments)
+    print(report)
+    return 1 if report.failed else 0
+
+
+def _segment(arguments: Namespace) -> "PredictReport":
+    from segzoo.errors import ConfigError
+    from segzoo.inference.jobs import Shard
+    from segzoo.inference.predict import predict
+    from segzoo.inference.predictor import Predictor
+
+    if arguments.top is not None:
+        raise ConfigError("--top: this is a segmenter, which has no ranking of classes. Leave it out.")
+    shard = Shard.parse(arguments.shard)
+    predictor = Predictor(
+        arguments.checkpoint,
+        arguments.device,
+        engine=arguments.engine,
+        precision=arguments.precision,
+        tile=arguments.tile,
+        overlap=arguments.overlap,
+        tta=arguments.tta,
+    )
+    return predict(
+        predictor,
+        arguments.input,
+        output=arguments.output,
+        save=(arguments.save or "mask").split(","),
+        skip_existing=arguments.skip_existing,
+        overwrite=arguments.overwrite,
+        shard=shard,
+        batch_size=arguments.batch_size,
+        max_pixels=arguments.max_pixels,
+    )
+
+
+def _classify(arguments: Namespace) -> "PredictReport":
+    from segzoo.errors import ConfigError
+    from segzoo.inference.classify.classify import TOP, classify
+    from segzoo.inference.classify.predictor import ClassPredictor
+    from segzoo.inference.jobs import Shard
+
+    parser = _parser()
+    idle = [name for name in _SEGMENTERS_ONLY if getattr(arguments, name) != parser.get_default(name)]
+    if idle:
+        raise ConfigError(f"--{name}: for segmenters only, and this is a classifier. Leave it out." for name in idle)
+    return classify(
+        ClassPredictor(arguments.checkpoint, arguments.device),
+        arguments.input,
+        output=arguments.output,
+        save=(arguments.save or "csv").split(","),
+        top=TOP if arguments.top is None else arguments.top,
+        skip_existing=arguments.skip_existing,
+        overwrite=arguments.overwrite,
+        shard=Shard.parse(arguments.shard),
+        batch_size=arguments.batch_size,
+        max_pixels=arguments.max_pixels,
+    )
+
+
+def _parser(prog: str | None = None) -> ArgumentParser:
+    parser = ArgumentParser(
+        prog=prog,
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".ckpt file, run directory or saved model")
+    parser.add_argument("input", metavar="INPUT", help="image, folder, pattern, or list (.txt)")
+    parser.add_argument("--output", metavar="DIR", help="folder for the masks (default: predictions/<run>)")
+    parser.add_argument("--save", metavar="KIND,...", help="kinds of output (default: mask; of a classifier csv)")
+    parser.add_argument("--top", type=_count, metavar="N", help="classifier: classes of each image (default: 5)")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--skip-existing", action="store_true", help="leave out images that are done")
+    existing.add_argument("--overwrite", action="store_true", help="replace outputs that are there")
+    parser.add_argument("--shard", default="0/1", metavar="I/N", help="only every N-th image from the I-th on")
+    parser.add_argument("--tta", action="store_true", help="average over scales and mirrored images (slow)")
+    parser.add_argument("--tile", type=_tile, metavar="N", help="compute by squares of N pixels, or auto")
+    parser.add_argument("--overlap", type=float, default=TILE_OVERLAP, metavar="SHARE", help="of tiles (%(default)s)")
+    parser.add_argument(
+        "--engine", default="torch", help="torch, onnxruntime, openvino, or auto (default: %(default)s)"
+    )
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"], help="(default: %(default)s)")
+    parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU where there is one)")
+    parser.add_argument("--batch-size", type=_count, metavar="N", help="images at once (default: 8 on a GPU, else 1)")
+    parser.add_argument(
+        "--max-pixels", type=_count, default=MAX_PIXELS, metavar="N", help="refuse larger images (default: %(default)s)"
+    )
+    return parser
+
+
+def _tile(text: str) -> int | Literal["auto"]:
+    return "auto" if text == "auto" else int(text)
+
+
+def _count(text: str) -> int:
+    if int(text) < 1:
+        raise ArgumentTypeError("at least 1")
+    return int(text)

@@ -1,0 +1,41 @@
+"""The first two minutes: train on synthetic scenes, segment a folder of them, say where to look."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from segzoo.cli import config_parser, parse_overrides
+
+SCENES = 12
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    parser = config_parser(__doc__ or "", prog)
+    parser.add_argument("overrides", metavar="key.sub=value", nargs="*", help="changes to the configuration")
+    arguments = parse_overrides(parser, argv)
+
+    from segzoo.config.load import for_segmentation
+    from segzoo.config.packaged import packaged_configs
+    from segzoo.data.dataset import build_dataset  # these need torch, which --help does not
+    from segzoo.data.images import write_image
+    from segzoo.data.pixels import as_picture
+    from segzoo.inference.predict import predict
+    from segzoo.tasks.table import score_table
+    from segzoo.training.resume import requested_config
+    from segzoo.training.train import train
+
+    config = for_segmentation(requested_config(str(packaged_configs()["quickstart"]), arguments.overrides))
+    result = train(config, name="quickstart")
+    Console().print(score_table(result.scores, result.labels.names))
+    scenes = build_dataset(config.data, config.data.val_split)
+    images = result.run_dir / "images"
+    images.mkdir()
+    for index in range(min(SCENES, len(scenes))):
+        write_image(images / f"{scenes[index].id}.png", as_picture(scenes[index].image))
+    report = predict(result.run_dir, images, output=result.run_dir / "predictions", save=("mask", "overlay"))
+    print(f"trained:     {result.run_dir}  (val mIoU {result.summary['best_val_miou']:.3f})")
+    print(f"images:      {images}")
+    print(f"masks:       {report.output}")
+    print(f"look here:   {report.output / '_overlay'}")
+    print("next:        segzoo predict", result.run_dir, "YOUR_IMAGES --save mask,overlay")
+    return 1 if report.failed else 0
