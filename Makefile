@@ -34,7 +34,7 @@ test-slow: $(STAMP)
 
 # The documentation as a site, in build/docs.
 docs: $(STAMP)
-	@$(BIN)/python -m sphinx --quiet --fail-on-warning docs build/docs && echo "built: build/docs/index.html"
+	@$(BIN)/python -m sphinx --fresh-env --quiet --fail-on-warning docs build/docs && echo "built: build/docs/index.html"
 
 check: format lint types layers test
 

@@ -9,11 +9,8 @@ import re
 from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from html import escape
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from io import StringIO
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
@@ -23,6 +20,7 @@ from figures.strides import kernel_figure, stride_figure
 
 from segzoo.backbones import list_backbones
 from segzoo.backbones.describe import describe_backbone
+from segzoo.commands import COMMANDS, call
 from segzoo.config.reference import config_reference
 from segzoo.config.schema import BackboneConfig, ModelConfig
 from segzoo.models.build import list_decoders
@@ -32,7 +30,7 @@ from segzoo.models.describe import describe_segmenter
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-TOOLS = Path(__file__).parent.parent / "tools"
+REPOSITORY = Path(__file__).parent.parent
 MARKS = ("needs-data", "needs-gpu", "needs-network", "needs-time")
 """Why the tests do not run a block."""
 
@@ -40,7 +38,7 @@ _MARKER = re.compile(r"^<!-- generated: (?P<name>\w+)(?P<arguments>[^>]*) -->$",
 _MARKED = re.compile(rf"^(?P<indent> *)```(?P<language>\w+) (?P<mark>{'|'.join(MARKS)})$", re.MULTILINE)
 _CODE = re.compile(r'(?<=<span class="pre">)[^<]*')
 _SEAM = re.compile(r"([._=])(?=\w)")
-_KEYS = "configuration keys, as key.sub=value"  # where the tools' help begins to explain the schema
+_KEYS = "configuration keys, as key.sub=value"  # where a command's help begins to explain the schema
 
 
 def setup(app: "Sphinx") -> dict[str, bool]:
@@ -69,34 +67,19 @@ def plain(lines: list[str]) -> list[str]:
     return re.sub(r"`([^`]+)`(?=\w)", r"`\1`\\ ", "\n".join(lines)).split("\n")
 
 
-def tool_help() -> str:
-    """What each of the tools says of itself, without the configuration's keys."""
+def command_help() -> str:
+    """What each command says of itself, without the configuration's keys."""
     return "\n\n".join(
-        f"## {path.name}\n\n```text\n{help_of(path).partition(_KEYS)[0].strip()}\n```"
-        for path in sorted(TOOLS.glob("*.py"))
+        f"## segzoo {name}\n\n```text\n{help_of(name).partition(_KEYS)[0].strip()}\n```" for name in COMMANDS
     )
 
 
-def help_of(tool: Path) -> str:
+def help_of(name: str) -> str:
     """The text of `--help`."""
     printed = StringIO()
-    with (
-        patch.dict("os.environ", {"COLUMNS": "88"}),
-        patch("sys.argv", [f"tools/{tool.name}"]),
-        redirect_stdout(printed),
-        suppress(SystemExit),
-    ):
-        load_tool(tool).main(["--help"])
+    with patch.dict("os.environ", {"COLUMNS": "88"}), redirect_stdout(printed), suppress(SystemExit):
+        call(name, ["--help"])
     return printed.getvalue()
-
-
-def load_tool(tool: Path) -> ModuleType:
-    """A script of tools/ as a module."""
-    loader = SourceFileLoader(f"tool_{tool.stem}", str(tool))
-    spec = spec_from_loader(loader.name, loader)
-    module = module_from_spec(spec)  # type: ignore[arg-type]  # there is a loader, so there is a spec
-    loader.exec_module(module)
-    return module
 
 
 def backbone_table() -> str:
@@ -139,7 +122,7 @@ def decoder_limits() -> str:
 
 def listing(path: str, start: str, end: str) -> str:
     """Lines of a source file, from the one that begins with `start` to the one before `end`, as they are now."""
-    lines = (TOOLS.parent / path).read_text(encoding="utf-8").splitlines()
+    lines = (REPOSITORY / path).read_text(encoding="utf-8").splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith(start))
     last = next(number for number, line in enumerate(lines) if number > first and line.startswith(end))
     body = "\n".join(lines[first:last]).strip()
@@ -150,6 +133,7 @@ GENERATED: dict[str, Callable[..., str]] = {
     function.__name__: function
     for function in (
         backbone_table,
+        command_help,
         config_reference,
         decoder_costs,
         decoder_limits,
@@ -158,6 +142,5 @@ GENERATED: dict[str, Callable[..., str]] = {
         listing,
         network_figure,
         stride_figure,
-        tool_help,
     )
 }

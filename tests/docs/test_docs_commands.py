@@ -7,42 +7,63 @@ import sys
 import tomllib
 from contextlib import redirect_stdout
 from importlib import import_module
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 import pytest
 from blocks import blocks_of, spans_of
-from pages import MARKS, load_tool
+from pages import MARKS
 
 import segzoo
+from segzoo.commands import COMMANDS
 from segzoo.config.classification import ClassificationRunConfig
 from segzoo.config.load import config_from_tree, load_config, read_yaml
+from segzoo.config.packaged import packaged_configs
 from segzoo.config.schema import RunConfig
 from segzoo.config.stages import merged
+from segzoo.data.classification.dataset import CLASSIFICATION_DATASETS
+from segzoo.data.dataset import DATASETS
 from segzoo.errors import SegzooError
+from segzoo.models.decoder import DECODERS
+from segzoo.tasks.losses.registry import LOSSES
 from segzoo.tasks.names import known_names
 
 SHORT = (
     "trainer.max_steps=2",
+    "trainer.max_epochs=null",
     "trainer.val_every_steps=2",
     "trainer.log_every_steps=1",
     "trainer.overlay_images=1",
     "trainer.progress=false",
     "data.batch_size=2",
-    "data.crop_size=64",
     "data.num_workers=0",
-    "data.synthetic={train_images: 8, val_images: 4, size: [64, 96]}",
     "model.backbone.width=0.1",
 )
 """What the tests change in the runs of the pages, so that they take a second."""
+SHORT_SEGMENTATION = (
+    *SHORT,
+    "data.crop_size=64",
+    "data.synthetic={train_images: 8, val_images: 4, size: [64, 96]}",
+)
 
 TRAINERS = ("train.py", "find_lr.py", "benchmark.py")
 SCRIPT = re.compile(r"(tools|docs)/\w+\.py")
 KEY = re.compile(r"[a-z_]+(\.[a-z_0-9]+)+")
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
+README = "../README.md"
+PAGES = [README, *sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))]
 TOGETHER = ("your_own_data.md", "big_images.md")
 MADE_ON_THE_WAY = "configs/my_folder.yaml"
 """Stands for configurations that the pages write."""
+OF_CLASSIFIERS = "configs/xception_transfer.yaml"
+"""Where keys of classification are tried."""
+
+
+@pytest.fixture(scope="session")
+def pages(pages, repository):
+    """The README is one of them."""
+    return [repository / "README.md", *pages]
 
 
 def runnable(block):
@@ -50,9 +71,25 @@ def runnable(block):
 
 
 def script_of(words):
-    """The script that a command runs, also behind a launcher, and its arguments."""
-    place = next((place for place, word in enumerate(words) if SCRIPT.fullmatch(word)), None)
-    return (None, []) if place is None else (words[place], words[place + 1 :])
+    """The script that a command runs, also behind a launcher, and its arguments.
+
+    `segzoo train` is tools/train.py: `test_a_script_calls_what_the_command_calls`.
+    """
+    for place, word in enumerate(words):
+        if SCRIPT.fullmatch(word):
+            return word, words[place + 1 :]
+        if word == "segzoo":
+            name, *arguments = words[place + 1 :] or [""]
+            return f"tools/{name.replace('-', '_')}.py" if name in COMMANDS else f"segzoo {name}", arguments
+    return None, []
+
+
+def load_script(path):
+    """A script as a module."""
+    loader = SourceFileLoader(f"script_{path.stem}", str(path))
+    module = module_from_spec(spec_from_loader(loader.name, loader))
+    loader.exec_module(module)
+    return module
 
 
 # Every block is accounted for.
@@ -92,7 +129,7 @@ def parsed(script, arguments, repository, monkeypatch):
             patch.setattr(argparse.ArgumentParser, name, stop(getattr(argparse.ArgumentParser, name)))
         patch.setattr(sys, "argv", [script])
         try:
-            load_tool(repository / script).main(arguments)
+            load_script(repository / script).main(arguments)
         except Understood as understood:
             return understood.args[0], None
         except SystemExit as left:
@@ -101,8 +138,8 @@ def parsed(script, arguments, repository, monkeypatch):
 
 
 def config_problems(config, overrides):
-    """What the schema says of a configuration's file with changes."""
-    path = config if config and Path(config).is_file() else MADE_ON_THE_WAY
+    """What the schema says of a configuration, by file or name, with changes."""
+    path = config if config and (Path(config).is_file() or config in packaged_configs()) else MADE_ON_THE_WAY
     try:
         load_config(path, overrides, known_names=known_names())
     except SegzooError as error:
@@ -113,6 +150,8 @@ def config_problems(config, overrides):
 def command_problems(words, repository, monkeypatch):
     """Why a command could not be meant; nothing where it could."""
     script, arguments = script_of(words)
+    if script in ("segzoo --help", "segzoo --version"):
+        return []
     if script is not None:
         if not (repository / script).is_file():
             return [f"no {script}"]
@@ -126,6 +165,11 @@ def command_problems(words, repository, monkeypatch):
         if config and "=" in config:  # tools/train.py --resume RUN_DIR key=value
             config, overrides = None, [config, *overrides]
         return config_problems(config, overrides)
+    return foreign_problems(words, repository)
+
+
+def foreign_problems(words, repository):
+    """The same of commands that are not ours."""
     extras = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     match words:
         case ["python", "-m", "pytest", *paths] if paths and all((repository / path).exists() for path in paths):
@@ -133,6 +177,9 @@ def command_problems(words, repository, monkeypatch):
         case ["pip", "install", what] | ["python", "-m", "pip", "install", what]:
             names = re.fullmatch(r"(?:xception-segzoo|\.)\[([\w,]+)\]", what)
             return [] if names and set(names[1].split(",")) <= extras.keys() else [f"no extra as in {what}"]
+        case ["make", target]:
+            known = re.findall(r"^([\w-]+):", (repository / "Makefile").read_text(), re.MULTILINE)
+            return [] if target in known else ["no such target"]
         case ["python", "-m", "sphinx", "--fail-on-warning", "docs", _]:  # the site's tests build it
             return []
     return [f"not understood: {' '.join(words)}"]
@@ -154,13 +201,17 @@ def test_every_command_is_understood_by_its_tool(pages, repository, monkeypatch)
 @pytest.mark.parametrize(
     "command",
     [
-        ["python", "tools/train.py", "configs/quickstart.yaml", "data.batch_sise=4"],
-        ["python", "tools/train.py", "configs/quickstart.yaml", "--resum", "x"],
-        ["python", "tools/predict.py", "runs/first", "images", "--shards", "0/2"],
-        ["torchrun", "--nproc-per-node", "4", "tools/train.py", "configs/quickstart.yaml", "trainer.device=4"],
+        ["segzoo", "train", "configs/quickstart.yaml", "data.batch_sise=4"],
+        ["segzoo", "train", "xception_transfer", "data.crop_size=4"],
+        ["segzoo", "train", "configs/quickstart.yaml", "--resum", "x"],
+        ["segzoo", "trian", "configs/quickstart.yaml"],
+        ["segzoo", "check_data", "configs/quickstart.yaml"],
+        ["segzoo", "predict", "runs/first", "images", "--shards", "0/2"],
+        ["torchrun", "--nproc-per-node", "4", "-m", "segzoo", "train", "quickstart", "trainer.device=4"],
         ["python", "tools/nosuch.py"],
         ["pip", "install", "xception-segzoo[nosuch]"],
         ["python", "-m", "pytest", "tests/nosuch.py"],
+        ["make", "nosuch"],
         ["rm", "-r", "runs"],
     ],
 )
@@ -208,7 +259,7 @@ def test_names_in_the_text_exist(pages, repository, monkeypatch):
         for path in (repository / "tests").rglob("test_*.py")
         for name in re.findall(r"^ *def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
     }
-    options = {option for path in (repository / "tools").glob("*.py") for option in options_of(path)}
+    options = {option for path in (repository / "segzoo" / "commands").glob("*.py") for option in options_of(path)}
     found = []
     for page in pages:
         for number, span in spans_of(page, without_first_column=page.name.startswith("from_")):
@@ -227,7 +278,9 @@ def span_problem(span, tests, options, repository):
     if span.startswith("test_") and span.isidentifier():
         return None if span in tests else "no such test"
     if re.fullmatch(r"--[a-z-]+", span):
-        return None if span in {*options, "--help", "--signal"} else "no such option"
+        return None if span in {*options, "--help", "--version", "--signal"} else "no such option"
+    if match := re.match(r"segzoo ([a-z][\w-]*)", span):
+        return None if match[1] in COMMANDS else "no such command"
     if re.fullmatch(r"(tools|configs|segzoo|docs|tests)/[\w./]*", span):
         return None if (repository / span).exists() else "no such file"
     if re.fullmatch(r"segzoo(\.\w+)+(\(\))?", span):
@@ -235,7 +288,8 @@ def span_problem(span, tests, options, repository):
     assignments = re.split(r"(?<=\S) (?=[a-z_]+\.[a-z_.]+=)", span)
     if span != "key.sub=value" and all(KEY.match(one) and "=" in one for one in assignments):
         free = "loss.class_weights=null"  # which few losses read
-        return "; ".join(config_problems(None, [free, *assignments])) or None
+        tried = config_problems(MADE_ON_THE_WAY, [free, *assignments]), config_problems(OF_CLASSIFIERS, assignments)
+        return "; ".join(tried[0]) if all(tried) else None
     if KEY.fullmatch(span) and span.split(".")[0] in RunConfig.model_fields:
         return None if has_key(RunConfig, span) or has_key(ClassificationRunConfig, span) else "no such key"
     return None
@@ -266,7 +320,15 @@ def resolves(name):
 
 @pytest.mark.parametrize(
     "span",
-    ["test_nothing_of_this_name", "--nosuch", "tools/nosuch.py", "segzoo.nosuch", "data.nosuch", "data.batch_size=no"],
+    [
+        "test_nothing_of_this_name",
+        "--nosuch",
+        "segzoo trian my_data.yaml",
+        "tools/nosuch.py",
+        "segzoo.nosuch",
+        "data.nosuch",
+        "data.batch_size=no",
+    ],
 )
 def test_a_wrong_name_is_noticed(span, repository, monkeypatch):
     monkeypatch.chdir(repository)
@@ -284,26 +346,39 @@ def desk(repository, tmp_path, monkeypatch, call_tool):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setattr(segzoo, "load_config", shortened, raising=False)
+    for registry in (DECODERS, LOSSES, DATASETS, CLASSIFICATION_DATASETS):  # what pages register goes with them
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     return tmp_path
 
 
 def shortened(path, changes=(), **options):
     """`segzoo.load_config` of a script in the pages, with its run turned down."""
-    return load_config(path, [*SHORT, *changes], **options)
+    return load_config(path, [*SHORT_SEGMENTATION, *changes], **options)
 
 
 def type_command(words, call_tool):
     """Run a command of a page; its status and what it printed."""
     script, arguments = script_of(words)
-    if script is None:
-        return 0, ""  # pytest, pip and sphinx: checked above
+    if script is None or script.startswith("segzoo"):
+        return 0, ""  # pytest, pip and sphinx: checked above; the list of commands: tests/commands
     name = Path(script).name
     if name in TRAINERS and not {"--resume", "--print-config", "--help"} & set(arguments):
-        arguments = [*arguments, *SHORT]
+        config = next(word for word in arguments if word.endswith(".yaml") or word in packaged_configs())
+        classifies = isinstance(load_config(config), ClassificationRunConfig)
+        arguments = [*arguments, *(SHORT if classifies else SHORT_SEGMENTATION)]
+        if name == "train.py" and not is_used_later(arguments) and "--check" not in arguments:
+            arguments.append("--check")  # builds everything and reads a batch, in a fifth of the time
     if name == "make_scenes.py":
         arguments = [*arguments, "--count", "10"]
     done = call_tool(f"../{script}", *arguments)
     return done.returncode, done.stdout + done.stderr
+
+
+def is_used_later(arguments):
+    """Whether anything in the pages names the run that a command trains."""
+    run_dir = next((word.partition("=")[2] for word in arguments if word.startswith("run_dir=")), None)
+    texts = ((DOCS / name).read_text(encoding="utf-8") for name in PAGES)
+    return run_dir is not None and sum(text.count(run_dir) for text in texts) > 1
 
 
 def run_python(block, names):

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from segzoo.checkpoint.format import TRAINING_STATE
+from segzoo.checkpoint.metrics import read_rows
 from segzoo.checkpoint.read import read_checkpoint
 from segzoo.config.load import apply_overrides, config_from_tree
 from segzoo.tasks.confusion import Scores
 from segzoo.tasks.processes import is_first_process
-from segzoo.training.metrics_file import read_rows
 from segzoo.training.train import train
 
 # Statistics of a batch, dropout and random scaling of gradients differ between one process and several.

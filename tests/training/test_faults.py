@@ -84,7 +84,8 @@ def test_killed_anywhere_and_resumed_equals_one_run(
     assert_equals_one_run(run_dir, averaged_run if averaged else tiny_run, same_weights)
 
 
-@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
 def test_killed_again_and_again_mid_epoch_with_average_and_accumulation(
     workers: int,
     run_process: Run,
@@ -259,7 +260,9 @@ def test_two_runs_in_one_folder(start_process, tiny_yaml: Path, tmp_path: Path) 
     resume(run_dir)  # the lock went with the process
 
 
-@pytest.mark.parametrize("damage", ["cut", pytest.param("empty", marks=pytest.mark.slow), "flipped"])
+@pytest.mark.parametrize(
+    "damage", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("cut", "empty")), "flipped"]
+)
 def test_a_damaged_newest_checkpoint_gives_way_to_the_next(
     damage: str, tiny_config: Config, tiny_run: TrainResult, same_weights, tmp_path: Path, caplog
 ) -> None:

@@ -100,7 +100,7 @@ def test_the_second_stage_begins_with_the_averaged_best_of_the_first(
         pytest.param("in_stage:1:1", marks=pytest.mark.slow),
         pytest.param("at_hand_over:1", marks=pytest.mark.slow),
         pytest.param("in_stage:2:0", marks=pytest.mark.slow),
-        "in_stage:2:1",
+        pytest.param("in_stage:2:1", marks=pytest.mark.slow),
         pytest.param("at_hand_over:2", marks=pytest.mark.slow),
     ],
 )
