@@ -11,9 +11,10 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from segzoo.benchmarks.loader import PlainDataset
-from segzoo.benchmarks.subjects import as_trained
+from segzoo.benchmarks.subjects import CHANNELS, as_trained
 from segzoo.config.schema import RunConfig
-from segzoo.data.dataset import build_dataset
+from segzoo.data.dataset import SegmentationDataset, build_dataset
+from segzoo.data.labels import LabelSpace
 from segzoo.data.pairs import FileDataset
 from segzoo.data.sampling import StepBatchSampler
 from segzoo.errors import ConfigError
@@ -63,13 +64,28 @@ def train_peer(config: RunConfig, output: Path) -> Evaluation:
     dataset = build_dataset(config.data, config.data.train_split)
     if not isinstance(dataset, FileDataset):
         raise ConfigError(f"data.name: {config.data.name} is not read from pairs of files; the peer reads no other.")
+    if _needs_more_than_reading(dataset.labels) or config.data.channels != CHANNELS:
+        raise ConfigError(
+            f"data.name: {config.data.name}: the peer reads RGB images, and masks that hold the classes' numbers."
+        )
     torch.manual_seed(config.seed)
     peer = _peer(config, dataset.labels.num_classes)
     plain = PlainDataset(dataset.pairs, config.data)
     plain.pipeline.set_random_seed(config.seed)
-    order = StepBatchSampler(len(dataset), config.data.batch_size, steps, config.seed)
+    order = StepBatchSampler(len(dataset), config.images_per_step, steps, config.seed)
+    split = config.evaluation.split or config.data.val_split
+    measured = build_dataset(config.data, split)  # what is wrong with it is said before the training
+    output.mkdir(parents=True, exist_ok=True)
     _train(peer.network, iter(DataLoader(plain, batch_sampler=order)), config, steps)
-    return _measured(peer, config, output)
+    return _measured(peer, config, split, measured, output)
+
+
+def _needs_more_than_reading(labels: LabelSpace) -> bool:
+    """Whether a mask's values are not the numbers of its classes, those that are none aside."""
+    moved = any(
+        raw != index and (index != labels.ignore_index or raw < labels.num_classes) for raw, index in labels.raw_ids
+    )
+    return moved or labels.raw_colors or labels.multi_label
 
 
 def _peer(config: RunConfig, classes: int) -> Peer:
@@ -107,12 +123,9 @@ def _loss(logits: Tensor, mask: Tensor) -> Tensor:
     return F.cross_entropy(logits, mask.where(mask < logits.shape[1], _IGNORED), ignore_index=_IGNORED)
 
 
-def _measured(peer: Peer, config: RunConfig, output: Path) -> Evaluation:
-    split = config.evaluation.split or config.data.val_split
-    dataset = build_dataset(config.data, split)
+def _measured(peer: Peer, config: RunConfig, split: str, dataset: SegmentationDataset, output: Path) -> Evaluation:
     name = Path(f"SMP, {peer.encoder}")
     source = as_trained(peer.network, config, dataset.labels)
     job = Job(name, (), split, averaged=True, engine="torch", precision="fp32", boundary=False)
     bench = Bench(job, config, split, dataset, build_predictor(source, config, job))
-    output.mkdir(parents=True, exist_ok=True)
     return measure(bench, output, processes=1, report=False, command=None)

@@ -184,12 +184,13 @@ def _speeds(ready: Sequence[_Ready], turns: Turns, limits: Limits, peaks: Sequen
     of_subjects = {id(one.case.subject): one.case for one in ready}
     counted = {key: case.work() for key, case in of_subjects.items()}
     works = [counted[id(one.case.subject)] for one in ready]
-    first_peaks: dict[Precision, int] = {}
+    first_peaks: dict[Precision, int | None] = {}
     speeds = []
     for index, (one, work, peak) in enumerate(zip(ready, works, peaks, strict=True)):
         case, seconds, ratio = one.case, turns.seconds(index), turns.times_faster(index)
-        if peak is not None:
+        if not case.compiled:
             first_peaks.setdefault(case.precision, peak)
+        first_peak = first_peaks.get(case.precision)
         speeds.append(
             CaseSpeed(
                 network=case.subject.title,
@@ -204,7 +205,7 @@ def _speeds(ready: Sequence[_Ready], turns: Turns, limits: Limits, peaks: Sequen
                 of_product=2 * work.macs / limits.flops[case.precision] / seconds,
                 of_copy=work.elements * _BYTES[case.precision] / limits.bandwidth / seconds,
                 peak_bytes=peak,
-                memory_ratio=None if peak is None else peak / first_peaks[case.precision],
+                memory_ratio=None if peak is None or first_peak is None else peak / first_peak,
                 difference=one.difference,
             )
         )

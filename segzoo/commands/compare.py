@@ -29,5 +29,6 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     tables = grids(compare(arguments.runs, split=arguments.split, images=arguments.images))
     Console().print(*map(as_table, tables), sep="\n")
     if arguments.output:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text(as_markdown(tables), encoding="utf-8")
     return 0

@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     from segzoo.training.resume import requested_config
 
     config = requested_config(arguments.config, arguments.overrides)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)  # before the sweep, which takes a while
     lowest, highest = arguments.range
     test = find_learning_rate(config, lowest=lowest, highest=highest, steps=arguments.steps)
     plot(test, arguments.output)

@@ -1,5 +1,7 @@
 """The first two minutes: train on synthetic scenes, segment a folder of them, say where to look."""
 
+import shutil
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -37,5 +39,6 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     print(f"images:      {images}")
     print(f"masks:       {report.output}")
     print(f"look here:   {report.output / '_overlay'}")
-    print("next:        segzoo predict", result.run_dir, "YOUR_IMAGES --save mask,overlay")
+    command = "segzoo" if shutil.which("segzoo") else f"{sys.executable} -m segzoo"  # make activates nothing
+    print(f"next:        {command} predict", result.run_dir, "YOUR_IMAGES --save mask,overlay")
     return 1 if report.failed else 0

@@ -26,8 +26,11 @@ def find_config(path: Path) -> Path:
         ConfigError: there is neither; the line names the packaged ones.
     """
     ready = packaged_configs()
-    if path.exists() and not path.is_dir():
-        return path
+    try:
+        if path.exists() and not path.is_dir():
+            return path
+    except OSError as error:  # a name too long, a folder that may not be searched
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from None
     if path.stem in ready and path in (Path(path.stem), Path("configs", f"{path.stem}.yaml")):
         return ready[path.stem]
     if path.is_dir():

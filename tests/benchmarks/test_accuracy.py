@@ -77,3 +77,18 @@ def test_what_cannot_be_compared_is_refused(tiny_config, tmp_path):
         accuracy.train_peer(tiny_config("trainer.max_steps=null", "trainer.max_epochs=1"), tmp_path)
     with pytest.raises(ConfigError, match="not read from pairs of files"):
         accuracy.train_peer(tiny_config(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["data.folder.mask_values={a: 1, b: 0}"], "classes' numbers"),
+        (["data.channels=4", "data.preprocessing={mean: [0, 0, 0, 0], std: [1, 1, 1, 1]}"], "classes' numbers"),
+        (["data.val_split=nowhere"], "nowhere"),
+    ],
+)
+def test_it_refuses_before_it_trains(changes, said, folder, small_encoder, call_tool, tmp_path, monkeypatch):
+    monkeypatch.setattr(accuracy, "_train", lambda *_: pytest.fail("trained"))
+    done = call_tool("train_peer.py", *words(folder, *changes), "--output", tmp_path / "out")
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr

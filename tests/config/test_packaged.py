@@ -62,6 +62,7 @@ def test_what_is_no_file_may_still_be_read():
         ("configs/quickstrat.yaml", "configs/quickstrat.yaml: no such file. Did you mean quickstart? Ready"),
         ("elsewhere/quickstart.yaml", "elsewhere/quickstart.yaml: no such file. Did you mean quickstart? Ready"),
         ("zzz", "zzz: no such file. Ready ones, by name: deeplab_xception, "),
+        ("x" * 5000, "x" * 5000 + ": cannot be read (File name too long)."),
         (".", ".: a folder. Name a YAML file, or a ready one, such as quickstart."),
     ],
 )

@@ -139,7 +139,8 @@ def parsed(script, arguments, repository, monkeypatch):
 
 def config_problems(config, overrides):
     """What the schema says of a configuration, by file or name, with changes."""
-    path = config if config and (Path(config).is_file() or config in packaged_configs()) else MADE_ON_THE_WAY
+    ready = config and (config.startswith("configs/") or not config.endswith(".yaml"))
+    path = config if ready or (config and Path(config).is_file()) else MADE_ON_THE_WAY
     try:
         load_config(path, overrides, known_names=known_names())
     except SegzooError as error:
@@ -204,6 +205,8 @@ def test_every_command_is_understood_by_its_tool(pages, repository, monkeypatch)
         ["segzoo", "train", "configs/quickstart.yaml", "data.batch_sise=4"],
         ["segzoo", "train", "xception_transfer", "data.crop_size=4"],
         ["segzoo", "train", "configs/quickstart.yaml", "--resum", "x"],
+        ["segzoo", "train", "configs/nosuch.yaml"],
+        ["segzoo", "train", "quikstart"],
         ["segzoo", "trian", "configs/quickstart.yaml"],
         ["segzoo", "check_data", "configs/quickstart.yaml"],
         ["segzoo", "predict", "runs/first", "images", "--shards", "0/2"],
@@ -218,6 +221,12 @@ def test_every_command_is_understood_by_its_tool(pages, repository, monkeypatch)
 def test_what_is_wrong_is_noticed(command, repository, monkeypatch):
     monkeypatch.chdir(repository)
     assert command_problems(command, repository, monkeypatch)
+
+
+def test_pages_outside_the_site_lead_somewhere(repository):
+    for name in ("README.md", "CONTRIBUTING.md"):
+        links = re.findall(r"\]\(([^)#:\s]+)\)", (repository / name).read_text(encoding="utf-8"))
+        assert [link for link in links if not (repository / link).exists()] == []
 
 
 def test_python_compiles_and_its_imports_are_there(pages):

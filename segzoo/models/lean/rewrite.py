@@ -49,7 +49,7 @@ class TrainingPass:
         """Run the network on a batch of images."""
         traced = self._lean_pass(network) if self.lean and image.device.type == "cpu" else None
         if traced is not None:
-            return traced(image)
+            return traced.forward(image)  # the call itself would print what fx thinks of an error
         return network(image) if self.method == "forward" else getattr(network, self.method)(image)
 
     def _lean_pass(self, network: nn.Module) -> fx.GraphModule | None:
