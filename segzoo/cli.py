@@ -6,6 +6,7 @@ import signal
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -14,7 +15,7 @@ from rich.logging import RichHandler
 
 from segzoo.config.explain import explain_text
 from segzoo.config.schema import RunConfig, Section
-from segzoo.errors import SegzooError
+from segzoo.errors import ConfigError, SegzooError
 
 
 def run(main: Callable[[], int]) -> NoReturn:
@@ -38,6 +39,18 @@ def run(main: Callable[[], int]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or leaving would flush, and fail, again
         status = 0
     sys.exit(status)
+
+
+def make_folder_of(output: Path) -> None:
+    """Make the folder that the file of --output goes into.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--output: {output} cannot be written ({error.strerror}).") from None
 
 
 def config_parser(description: str, prog: str | None = None) -> ArgumentParser:

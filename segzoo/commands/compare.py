@@ -10,6 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from segzoo.cli import make_folder_of
+
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser = ArgumentParser(
@@ -29,6 +31,6 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     tables = grids(compare(arguments.runs, split=arguments.split, images=arguments.images))
     Console().print(*map(as_table, tables), sep="\n")
     if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        make_folder_of(arguments.output)
         arguments.output.write_text(as_markdown(tables), encoding="utf-8")
     return 0
