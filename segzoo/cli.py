@@ -41,16 +41,18 @@ def run(main: Callable[[], int]) -> NoReturn:
     sys.exit(status)
 
 
-def make_folder_of(output: Path) -> None:
-    """Make the folder that the file of --output goes into.
+def check_folder_of(option: str, file: Path) -> None:
+    """Refuse a file to write whose folder is not there, before the work whose result it is for.
+
+    Args:
+        option: that names the file.
+        file: to be written.
 
     Raises:
-        ConfigError: it cannot be made.
+        ConfigError: no such folder.
     """
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--output: {output} cannot be written ({error.strerror}).") from None
+    if not file.parent.is_dir():
+        raise ConfigError(f"{option}: no folder {file.parent}. Make it, or name another.")
 
 
 def config_parser(description: str, prog: str | None = None) -> ArgumentParser:

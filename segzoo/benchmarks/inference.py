@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from segzoo.benchmarks.machine import waiting
 from segzoo.benchmarks.rounds import Way
 from segzoo.benchmarks.subjects import CHANNELS, Subject, Subjects, as_trained, numbered_labels
-from segzoo.benchmarks.switches import Switches
+from segzoo.benchmarks.switches import Switched, Switches
 from segzoo.benchmarks.work import Work
 from segzoo.config.schema import RunConfig
 from segzoo.data.preprocessing import normalize
@@ -76,25 +76,10 @@ class Inference:
 
 
 @dataclass(frozen=True)
-class WithSwitches(Inference):
+class WithSwitches(Switched, Inference):
     """Torch with switches, normalised images in memory in the order and type that they ask for."""
 
     switches: Switches
-
-    @property
-    def way(self) -> str:
-        """What is switched on."""
-        return self.switches.name
-
-    @property
-    def precision(self) -> Precision:
-        """Of the convolutions."""
-        return self.switches.precision
-
-    @property
-    def compiled(self) -> bool:
-        """Whether the first run compiles."""
-        return self.switches.compiled
 
     def prepare(self) -> Way:
         """Build the network; compile it if asked."""

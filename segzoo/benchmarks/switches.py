@@ -72,3 +72,24 @@ class Switches:
 
                 stack.enter_context(inductor.patch(freezing=True))
             yield
+
+
+class Switched:
+    """What a case with `switches` says of itself."""
+
+    switches: Switches
+
+    @property
+    def way(self) -> str:
+        """What is switched on."""
+        return self.switches.name
+
+    @property
+    def precision(self) -> Precision:
+        """Of the convolutions."""
+        return self.switches.precision
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the first run compiles."""
+        return self.switches.compiled

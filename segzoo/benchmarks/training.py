@@ -11,12 +11,11 @@ from torch.optim import SGD, Optimizer
 from segzoo.benchmarks.machine import waiting
 from segzoo.benchmarks.rounds import Way
 from segzoo.benchmarks.subjects import CHANNELS, IMAGENET_CLASSES, Subject, Subjects, numbered_labels
-from segzoo.benchmarks.switches import Switches
+from segzoo.benchmarks.switches import Switched, Switches
 from segzoo.benchmarks.work import Work
 from segzoo.config.schema import LossConfig, OptimizerConfig, RunConfig
 from segzoo.data.preprocessing import normalize
 from segzoo.inference.engines.agreement import probe_image
-from segzoo.inference.engines.base import Precision
 from segzoo.models.lean.rewrite import TrainingPass
 from segzoo.tasks.optim import build_optimizer
 from segzoo.tasks.segmentation import Batch
@@ -43,7 +42,7 @@ Loss = Callable[[], Tensor]
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(Switched):
     """Steps on one batch, in one way.
 
     Args:
@@ -61,21 +60,6 @@ class Training:
     size: int
     device: str
     switches: Switches
-
-    @property
-    def way(self) -> str:
-        """What is switched on."""
-        return self.switches.name
-
-    @property
-    def precision(self) -> Precision:
-        """Of the convolutions."""
-        return self.switches.precision
-
-    @property
-    def compiled(self) -> bool:
-        """Whether the first run compiles."""
-        return self.switches.compiled
 
     def work(self) -> Work:
         """What it has to compute."""

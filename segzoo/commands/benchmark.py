@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segzoo.benchmarks.settings import PARTS, Settings
-from segzoo.cli import config_parser, parse_overrides
-from segzoo.errors import ConfigError
+from segzoo.cli import check_folder_of, config_parser, parse_overrides
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -24,8 +23,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser.add_argument("overrides", metavar="key.sub=value", nargs="*", help="changes to the configuration")
     arguments = parse_overrides(parser, argv)
     for flag, file in (("--output", arguments.output), ("--plot", arguments.plot)):
-        if file is not None and not file.parent.is_dir():  # said before the measurement, which can take an hour
-            raise ConfigError(f"{flag}: no folder {file.parent}. Make it, or name another.")
+        if file is not None:
+            check_folder_of(flag, file)
 
     from segzoo.benchmarks.parts import measure_part  # needs torch, which --help does not
     from segzoo.config.load import for_segmentation, load_config

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from segzoo.cli import make_folder_of
+from segzoo.cli import check_folder_of
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -24,6 +24,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser.add_argument("--output", metavar="FILE", type=Path, help="also write the tables there as Markdown")
     parser.add_argument("--images", metavar="N", type=int, default=5, help="images to name (default: %(default)s)")
     arguments = parser.parse_args(argv)
+    if arguments.output:
+        check_folder_of("--output", arguments.output)
 
     from segzoo.evaluation.compare import compare  # needs torch, which --help does not
     from segzoo.evaluation.compare_tables import as_markdown, as_table, grids
@@ -31,6 +33,5 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     tables = grids(compare(arguments.runs, split=arguments.split, images=arguments.images))
     Console().print(*map(as_table, tables), sep="\n")
     if arguments.output:
-        make_folder_of(arguments.output)
         arguments.output.write_text(as_markdown(tables), encoding="utf-8")
     return 0

@@ -9,12 +9,17 @@ Of a classifier: top-1, top-5, mAP and MAP@100, scores of each class, the confus
 import shlex
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from segzoo.cli import config_parser, parse_overrides
 from segzoo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from segzoo.evaluation.classify.results import ClassEvaluation
+    from segzoo.evaluation.results import Evaluation
 
 WORST = 5
 SEGMENTERS_ONLY = ("tta", "tile", "boundary", "processes", "engine", "precision", "submission")
@@ -41,7 +46,6 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 def _evaluate(arguments: Namespace, overrides: Sequence[str], command: str) -> int:
     from segzoo.evaluation.evaluate import evaluate
     from segzoo.evaluation.tables import tables
-    from segzoo.tasks.processes import is_first_process
 
     result = evaluate(
         arguments.checkpoint,
@@ -56,16 +60,12 @@ def _evaluate(arguments: Namespace, overrides: Sequence[str], command: str) -> i
         report=not arguments.no_report,
         command=command,
     )
-    if is_first_process():
-        Console().print(*tables(result, worst=WORST), sep="\n")
-        print(f"{result.images} images; {result.output / ('metrics.json' if arguments.no_report else 'report.html')}")
-    return 0
+    return _show(result, tables(result, worst=WORST), arguments)
 
 
 def _evaluate_classifier(arguments: Namespace, command: str) -> int:
     from segzoo.evaluation.classify.evaluate import evaluate_classifier
     from segzoo.evaluation.classify.tables import tables
-    from segzoo.tasks.processes import is_first_process
 
     parser = _parser()
     idle = [name for name in SEGMENTERS_ONLY if getattr(arguments, name) != parser.get_default(name)]
@@ -80,8 +80,14 @@ def _evaluate_classifier(arguments: Namespace, command: str) -> int:
         report=not arguments.no_report,
         command=command,
     )
+    return _show(result, tables(result, worst=WORST), arguments)
+
+
+def _show(result: "Evaluation | ClassEvaluation", tables: Iterable[RenderableType], arguments: Namespace) -> int:
+    from segzoo.tasks.processes import is_first_process
+
     if is_first_process():
-        Console().print(*tables(result, worst=WORST), sep="\n")
+        Console().print(*tables, sep="\n")
         print(f"{result.images} images; {result.output / ('metrics.json' if arguments.no_report else 'report.html')}")
     return 0
 

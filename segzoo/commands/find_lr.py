@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from segzoo.cli import config_parser, make_folder_of, parse_overrides
+from segzoo.cli import check_folder_of, config_parser, parse_overrides
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     from segzoo.training.resume import requested_config
 
     config = requested_config(arguments.config, arguments.overrides)
-    make_folder_of(arguments.output)  # before the sweep, which takes a while
+    check_folder_of("--output", arguments.output)
     lowest, highest = arguments.range
     test = find_learning_rate(config, lowest=lowest, highest=highest, steps=arguments.steps)
     plot(test, arguments.output)

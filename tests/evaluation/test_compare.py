@@ -111,11 +111,15 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
 
 def test_tool_prints_and_writes_markdown(call_tool, tmp_path: Path) -> None:
     first, second = evaluation(tmp_path / "a", 0.6), evaluation(tmp_path / "b", 0.8)
-    done = call_tool("compare.py", first, second, "--output", tmp_path / "new" / "table.md")
+    done = call_tool("compare.py", first, second, "--output", tmp_path / "table.md")
     assert done.returncode == 0, done.stderr
     assert "p, Wilcoxon" in done.stdout
-    text = (tmp_path / "new" / "table.md").read_text()
+    text = (tmp_path / "table.md").read_text()
     assert text == as_markdown(grids(compare([first, second], images=5)))
     assert "| images better / worse | 40 / 0 |" in text
     assert len({line.count("|") for line in text.split("\n\n")[0].splitlines()}) == 1
+    missing = call_tool("compare.py", first, second, "--output", tmp_path / "none" / "table.md")
+    assert missing.returncode == 2
+    assert missing.stderr.startswith("error: --output: no folder ")
+    assert missing.stdout == "", "said before the work"
     assert call_tool("compare.py", first, tmp_path / "none").returncode == 2
