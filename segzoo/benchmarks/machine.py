@@ -16,6 +16,8 @@ from segzoo.inference.engines.base import Precision
 TYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 _CPUINFO = Path("/proc/cpuinfo")
+_TIMES = Path("/proc/stat")
+_STOLEN = 7  # place among the times of all processors, after their label; guests' follow, which others contain
 _INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve")  # that decide about speed
 _PACKAGES = ("segmentation-models-pytorch", "timm", "onnxruntime", "openvino")
 _SIDES: dict[Precision, int] = {"fp32": 2048, "bf16": 4096}
@@ -83,6 +85,27 @@ def machine_line(device: torch.device) -> str:
     load = [f"load {os.getloadavg()[0]:.1f} at the end"] if hasattr(os, "getloadavg") else []
     parts = [*gpu, cores, f"{torch.get_num_threads()} threads", platform.system(), *_versions(), *load]
     return ", ".join(parts)
+
+
+class TakenTime:
+    """The processor time that a virtual machine's host gave to others meanwhile: much of it spoils figures."""
+
+    def __init__(self) -> None:
+        self._before = _processor_times()
+
+    def note(self) -> str | None:
+        """Its share of the time when this machine wanted to compute; None where the system does not say."""
+        wanted, taken = (now - before for now, before in zip(_processor_times(), self._before, strict=True))
+        return f"the host took {taken / wanted:.0%} of the processor time that was wanted" if wanted else None
+
+
+def _processor_times() -> tuple[int, int]:
+    """Ticks of all processors: wanted, and of these taken by the host."""
+    if not _TIMES.exists():
+        return 0, 0
+    ticks = [int(text) for text in _TIMES.read_text(encoding="utf-8").split("\n", 1)[0].split()[1:]]
+    idle = slice(3, 5)  # doing nothing, and waiting for a disk
+    return sum(ticks[: _STOLEN + 1]) - sum(ticks[idle]), ticks[_STOLEN]
 
 
 def _versions() -> Iterator[str]:

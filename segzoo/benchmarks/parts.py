@@ -1,7 +1,7 @@
 """The parts of `segzoo benchmark`: each measures one thing and reports it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from segzoo.benchmarks.engines import engine_table, images_of, measure_engines
 from segzoo.benchmarks.evaluate import evaluation_table, measure_evaluation
 from segzoo.benchmarks.inference import WithEngine, inference_cases
 from segzoo.benchmarks.loader import loader_table, measure_loader
-from segzoo.benchmarks.machine import machine_line
+from segzoo.benchmarks.machine import TakenTime, machine_line
 from segzoo.benchmarks.predict import measure_predict, predict_table
 from segzoo.benchmarks.report import Report
 from segzoo.benchmarks.scaling import Measured, draw_scaling, measure_scaling, scaling_rows, scaling_table
@@ -59,7 +59,10 @@ def measure_part(part: str, config: RunConfig, settings: Settings) -> Report:
     if small:
         raise ConfigError([f"--{name}: {counts[name]}; it must be at least 1." for name in small])
     usable_device(settings.device)
-    return _MEASURES[part](config, settings)
+    taken = TakenTime()
+    report = _MEASURES[part](config, settings)
+    note = taken.note()
+    return report if note is None else replace(report, notes=(*report.notes, note))
 
 
 def _loader(config: RunConfig, settings: Settings) -> Report:
@@ -124,7 +127,8 @@ def _scaling(config: RunConfig, settings: Settings) -> Report:
     size, batch = _QUICK_FIXED if settings.quick else _FIXED["inference"]
     inference = WithEngine(subject, config, batch, size, settings.device, "torch", "fp32")
     size, batch = _QUICK_FIXED if settings.quick else _FIXED["training"]
-    switches = Switches(channels_last=config.trainer.channels_last)
+    lean = config.trainer.lean and settings.device == "cpu"
+    switches = Switches(channels_last=config.trainer.channels_last, lean=lean)
     training = Training(subject, config, batch, size, settings.device, switches)
     curves = []
     cases: tuple[tuple[str, Measured], ...] = (("inference", inference), ("training", training))
