@@ -8,8 +8,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # for `pages` and `figures`
 from segzoo import __version__
 
 project = "segzoo"
-author = "segzoo contributors"
-project_copyright = "segzoo contributors, MIT licence"
+author = "The segzoo authors"
+project_copyright = "The segzoo authors, MIT licence"
 version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "pages"]

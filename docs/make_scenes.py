@@ -16,7 +16,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from segzoo.config.schema import DataConfig, SyntheticConfig
     from segzoo.data.dataset import build_dataset
-    from segzoo.data.images import paint, write_image
+    from segzoo.data.images import write_image
+    from segzoo.data.paint import paint
     from segzoo.data.pixels import as_picture
 
     config = DataConfig(name="synthetic", synthetic=SyntheticConfig(train_images=arguments.count, size=(192, 256)))

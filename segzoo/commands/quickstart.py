@@ -40,5 +40,5 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     print(f"masks:       {report.output}")
     print(f"look here:   {report.output / '_overlay'}")
     command = "segzoo" if shutil.which("segzoo") else f"{sys.executable} -m segzoo"  # make activates nothing
-    print(f"next:        {command} predict", result.run_dir, "YOUR_IMAGES --save mask,overlay")
+    print(f"next:        {command} make-config YOUR_FOLDER  (with images/ and masks/)")
     return 1 if report.failed else 0

@@ -102,5 +102,5 @@ def _tifffile(path: Path) -> Any:
         return import_module("tifffile")
     except ImportError:
         raise ConfigError(
-            f"{path}: TIFFs that are no 8-bit RGB pictures need a reader: pip install 'xception-segzoo[tiff]'"
+            f"{path}: TIFFs that are no 8-bit RGB pictures need a reader: pip install tifffile imagecodecs"
         ) from None

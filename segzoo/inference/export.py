@@ -148,9 +148,7 @@ def _check_request(name: str, output: Path, options: ExportOptions) -> None:
 def _check_packages(kind: ExportFormat) -> None:
     packages = missing(kind.packages)
     if packages:
-        raise ConfigError(
-            f"--format: {' and '.join(packages)} not installed: pip install 'xception-segzoo[{kind.extra}]'."
-        )
+        raise ConfigError(f"--format: {' and '.join(packages)} not installed: pip install {' '.join(packages)}")
 
 
 def _export_folder(source: TrainedSegmenter, output: Path) -> Export:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from segzoo.checkpoint.read import TrainedSegmenter
 from segzoo.inference.engines.onnx_graph import OPSET, onnx_graph
+from segzoo.inference.engines.onnx_runtime import onnx_session
+from segzoo.inference.engines.open_vino import compiled_model
 from segzoo.inference.export_network import METADATA, ExportedNetwork, ExportOptions, example_input, metadata
 
 Runner = Callable[[Tensor], Tensor]
@@ -22,7 +24,6 @@ class ExportFormat:
     Args:
         suffix: of the file.
         packages: that have to be installed, to write it and to run it once.
-        extra: of this package that brings them.
         write: writes a network to a path.
         load: what computes with the file.
         read: the metadata's JSON.
@@ -32,7 +33,6 @@ class ExportFormat:
 
     suffix: str
     packages: tuple[str, ...]
-    extra: str
     write: Callable[[TrainedSegmenter, ExportOptions, Path], None]
     load: Callable[[Path], Runner]
     read: Callable[[Path], str]
@@ -56,12 +56,7 @@ def _write_onnx(source: TrainedSegmenter, options: ExportOptions, path: Path) ->
 
 
 def _load_onnx(path: Path) -> Runner:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnx_session(str(path), one_size=False)
     return lambda images: torch.from_numpy(session.run(None, {"image": images.contiguous().numpy()})[0])
 
 
@@ -81,10 +76,7 @@ def _write_openvino(source: TrainedSegmenter, options: ExportOptions, path: Path
 
 
 def _load_openvino(path: Path) -> Runner:
-    import openvino
-
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    model = openvino.Core().compile_model(str(path), "CPU", settings)
+    model = compiled_model(str(path), "fp32")
     return lambda images: torch.from_numpy(model(images.contiguous().numpy())[0])
 
 
@@ -130,7 +122,6 @@ FORMATS = {
     "onnx": ExportFormat(
         ".onnx",
         ("onnx", "onnxruntime"),
-        "onnx",
         _write_onnx,
         _load_onnx,
         _read_onnx,
@@ -139,7 +130,6 @@ FORMATS = {
     "openvino": ExportFormat(
         ".xml",
         ("onnx", "openvino"),
-        "openvino",
         _write_openvino,
         _load_openvino,
         _read_openvino,
@@ -149,7 +139,6 @@ FORMATS = {
     "torch": ExportFormat(
         ".pt",
         (),
-        "",
         _write_torch,
         _load_torch,
         _read_torch,

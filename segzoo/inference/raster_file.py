@@ -246,6 +246,4 @@ def _rasterio(path: Path) -> Any:
     try:
         return import_module("rasterio")
     except ImportError:
-        raise ConfigError(
-            f"{path}: a raster; to read and write it by windows: pip install 'xception-segzoo[geo]'"
-        ) from None
+        raise ConfigError(f"{path}: a raster; to read and write it by windows: pip install rasterio") from None

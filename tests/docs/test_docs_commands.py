@@ -1,8 +1,10 @@
 """What the pages tell people to type: every command is typed here, or at least understood by its tool."""
 
 import argparse
+import ast
 import io
 import re
+import shlex
 import sys
 import tomllib
 from contextlib import redirect_stdout
@@ -23,7 +25,8 @@ from segzoo.config.packaged import packaged_configs
 from segzoo.config.schema import RunConfig
 from segzoo.config.stages import merged
 from segzoo.data.classification.dataset import CLASSIFICATION_DATASETS
-from segzoo.data.dataset import DATASETS
+from segzoo.data.dataset import DATASETS, PREPARED
+from segzoo.data.prepare import RECIPES
 from segzoo.errors import SegzooError
 from segzoo.models.decoder import DECODERS
 from segzoo.tasks.losses.registry import LOSSES
@@ -78,7 +81,7 @@ def script_of(words):
     for place, word in enumerate(words):
         if SCRIPT.fullmatch(word):
             return word, words[place + 1 :]
-        if word == "segzoo":
+        if word == "segzoo" and words[0] != "cd":
             name, *arguments = words[place + 1 :] or [""]
             return f"tools/{name.replace('-', '_')}.py" if name in COMMANDS else f"segzoo {name}", arguments
     return None, []
@@ -171,13 +174,18 @@ def command_problems(words, repository, monkeypatch):
 
 def foreign_problems(words, repository):
     """The same of commands that are not ours."""
-    extras = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
     match words:
         case ["python", "-m", "pytest", *paths] if paths and all((repository / path).exists() for path in paths):
             return []
         case ["pip", "install", what] | ["python", "-m", "pip", "install", what]:
-            names = re.fullmatch(r"(?:xception-segzoo|\.)\[([\w,]+)\]", what)
+            names = re.fullmatch(r"\.\[([\w,]+)\]", what)
             return [] if names and set(names[1].split(",")) <= extras.keys() else [f"no extra as in {what}"]
+        case ["git", "clone", address]:
+            return [] if address in project["urls"]["Documentation"] else ["not the address in pyproject.toml"]
+        case ["cd", "segzoo"] | ["python3", "-m", "venv", ".venv"] | ["source", ".venv/bin/activate"]:
+            return []
         case ["make", target]:
             known = re.findall(r"^([\w-]+):", (repository / "Makefile").read_text(), re.MULTILINE)
             return [] if target in known else ["no such target"]
@@ -212,7 +220,9 @@ def test_every_command_is_understood_by_its_tool(pages, repository, monkeypatch)
         ["segzoo", "predict", "runs/first", "images", "--shards", "0/2"],
         ["torchrun", "--nproc-per-node", "4", "-m", "segzoo", "train", "quickstart", "trainer.device=4"],
         ["python", "tools/nosuch.py"],
-        ["pip", "install", "xception-segzoo[nosuch]"],
+        ["pip", "install", ".[nosuch]"],
+        ["pip", "install", "xception-segzoo[geo]"],  # nothing is published under this name
+        ["git", "clone", "https://github.com/nobody/segzoo"],
         ["python", "-m", "pytest", "tests/nosuch.py"],
         ["make", "nosuch"],
         ["rm", "-r", "runs"],
@@ -223,10 +233,44 @@ def test_what_is_wrong_is_noticed(command, repository, monkeypatch):
     assert command_problems(command, repository, monkeypatch)
 
 
+def test_headers_of_the_ready_configurations_are_commands(repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    for name, path in packaged_configs().items():
+        lines = re.findall(r"^# (segzoo .*)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        commands = [shlex.split(line, comments=True) for line in lines]
+        assert commands[-1][1:3] in (["train", f"configs/{name}.yaml"], ["paper-experiments"])
+        assert [command_problems(words, repository, monkeypatch) for words in commands] == [[]] * len(commands)
+        roots = [f"data/{PREPARED[RECIPES[words[2]].dataset]}" for words in commands if words[1] == "prepare-data"]
+        assert roots in ([], [load_config(path).data.root])
+
+
 def test_pages_outside_the_site_lead_somewhere(repository):
     for name in ("README.md", "CONTRIBUTING.md"):
-        links = re.findall(r"\]\(([^)#:\s]+)\)", (repository / name).read_text(encoding="utf-8"))
-        assert [link for link in links if not (repository / link).exists()] == []
+        links = re.findall(r"\]\(([^)#:\s]+)(?:#([\w-]+))?\)", (repository / name).read_text(encoding="utf-8"))
+        assert [page for page, anchor in links if not leads_somewhere(repository / page, anchor)] == []
+
+
+def leads_somewhere(page, anchor):
+    """Whether a page is there, with a heading that gives the anchor on GitHub and in the site."""
+    if not anchor:
+        return page.exists()
+    headings = re.findall(r"^#+ (.*)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_pages_can_be_read_without_the_site(pages):
+    """GitHub shows a link without a text as nothing, and nothing in the place of what is generated."""
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert "[](" not in text, page
+        made = "<!-- generated:" in text or "```{eval-rst}" in text
+        assert made == ("`make docs` builds the pages as a site in `build/docs/index.html`" in text), page
+
+
+def test_a_configuration_that_is_called_whole_is_whole(repository, tmp_path):
+    (block,) = [block for block in blocks_of(repository / "README.md") if block.language == "yaml"]
+    (tmp_path / "cells.yaml").write_text(block.text)
+    assert load_config(tmp_path / "cells.yaml", known_names=known_names()).trainer.max_steps == 500
 
 
 def test_python_compiles_and_its_imports_are_there(pages):
@@ -325,6 +369,39 @@ def resolves(name):
             except (ImportError, AttributeError):
                 return False
     return True
+
+
+# What segzoo says.
+
+
+def test_messages_that_are_explained_are_in_the_code(repository):
+    said = list(messages_in(repository / "segzoo"))
+    page = (repository / "docs" / "troubleshooting.md").read_text(encoding="utf-8").partition("## Files and folders")[2]
+    first_cells = re.findall(r"^\|([^|]*)\|", page, re.MULTILINE)
+    quoted = [span for cell in first_cells for span in re.findall(r"`([^`]+)`", cell)]
+    assert len(quoted) > 12
+    assert [message for message in quoted if not is_said(message, said)] == []
+
+
+def test_a_message_that_nobody_says_is_noticed(repository):
+    said = list(messages_in(repository / "segzoo"))
+    assert is_said("mask is …x… but its image", said)
+    assert not is_said("mask is …x… and its image", said)
+
+
+def messages_in(package):
+    """The strings of the code, with a line feed where a value is put in."""
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(part.value if isinstance(part, ast.Constant) else "\n" for part in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def is_said(message, said):
+    parts = re.compile(".*".join(map(re.escape, message.split("…"))), re.DOTALL)
+    return any(parts.search(text) for text in said)
 
 
 @pytest.mark.parametrize(

@@ -234,7 +234,7 @@ def test_without_rasterio_one_line_says_what_to_install(
     with pytest.raises(ConfigError) as caught:
         segment_raster(SmallPredictor(), source, tmp_path / "mask.tif", tile=64)
     assert len(caught.value.problems) == 1
-    assert "pip install 'xception-segzoo[geo]'" in caught.value.problems[0]
+    assert "pip install rasterio" in caught.value.problems[0]
 
 
 FULL_DISK = """

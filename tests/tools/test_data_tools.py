@@ -73,6 +73,33 @@ def test_wrong_requests_leave_with_2(call_tool: CallTool, tool: str, words: list
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("tool", "output", "work"),
+    [
+        ("check_data.py", "file", "segzoo.data.doctor.check.check_data"),
+        ("browse_data.py", "file/sheet.png", "segzoo.data.browse._augmented_rows"),
+        ("make_config.py", "file/made.yaml", "segzoo.data.make_config.make.collect_facts"),
+    ],
+)
+def test_a_folder_that_cannot_be_made_is_said_before_the_work(
+    call_tool: CallTool,
+    small_set: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tool: str,
+    output: str,
+    work: str,
+) -> None:
+    monkeypatch.setattr(work, lambda *_, **__: pytest.fail("worked first"))
+    (tmp_path / "file").touch()
+    words = [small_set] if tool == "make_config.py" else ["configs/my_folder.yaml", f"data.root={small_set}"]
+    result = call_tool(tool, *words, "--output", tmp_path / output)
+    assert result.returncode == 2
+    assert (
+        result.stderr == f"error: --output: {tmp_path}/file: cannot be written to (File exists). Name another folder.\n"
+    )
+
+
 def test_browse_writes_the_sheet_it_names(call_tool: CallTool, small_set: Path, tmp_path: Path) -> None:
     sheet = tmp_path / "new" / "sheet.png"
     result = call_tool(

@@ -143,4 +143,5 @@ def test_quickstart_as_promised(run_tool: RunTool, tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["best_val_miou"] >= 0.80
     assert len(list((tmp_path / "run" / "predictions").glob("*.png"))) == 12
-    assert str(tmp_path / "run") in result.stdout.splitlines()[-1]
+    assert str(tmp_path / "run") in result.stdout
+    assert "make-config YOUR_FOLDER" in result.stdout.splitlines()[-1]

@@ -24,7 +24,6 @@ AUTO = "auto"
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 
 _PACKAGES = {"onnxruntime": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
-_EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino"}
 _PROBE_SIZE = (256, 320)
 _PROBE_RUNS = 3
 
@@ -70,8 +69,7 @@ def _build(source: TrainedSegmenter, name: str, precision: Precision, device: st
     absent = missing(_PACKAGES[name])
     if absent:
         raise ConfigError(
-            f"--engine: {name} needs {' and '.join(absent)}, not installed: "
-            f"pip install 'xception-segzoo[{_EXTRAS[name]}]'."
+            f"--engine: {name} needs {' and '.join(absent)}, not installed: pip install {' '.join(absent)}"
         )
     if device is not None and str(device).partition(":")[0] != "cpu":
         raise ConfigError(f"--engine: {name} computes on the CPU here, not on {device}. Take torch.")

@@ -86,5 +86,5 @@ def onnx_graph(
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
-        return "onnx is not installed: pip install 'xception-segzoo[onnx]'."
+        return "onnx is not installed: pip install onnx"
     return f"this network cannot be written as ONNX: {first_line(error).split('. Please')[0]}."
