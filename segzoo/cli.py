@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -55,6 +55,23 @@ def check_folder_of(option: str, file: Path) -> None:
         raise ConfigError(f"{option}: no folder {file.parent}. Make it, or name another.")
 
 
+def refuse_idle(arguments: Namespace, parser: ArgumentParser, names: Iterable[str], why: str) -> None:
+    """Refuse options that would be passed over in silence.
+
+    Args:
+        arguments: as they were given.
+        parser: that parsed them.
+        names: of the options that mean nothing here.
+        why: a sentence.
+
+    Raises:
+        ConfigError: one of them is not at its default; a line for each.
+    """
+    idle = [name for name in names if getattr(arguments, name) != parser.get_default(name)]
+    if idle:
+        raise ConfigError(f"--{name}: {why} Leave it out." for name in idle)
+
+
 def config_parser(description: str, prog: str | None = None) -> ArgumentParser:
     """An argument parser whose `--help` explains the configuration keys too.
 
@@ -74,19 +91,20 @@ def config_parser(description: str, prog: str | None = None) -> ArgumentParser:
 def parse_overrides(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:
     """Parse a command line with `key.sub=value` and `--key.sub value` overrides anywhere in it.
 
-    The parser must have a positional `overrides` with `nargs="*"`, as its last one.
+    The parser must have a positional `overrides` with `nargs="*"`, as its last one. Its own options go before keys of
+    the same name.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    return parser.parse_intermixed_args(_join_dotted_flags(words))
+    return parser.parse_intermixed_args(_join_dotted_flags(words, parser._option_string_actions))
 
 
-def _join_dotted_flags(words: list[str]) -> list[str]:
-    """`--data.batch_size 4` and `--data.batch_size=4` become `data.batch_size=4`."""
+def _join_dotted_flags(words: list[str], options: Container[str]) -> list[str]:
+    """`--data.batch_size 4` and `--data.batch_size=4` become `data.batch_size=4`; the parser's `options` stay."""
     joined: list[str] = []
     rest = iter(words)
     for word in rest:
         key, equals, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or not _is_config_key(key):
+        if not word.startswith("--") or f"--{key}" in options or not _is_config_key(key):
             joined.append(word)
         else:
             joined.append(f"{key}={value if equals else next(rest, '')}")

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+from segzoo.cli import config_parser, parse_overrides
+
 
 def test_a_reader_that_left_is_no_error() -> None:
     """As `| head` does; what is left in the buffer must not fail at the interpreter's end."""
@@ -15,3 +17,14 @@ def test_a_reader_that_left_is_no_error() -> None:
             [sys.executable, "-c", script], stdout=closed, stderr=subprocess.PIPE, timeout=60, check=False
         )
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_an_option_goes_before_a_key_of_its_name() -> None:
+    """`task` is a key of the configuration, and an option of `segzoo benchmark`."""
+    parser = config_parser("", "segzoo")
+    parser.add_argument("--task")
+    parser.add_argument("overrides", nargs="*")
+    words = ["--task", "classification", "--seed", "3", "--data.batch_size=4", "task=segmentation"]
+    parsed = parse_overrides(parser, words)
+    assert parsed.task == "classification"
+    assert parsed.overrides == ["seed=3", "data.batch_size=4", "task=segmentation"]

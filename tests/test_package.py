@@ -22,11 +22,13 @@ def test_every_public_name_loads_without_the_network() -> None:
     assert result.stderr == ""
 
 
-def test_the_promised_names_are_there() -> None:
-    promised = {"train", "evaluate", "predict", "load_segmenter", "save_model", "push_to_hub", "Predictor"}
-    promised |= {"build_backbone", "list_backbones", "build_classifier"}
-    promised |= {f"register_{kind}" for kind in ("backbone", "decoder", "dataset", "loss")}
-    assert promised <= set(segzoo.__all__)
+def test_the_promised_names_are_there_and_no_others() -> None:
+    promised = {"train", "evaluate", "predict", "export", "Predictor", "load_config", "is_first_process", "__version__"}
+    promised |= {"load_segmenter", "save_model", "push_to_hub", "build_backbone", "build_classifier", "list_backbones"}
+    promised |= {"evaluate_classifier", "classify", "load_classifier", "ClassPredictor"}
+    promised |= {f"register_{kind}" for kind in ("backbone", "decoder", "dataset", "classification_dataset", "loss")}
+    promised |= {"register_smp_encoders"}
+    assert promised == set(segzoo.__all__)
 
 
 def test_import_is_lazy() -> None:

@@ -17,9 +17,10 @@ from segzoo.data.dataset import SegmentationDataset, build_dataset
 from segzoo.data.labels import LabelSpace
 from segzoo.data.pairs import FileDataset
 from segzoo.data.sampling import StepBatchSampler
+from segzoo.data.whole_file import make_output
 from segzoo.errors import ConfigError
+from segzoo.evaluation.bench import Bench, Job, build_predictor
 from segzoo.evaluation.evaluate import measure
-from segzoo.evaluation.measure import Bench, Job, build_predictor
 from segzoo.evaluation.results import Evaluation
 from segzoo.models.smp.peer import ENCODER, peer_network, peer_with_our_encoder
 
@@ -55,7 +56,7 @@ def train_peer(config: RunConfig, output: Path) -> Evaluation:
         output: gets metrics.json and the tables of an evaluation.
 
     Raises:
-        ConfigError: no `trainer.max_steps`, or other data.
+        ConfigError: no `trainer.max_steps`, other data, or an output that cannot be made.
         CheckpointError: weights that do not fit.
     """
     steps = config.trainer.max_steps
@@ -75,7 +76,7 @@ def train_peer(config: RunConfig, output: Path) -> Evaluation:
     order = StepBatchSampler(len(dataset), config.images_per_step, steps, config.seed)
     split = config.evaluation.split or config.data.val_split
     measured = build_dataset(config.data, split)  # what is wrong with it is said before the training
-    output.mkdir(parents=True, exist_ok=True)
+    make_output(output)
     _train(peer.network, iter(DataLoader(plain, batch_sampler=order)), config, steps)
     return _measured(peer, config, split, measured, output)
 

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from segzoo.benchmarks.machine import TYPES, LimitProbes, Limits
 from segzoo.benchmarks.memory import peak_memory
-from segzoo.benchmarks.report import Column, markdown_table
 from segzoo.benchmarks.rounds import Clock, Turns, Way, take_turns
 from segzoo.benchmarks.subjects import Subject
 from segzoo.benchmarks.work import Work
 from segzoo.errors import ConfigError, first_line
 from segzoo.inference.engines.agreement import compare
 from segzoo.inference.engines.base import Precision
+from segzoo.markdown import Column, markdown_table
 
 _logger = logging.getLogger(__name__)
 

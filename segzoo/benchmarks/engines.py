@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from segzoo.benchmarks.report import Column, markdown_table
+from segzoo.benchmarks.predict import one_image
 from segzoo.benchmarks.rounds import Clock, take_turns
 from segzoo.benchmarks.subjects import Subject, as_trained, numbered_labels
 from segzoo.checkpoint.read import TrainedSegmenter
@@ -28,7 +28,8 @@ from segzoo.inference.engines.base import Engine, Precision
 from segzoo.inference.engines.choose import PRECISIONS, fastest
 from segzoo.inference.engines.pytorch import plain_logits
 from segzoo.inference.predict import predict
-from segzoo.inference.predictor import Predictor, as_batch
+from segzoo.inference.predictor import Predictor
+from segzoo.markdown import Column, markdown_table
 
 _logger = logging.getLogger(__name__)
 
@@ -175,7 +176,7 @@ def _predicting(predictor: Predictor, names: Path) -> Callable[[Path], None]:
 
 def _difference(predictor: Predictor, file: Path) -> float | None:
     engine: Engine = predictor.engine
-    images = as_batch(predictor.read(file))
+    images = one_image(predictor, file)
     return compare(plain_logits(predictor.source, images), engine(images), engine.precision).difference
 
 

@@ -18,6 +18,7 @@ from segzoo.inference.engines.agreement import probe_image
 from segzoo.inference.engines.base import Engine, Precision
 from segzoo.inference.engines.choose import PRECISIONS, build_engine, missing
 from segzoo.inference.engines.onnx_graph import onnx_graph
+from segzoo.inference.engines.onnx_runtime import onnx_session
 from segzoo.inference.engines.open_vino import compiled_model
 from segzoo.inference.engines.pytorch import TorchEngine
 
@@ -146,12 +147,7 @@ class Exported(Inference):
         return lambda: torch.from_numpy(run())
 
     def _onnxruntime(self, graph: bytes, images: Tensor) -> Way:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3  # its warnings are about nodes that it removes
-        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        session = onnx_session(graph, one_size=True)
         return lambda: session.run(None, {"image": images.numpy()})[0]
 
     def _openvino(self, graph: bytes, images: Tensor) -> Way:

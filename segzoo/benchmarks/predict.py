@@ -5,12 +5,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from segzoo.benchmarks.machine import waiting
 from segzoo.benchmarks.rates import Rate, rate_table, rates
 from segzoo.benchmarks.rounds import Clock, take_turns
 from segzoo.inference.listing import find_images
 from segzoo.inference.predict import predict
-from segzoo.inference.predictor import Predictor, as_batch
+from segzoo.inference.predictor import Predictor
 
 
 def measure_predict(
@@ -46,7 +50,7 @@ def measure_predict(
         files = [(listing.folder / image).resolve() for image in listing.images[::step][:images]]
         names = Path(folder, "images.txt")
         names.write_text("".join(f"{file}\n" for file in files), encoding="utf-8", errors="surrogateescape")
-        tensors = [as_batch(predictor.read(file)) for file in files]
+        tensors = [one_image(predictor, file) for file in files]
 
         def network() -> None:
             for tensor in tensors:
@@ -59,6 +63,11 @@ def measure_predict(
         ways = {"network alone": waiting(network, predictor.device), f"predict, batch {batch_size}": files_to_masks}
         turns = take_turns(list(ways.values()), rounds, clock)
     return rates(list(ways), turns, len(files), turns.times_longer)
+
+
+def one_image(predictor: Predictor, file: Path) -> Tensor:
+    """An image file as the predictor's network takes it: a batch of one, (1, C, H, W)."""
+    return torch.from_numpy(np.stack([predictor.read(file)])).permute(0, 3, 1, 2)
 
 
 def predict_table(speeds: Sequence[Rate]) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from segzoo.benchmarks.report import Column, markdown_table
 from segzoo.benchmarks.rounds import Turns
+from segzoo.markdown import Column, markdown_table
 
 
 @dataclass(frozen=True)

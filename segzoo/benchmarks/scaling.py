@@ -15,9 +15,9 @@ import torch
 
 from segzoo.benchmarks.inference import WithEngine
 from segzoo.benchmarks.memory import fresh_processes, peak_memory, resident_bytes
-from segzoo.benchmarks.report import Column, markdown_table
 from segzoo.benchmarks.rounds import Clock, take_turns
 from segzoo.benchmarks.training import Training
+from segzoo.markdown import Column, markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

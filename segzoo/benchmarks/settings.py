@@ -1,10 +1,23 @@
 """What `segzoo benchmark` can be asked for; without torch, so that `--help` is quick."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
-PARTS = ("loader", "inference", "training", "engines", "predict", "evaluate", "scaling")
+_OF_NETWORKS = ("task", "size", "batch", "device", "compiled", "memory")
+_READ: Mapping[str, tuple[str, ...]] = {
+    "loader": ("images",),
+    "inference": (*_OF_NETWORKS, "engines"),
+    "training": _OF_NETWORKS,
+    "engines": ("images", "engines"),
+    "predict": ("images",),
+    "evaluate": ("images",),
+    "scaling": ("device", "memory", "plot"),
+}
+_ALWAYS_READ = ("rounds", "quick")
+
+PARTS = tuple(_READ)
 
 Task = Literal["segmentation", "classification"]
 
@@ -20,7 +33,7 @@ class Settings:
         task: of inference and training: DeepLabV3+ beside SMP's, or Chollet's classifier beside timm's.
         size: of inference and training: height and width of the images in pixels; None is the task's usual one.
         batch: of inference and training: images at a time; None is the part's usual number.
-        device: of inference and training: where to compute.
+        device: of inference, training and scaling: where to compute.
         compiled: of inference and training: rows of torch.compile too; None leaves it to the part.
         memory: of inference, training and scaling: measure peak memory, each row in a process of its own.
         plot: of scaling: PNG to write.
@@ -50,3 +63,8 @@ class Settings:
             compiled=bool(self.compiled),
             quick=True,
         )
+
+
+def unread(part: str) -> list[str]:
+    """Names of the settings that mean nothing to one of `PARTS`."""
+    return [field.name for field in fields(Settings) if field.name not in (*_ALWAYS_READ, *_READ[part])]

@@ -19,11 +19,11 @@ from segzoo.benchmarks.work import Work, count_work
 from segzoo.checkpoint.format import Description
 from segzoo.checkpoint.read import TrainedSegmenter
 from segzoo.config.schema import BackboneConfig, ModelConfig, RunConfig
+from segzoo.data.known_classes import count_classes
 from segzoo.data.labels import LabelSpace
 from segzoo.errors import ConfigError
 from segzoo.models.build import build_segmenter
 from segzoo.models.decoder import Decoder
-from segzoo.models.describe import count_classes
 from segzoo.models.evaluation import evaluation_config
 from segzoo.models.segmenter import Segmenter, pad_to_multiple
 from segzoo.models.smp.peer import ENCODER, as_segmenter, peer_network

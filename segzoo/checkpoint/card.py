@@ -7,6 +7,7 @@ from segzoo.backbones.weights.published import find_published
 from segzoo.checkpoint.read import TrainedSegmenter
 from segzoo.config.load import dump_config
 from segzoo.config.schema import DataConfig, ModelConfig, RunConfig
+from segzoo.data.pixels import PixelFormat
 
 
 def model_card(source: TrainedSegmenter, config: RunConfig, name: str) -> str:
@@ -104,7 +105,7 @@ def _network(source: TrainedSegmenter, config: ModelConfig) -> str:
 
 def _preprocessing(config: DataConfig) -> str:
     numbers = config.preprocessing
-    unit = "pixel / 255" if config.value_range is None and config.channels == 3 else "pixel in units of its full range"
+    unit = "pixel / 255" if PixelFormat.of(config).is_rgb8 else "pixel in units of its full range"
     span = f" The full range is {list(config.value_range)}." if config.value_range is not None else ""
     order = "RGB" if config.channels == 3 else f"{config.channels} channels, as stored"
     return (

@@ -6,6 +6,9 @@ from pathlib import Path
 
 Row = dict[str, str]
 
+METRICS_CSV = "metrics.csv"
+"""The file in a run directory."""
+
 
 def read_rows(path: Path) -> list[Row]:
     """The rows of a metrics.csv, without one that a killed process left half-written at the end; none of no file."""

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from segzoo.backbones.weights.hub import fetch_model, hub_name_of, is_hub_name
-from segzoo.backbones.weights.own import PREFIX as PREFIX
 from segzoo.backbones.weights.own import PREFIXES, WEIGHTS, find_in_folder
 from segzoo.backbones.weights.recognise import read_pickle
 from segzoo.backbones.weights.saved import read_saved

@@ -10,8 +10,8 @@ from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from segzoo.benchmarks.settings import PARTS, Settings
-from segzoo.cli import check_folder_of, config_parser, parse_overrides
+from segzoo.benchmarks.settings import PARTS, Settings, unread
+from segzoo.cli import check_folder_of, config_parser, parse_overrides, refuse_idle
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser.add_argument("config", metavar="CONFIG", help="YAML file, or the name of a ready one, such as quickstart")
     parser.add_argument("overrides", metavar="key.sub=value", nargs="*", help="changes to the configuration")
     arguments = parse_overrides(parser, argv)
+    refuse_idle(arguments, parser, unread(arguments.part), f"--part {arguments.part} does not read it.")
     for flag, file in (("--output", arguments.output), ("--plot", arguments.plot)):
         if file is not None:
             check_folder_of(flag, file)

@@ -18,12 +18,10 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         parser.error("--count: draw at least one image")
 
     from segzoo.config.load import for_segmentation, load_config  # these need torch, which --help does not
-    from segzoo.data import DATASETS
     from segzoo.data.browse import browse
-    from segzoo.data.classification import CLASSIFICATION_DATASETS
+    from segzoo.data.names import data_set_names
 
-    names = {"data.name": list(DATASETS), "classification:data.name": list(CLASSIFICATION_DATASETS)}
-    config = for_segmentation(load_config(arguments.config, arguments.overrides, known_names=names))
+    config = for_segmentation(load_config(arguments.config, arguments.overrides, known_names=data_set_names()))
     split = arguments.split or config.data.train_split
     output = Path(arguments.output or Path("data_check", Path(arguments.config).stem, f"{split}.png"))
     print(browse(config, output, split=split, count=arguments.count))

@@ -23,16 +23,17 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
     from segzoo.config.load import load_config
     from segzoo.config.schema import RunConfig
-    from segzoo.data import DATASETS
-    from segzoo.data.classification import CLASSIFICATION_DATASETS
     from segzoo.data.doctor.check import check_data
     from segzoo.data.doctor.report import class_table, finding_lines, image_table, report_dict, verdict
     from segzoo.data.doctor.samples import write_samples
+    from segzoo.data.names import data_set_names
+    from segzoo.data.whole_file import make_output
 
-    names = {"data.name": list(DATASETS), "classification:data.name": list(CLASSIFICATION_DATASETS)}
-    config = load_config(arguments.config, arguments.overrides, known_names=names)
+    config = load_config(arguments.config, arguments.overrides, known_names=data_set_names())
     if not isinstance(config, RunConfig):
         return _check_classes(config.data, as_json=arguments.json)
+    if arguments.output and not arguments.json:
+        make_output(Path(arguments.output))  # before every file is read
     report = check_data(config.data, progress=not arguments.json)
     if arguments.json:
         print(json.dumps(report_dict(report), indent=2))

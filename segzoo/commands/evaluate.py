@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
 
-from segzoo.cli import config_parser, parse_overrides
+from segzoo.cli import config_parser, parse_overrides, refuse_idle
 from segzoo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -67,10 +67,7 @@ def _evaluate_classifier(arguments: Namespace, command: str) -> int:
     from segzoo.evaluation.classify.evaluate import evaluate_classifier
     from segzoo.evaluation.classify.tables import tables
 
-    parser = _parser()
-    idle = [name for name in SEGMENTERS_ONLY if getattr(arguments, name) != parser.get_default(name)]
-    if idle:
-        raise ConfigError(f"--{name}: for segmenters only, and this is a classifier. Leave it out." for name in idle)
+    refuse_idle(arguments, _parser(), SEGMENTERS_ONLY, "for segmenters only, and this is a classifier.")
     result = evaluate_classifier(
         arguments.checkpoint,
         arguments.overrides,

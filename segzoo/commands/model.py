@@ -18,7 +18,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parse_overrides(parser, argv)
 
-    from segzoo.models.describe import count_classes, describe_segmenter, segmenter_table  # these need torch
+    from segzoo.data.known_classes import count_classes  # these need torch
+    from segzoo.models.describe import describe_segmenter, segmenter_table
     from segzoo.tasks.names import known_names
 
     config = for_segmentation(load_config(arguments.config, arguments.overrides, known_names=known_names()))

@@ -4,6 +4,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+from segzoo.cli import refuse_idle
 from segzoo.config.evaluation import TILE_OVERLAP
 from segzoo.data.images import MAX_PIXELS
 from segzoo.inference.outputs import kinds_text
@@ -69,15 +70,11 @@ def _segment(arguments: Namespace) -> "PredictReport":
 
 
 def _classify(arguments: Namespace) -> "PredictReport":
-    from segzoo.errors import ConfigError
     from segzoo.inference.classify.classify import TOP, classify
     from segzoo.inference.classify.predictor import ClassPredictor
     from segzoo.inference.jobs import Shard
 
-    parser = _parser()
-    idle = [name for name in _SEGMENTERS_ONLY if getattr(arguments, name) != parser.get_default(name)]
-    if idle:
-        raise ConfigError(f"--{name}: for segmenters only, and this is a classifier. Leave it out." for name in idle)
+    refuse_idle(arguments, _parser(), _SEGMENTERS_ONLY, "for segmenters only, and this is a classifier.")
     return classify(
         ClassPredictor(arguments.checkpoint, arguments.device),
         arguments.input,

@@ -102,7 +102,7 @@ class ClassificationDataConfig(Section):
     preprocessing: Preprocessing = Field(default_factory=neutral_preprocessing)
     """How pixels become network input."""
     batch_size: PositiveInt = 32
-    """Images in one optimiser step."""
+    """Images in one batch, over all devices; a step takes trainer.accumulate of them."""
     image_size: Size = (299, 299)
     """Height and width of what the network sees in pixels; one number is a square."""
     crop_area: Range = (0.08, 1.0)

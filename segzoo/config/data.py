@@ -149,7 +149,7 @@ class DataConfig(Section):
     preprocessing: Preprocessing = Field(default_factory=neutral_preprocessing)
     """How pixels become network input."""
     batch_size: PositiveInt = 16
-    """Images in one optimiser step."""
+    """Images in one batch, over all devices; a step takes trainer.accumulate of them."""
     crop_size: Size = (513, 513)
     """Height and width of training crops in pixels; one number is a square."""
     scale_range: Range = (0.5, 2.0)

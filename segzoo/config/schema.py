@@ -1,4 +1,4 @@
-"""The configuration of a run: every key, its type, default, unit and meaning. The only home of defaults.
+"""The schema of a configuration: every key, its type, default, unit and meaning. The only home of defaults.
 
 Models are closed (an unknown key is an error) and strict (a string is no number). Names of backbones, decoders
 and data sets are open, because a user's script may register its own: `load.py` checks them against the registries.

@@ -151,7 +151,7 @@ class OptimizerConfig(Section):
     epsilon: PositiveFloat | None = None
     """Added to that mean's root (adamw; null is 1e-8), or to the mean under the root (rmsprop; null is 1e-10)."""
     weight_decay: NonNegativeFloat = 4e-5
-    """On convolution weights only: none on depthwise kernels, norms and biases."""
+    """On convolution and linear weights only: none on depthwise kernels, norms and biases."""
     bias_lr_factor: PositiveFloat = 2.0
     """Learning rate of biases over that of weights."""
     backbone_lr_factor: PositiveFloat = 1.0

@@ -14,8 +14,9 @@ from segzoo.data.pixels import as_picture
 from segzoo.data.preprocessing import normalize
 from segzoo.data.sample import mask_extent
 from segzoo.data.sampling import SampleKey, StepBatchSampler
-from segzoo.data.sheet import Tile, draw_sheet
+from segzoo.data.sheet import Cell, draw_sheet
 from segzoo.data.transforms import train_transform
+from segzoo.data.whole_file import make_output
 
 _EPOCHS = 2  # augmentations of each image
 
@@ -33,45 +34,45 @@ def browse(config: RunConfig, path: Path, *, split: str | None = None, count: in
         count: images to show.
 
     Raises:
-        ConfigError: the data set, the split or a transform is not there.
+        ConfigError: the data set, the split or a transform is not there, or the picture's folder cannot be made.
         DataError: a file cannot be used, or `path` names no kind of picture.
     """
     check_extra_transforms(config.data)
     split = split or config.data.train_split
     dataset = build_dataset(config.data, split)
+    make_output(path.parent)
     keys = StepBatchSampler(len(dataset), min(count, len(dataset)), 1, config.seed).batch(0)
     if split == config.data.train_split:
         rows = _augmented_rows(dataset, keys, config)
     else:
         rows = _whole_rows(dataset, [key.index for key in keys], config.data.preprocessing)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_image(path, draw_sheet(rows, dataset.labels, f"{config.data.name}, {split}: what the network sees"))
     return path
 
 
-def _augmented_rows(dataset: SegmentationDataset, keys: list[SampleKey], config: RunConfig) -> list[list[Tile]]:
+def _augmented_rows(dataset: SegmentationDataset, keys: list[SampleKey], config: RunConfig) -> list[list[Cell]]:
     transform = train_transform(config.data, dataset.labels.ignore_index)
     augmented = AugmentedDataset(dataset, transform, config.seed)
     rows = []
     for key in keys:
         stored = dataset[key.index]
-        row = [Tile(f"{stored.id}, stored", as_picture(stored.image), stored.mask)]
+        row = [Cell(f"{stored.id}, stored", as_picture(stored.image), stored.mask)]
         for epoch in range(_EPOCHS):
             item = augmented[SampleKey(epoch, key.index)]
-            row += _item_tiles(item, config.data.preprocessing, f"pass {epoch + 1}")
+            row += _item_cells(item, config.data.preprocessing, f"pass {epoch + 1}")
         rows.append(row)
     return rows
 
 
-def _whole_rows(dataset: SegmentationDataset, indices: list[int], preprocessing: Preprocessing) -> list[list[Tile]]:
+def _whole_rows(dataset: SegmentationDataset, indices: list[int], preprocessing: Preprocessing) -> list[list[Cell]]:
     whole = WholeDataset(dataset)
-    return [_item_tiles(whole[index], preprocessing, dataset.ids[index]) for index in indices]
+    return [_item_cells(whole[index], preprocessing, dataset.ids[index]) for index in indices]
 
 
-def _item_tiles(item: Item, preprocessing: Preprocessing, caption: str) -> list[Tile]:
+def _item_cells(item: Item, preprocessing: Preprocessing, caption: str) -> list[Cell]:
     image, mask = _as_seen(item["image"], preprocessing), item["mask"].numpy()
     size = " x ".join(map(str, mask_extent(mask)))
-    return [Tile(f"{caption}, {size}", image), Tile("with its mask", image, mask)]
+    return [Cell(f"{caption}, {size}", image), Cell("with its mask", image, mask)]
 
 
 def _as_seen(image: torch.Tensor, preprocessing: Preprocessing) -> Array8:

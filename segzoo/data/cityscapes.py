@@ -82,7 +82,10 @@ LABELS = LabelSpace(
     raw_ids=tuple((label.id, label.train_id) for label in CITYSCAPES_LABELS),
 )
 
-_IMAGE_END = "_leftImg8bit.png"
+IMAGES = "leftImg8bit"
+MASKS = "gtFine"
+IMAGE_END = "_leftImg8bit.png"
+
 _IDS_END = "_gtFine_labelIds.png"
 _TRAIN_IDS_END = "_gtFine_labelTrainIds.png"
 
@@ -116,17 +119,17 @@ def list_cityscapes(config: DataConfig, split: str) -> Listing:
         ConfigError: a folder or the split is not there, or has no masks.
     """
     root = dataset_root(config)
-    missing = [name for name in ("leftImg8bit", "gtFine") if not (root / name).is_dir()]
+    missing = [name for name in (IMAGES, MASKS) if not (root / name).is_dir()]
     if missing:
         raise ConfigError(f"data.root: no {' and no '.join(missing)} in '{root}'. {how_to_get(config)}")
     if split == "test":
-        raise without_masks(split, root / "leftImg8bit" / split)
-    splits = [path.name for path in (root / "leftImg8bit").iterdir() if path.is_dir()]
+        raise without_masks(split, root / IMAGES / split)
+    splits = [path.name for path in (root / IMAGES).iterdir() if path.is_dir()]
     if split not in splits:
-        raise unknown_split(split, splits, str(root / "leftImg8bit"))
+        raise unknown_split(split, splits, str(root / IMAGES))
     mask_end = _mask_end(root)
-    images = _by_name(root / "leftImg8bit" / split, _IMAGE_END)
-    masks = _by_name(root / "gtFine" / split, mask_end)
+    images = _by_name(root / IMAGES / split, IMAGE_END)
+    masks = _by_name(root / MASKS / split, mask_end)
     problems = [
         Problem(
             "missing mask", f"{image}: no mask {_mask_of(name, root, split, mask_end)}. Add it or remove the image."
@@ -141,13 +144,13 @@ def list_cityscapes(config: DataConfig, split: str) -> Listing:
     ]
     pairs = [Pair(Path(name).name, image, masks[name]) for name, image in images.items() if name in masks]
     labels = LABELS if mask_end == _IDS_END else LABELS.of_indices()
-    return Listing(tuple(pairs), tuple(problems), str(root / "leftImg8bit" / split), labels)
+    return Listing(tuple(pairs), tuple(problems), str(root / IMAGES / split), labels)
 
 
 def _mask_end(root: Path) -> str:
     """Which of the two kinds of masks `gtFine` has; label ids where it has both."""
     ends = (_IDS_END, _TRAIN_IDS_END)
-    folders = [path for path in root.glob("gtFine/*/*") if path.is_dir()]
+    folders = [path for path in root.glob(f"{MASKS}/*/*") if path.is_dir()]
     return next((end for end in ends if any(next(folder.glob(f"*{end}"), None) for folder in folders)), _IDS_END)
 
 
@@ -158,4 +161,4 @@ def _by_name(folder: Path, end: str) -> dict[str, Path]:
 
 
 def _mask_of(name: str, root: Path, split: str, end: str) -> str:
-    return (root / "gtFine" / split / f"{name}{end}").relative_to(root).as_posix()
+    return (root / MASKS / split / f"{name}{end}").relative_to(root).as_posix()

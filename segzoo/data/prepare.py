@@ -8,13 +8,15 @@ from pathlib import Path
 
 from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.config.schema import DataConfig
+from segzoo.data import cityscapes
 from segzoo.data.archive import unpack
 from segzoo.data.classification import build_classification_dataset
 from segzoo.data.dataset import PREPARED
 from segzoo.data.download import download, verify
 from segzoo.data.listing import LISTINGS
-from segzoo.data.sbd import TRAINAUG_LIST, write_trainaug
+from segzoo.data.sbd import write_trainaug
 from segzoo.data.sources import SOURCES, Source
+from segzoo.data.voc import TRAINAUG_LIST
 from segzoo.errors import ConfigError, DataError, SegzooError, UnknownNameError, did_you_mean
 
 logger = logging.getLogger(__name__)
@@ -90,7 +92,7 @@ RECIPES: Mapping[str, _Recipe] = {
         archives=("cityscapes_images", "cityscapes_masks"),
         splits={"train": 2_975, "val": 500, "test": 1_525},
         train="configs/deeplab_xception_cityscapes.yaml",
-        images="leftImg8bit/{split}/*/*_leftImg8bit.png",
+        images=f"{cityscapes.IMAGES}/{{split}}/*/*{cityscapes.IMAGE_END}",
         unlabelled=frozenset({"test"}),
     ),
     "camvid": _Recipe(

@@ -12,14 +12,10 @@ from segzoo.data.archive import folder_beside
 from segzoo.data.images import write_mask
 from segzoo.data.progress import item_bar
 from segzoo.data.split_list import read_split_list
-from segzoo.data.voc import LABELS
+from segzoo.data.voc import AUGMENTED_MASKS, LABELS, LISTS, MASKS, TRAINAUG_LIST
 from segzoo.errors import DataError, first_line
 
 logger = logging.getLogger(__name__)
-
-LISTS = Path("ImageSets", "Segmentation")
-TRAINAUG_LIST = LISTS / "trainaug.txt"
-MASKS = "SegmentationClassAug"
 
 _REAL_VOC = (1_464, 1_449)  # train and val of VOC 2012
 _REAL_TRAINAUG = 10_582
@@ -48,7 +44,7 @@ def write_trainaug(sbd: Path, voc: Path) -> int:
     temporary = (voc / TRAINAUG_LIST).with_suffix(".part")
     temporary.write_text("".join(f"{name}\n" for name in ids))
     temporary.replace(voc / TRAINAUG_LIST)  # last: who finds the list finds the masks
-    logger.info("%s and %s are written; %s is not needed any more", voc / MASKS, voc / TRAINAUG_LIST, sbd)
+    logger.info("%s and %s are written; %s is not needed any more", voc / AUGMENTED_MASKS, voc / TRAINAUG_LIST, sbd)
     return len(ids)
 
 
@@ -96,7 +92,7 @@ def read_sbd_mask(path: Path) -> npt.NDArray[np.uint8]:
 
 def _write_masks(ids: Sequence[str], of_voc: set[str], sbd: Path, voc: Path) -> None:
     """All masks or none; a folder that has them already is left as it is."""
-    masks = voc / MASKS
+    masks = voc / AUGMENTED_MASKS
     if masks.is_dir():
         missing = [name for name in ids if not (masks / f"{name}.png").is_file()]
         if missing:
@@ -106,7 +102,7 @@ def _write_masks(ids: Sequence[str], of_voc: set[str], sbd: Path, voc: Path) -> 
         for number, name in enumerate(ids, start=1):
             target = temporary / f"{name}.png"
             if name in of_voc:
-                shutil.copyfile(voc / "SegmentationClass" / target.name, target)
+                shutil.copyfile(voc / MASKS / target.name, target)
             else:
                 write_mask(target, read_sbd_mask(sbd / "cls" / f"{name}.mat"), LABELS.flat_palette())
             move_to(number)

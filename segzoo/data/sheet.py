@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from segzoo.data.images import Array8, overlay
+from segzoo.data.images import Array8
 from segzoo.data.labels import LabelSpace
+from segzoo.data.paint import overlay
 from segzoo.data.sample import mask_extent
 
 _CELL = 256  # pixels of the longer side of a picture
@@ -24,7 +25,7 @@ _STRIPE = 6
 
 
 @dataclass(frozen=True)
-class Tile:
+class Cell:
     """A picture, a mask, or a mask over its picture.
 
     Args:
@@ -40,11 +41,11 @@ class Tile:
     mask: npt.NDArray[np.uint8] | None = None
 
 
-def draw_sheet(rows: Sequence[Sequence[Tile]], labels: LabelSpace, title: str) -> Array8:
-    """Rows of tiles below a title and above a legend; pixels that are ignored are hatched.
+def draw_sheet(rows: Sequence[Sequence[Cell]], labels: LabelSpace, title: str) -> Array8:
+    """Rows of cells below a title and above a legend; pixels that are ignored are hatched.
 
     Args:
-        rows: tiles from left to right; rows may differ in length.
+        rows: cells from left to right; rows may differ in length.
         labels: names and colours.
         title: one line.
 
@@ -52,7 +53,7 @@ def draw_sheet(rows: Sequence[Sequence[Tile]], labels: LabelSpace, title: str) -
     """
     columns = max(len(row) for row in rows)
     width = _GAP + columns * (_CELL + _GAP)
-    pictures = [[_painted(tile, labels) for tile in row] for row in rows]
+    pictures = [[_painted(cell, labels) for cell in row] for row in rows]
     heights = [max(picture.height for picture in row) + _LINE + _GAP for row in pictures]
     legend = _legend_lines(labels, width)
     page = Image.new("RGB", (width, _LINE + _GAP + sum(heights) + _LINE * len(legend) + _GAP), _PAPER)
@@ -60,10 +61,10 @@ def draw_sheet(rows: Sequence[Sequence[Tile]], labels: LabelSpace, title: str) -
     _write(draw, (_GAP, _GAP // 2), title, width - 2 * _GAP)
     top = _LINE + _GAP
     for row, painted, height in zip(rows, pictures, heights, strict=True):
-        for column, (tile, picture) in enumerate(zip(row, painted, strict=True)):
+        for column, (cell, picture) in enumerate(zip(row, painted, strict=True)):
             left = _GAP + column * (_CELL + _GAP)
             page.paste(picture, (left, top))
-            _write(draw, (left, top + picture.height + 1), tile.caption, _CELL)
+            _write(draw, (left, top + picture.height + 1), cell.caption, _CELL)
         top += height
     for line in legend:
         _draw_legend(draw, line, top)
@@ -71,20 +72,20 @@ def draw_sheet(rows: Sequence[Sequence[Tile]], labels: LabelSpace, title: str) -
     return np.asarray(page)
 
 
-def _painted(tile: Tile, labels: LabelSpace) -> Image.Image:
-    """The tile at the size at which it is shown, so that stripes and borders stay sharp."""
-    shape = tile.image.shape[:2] if tile.image is not None else (1, 1) if tile.mask is None else mask_extent(tile.mask)
+def _painted(cell: Cell, labels: LabelSpace) -> Image.Image:
+    """The cell at the size at which it is shown, so that stripes and borders stay sharp."""
+    shape = cell.image.shape[:2] if cell.image is not None else (1, 1) if cell.mask is None else mask_extent(cell.mask)
     scale = _CELL / max(shape)
     size = (max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale)))
     canvas = np.zeros((size[1], size[0], 3), dtype=np.uint8)
-    if tile.image is not None:
+    if cell.image is not None:
         smooth = Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST
-        canvas = np.asarray(Image.fromarray(tile.image).resize(size, smooth))
-    if tile.mask is not None:
-        planes = tile.mask.reshape(-1, *mask_extent(tile.mask))
+        canvas = np.asarray(Image.fromarray(cell.image).resize(size, smooth))
+    if cell.mask is not None:
+        planes = cell.mask.reshape(-1, *mask_extent(cell.mask))
         small = [np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.NEAREST)) for plane in planes]
-        mask = np.stack(small).reshape(*tile.mask.shape[:-2], *small[0].shape)
-        canvas = _hatched(overlay(canvas, mask, labels, alpha=1.0 if tile.image is None else 0.5), mask, labels)
+        mask = np.stack(small).reshape(*cell.mask.shape[:-2], *small[0].shape)
+        canvas = _hatched(overlay(canvas, mask, labels, alpha=1.0 if cell.image is None else 0.5), mask, labels)
     return Image.fromarray(canvas)
 
 

@@ -18,8 +18,11 @@ NAMES = (
 )  # fmt: skip
 LABELS = LabelSpace(NAMES, voc_palette(len(NAMES)))
 
-_LISTS = Path("ImageSets", "Segmentation")
-_AUGMENTED = "SegmentationClassAug"
+IMAGES = "JPEGImages"
+MASKS = "SegmentationClass"
+AUGMENTED_MASKS = "SegmentationClassAug"
+LISTS = Path("ImageSets", "Segmentation")
+TRAINAUG_LIST = LISTS / "trainaug.txt"
 
 
 @register_dataset("voc")
@@ -46,34 +49,39 @@ def list_voc(config: DataConfig, split: str) -> Listing:
     Raises:
         ConfigError: the folder, its layout or the split is not there.
     """
-    root = _voc_folder(config)
-    lists = {path.stem: path for path in (root / _LISTS).glob("*.txt")}
+    root = voc_folder(config)
+    lists = {path.stem: path for path in (root / LISTS).glob("*.txt")}
     if split == "test":
-        raise without_masks(split, root / "JPEGImages")
-    if split == "trainaug" and not ("trainaug" in lists and (root / _AUGMENTED).is_dir()):
+        raise without_masks(split, root / IMAGES)
+    if split == "trainaug" and not ("trainaug" in lists and (root / AUGMENTED_MASKS).is_dir()):
         raise ConfigError(
-            f"data: no split 'trainaug' in {root}: it needs {_LISTS / 'trainaug.txt'} and {_AUGMENTED}. To make both: "
+            f"data: no split 'trainaug' in {root}: it needs {TRAINAUG_LIST} and {AUGMENTED_MASKS}. To make both: "
             f"segzoo prepare-data sbd --root {root.parent.parent}. Or take data.train_split=train"
         )
     if split not in lists:
-        raise unknown_split(split, list(lists), f"{root / _LISTS}")
-    masks = root / (_AUGMENTED if split == "trainaug" else "SegmentationClass")
+        raise unknown_split(split, list(lists), f"{root / LISTS}")
+    masks = root / (AUGMENTED_MASKS if split == "trainaug" else MASKS)
     listed = scan_split_list(lists[split])
     problems = [
         Problem("refused line", f"{line.place}: '{line.text}' is no plain image id")
         for line in listed.lines
         if not _is_plain(line.text)
     ]
-    pairs = [_pair(line, root / "JPEGImages", masks) for line in listed.lines if _is_plain(line.text)]
+    pairs = [_pair(line, root / IMAGES, masks) for line in listed.lines if _is_plain(line.text)]
     return listed.listing(pairs, LABELS, str(lists[split]), problems)
 
 
-def _voc_folder(config: DataConfig) -> Path:
+def voc_folder(config: DataConfig) -> Path:
+    """The VOC2012 folder: `data.root`, or the one below it.
+
+    Raises:
+        ConfigError: neither holds VOC's lists.
+    """
     root = dataset_root(config)
     for folder in (root / "VOC2012", root):
-        if (folder / _LISTS).is_dir():
+        if (folder / LISTS).is_dir():
             return folder
-    raise ConfigError(f"data.root: no {_LISTS} in '{root}' or a VOC2012 below it. {how_to_get(config)}")
+    raise ConfigError(f"data.root: no {LISTS} in '{root}' or a VOC2012 below it. {how_to_get(config)}")
 
 
 def _is_plain(text: str) -> bool:

@@ -1,14 +1,33 @@
-"""Files that are whole or not there at all, whatever happens while they are written."""
+"""Files that are whole or not there at all, whatever happens while they are written, and the folders they go into."""
 
 import hashlib
 import os
 import re
 import secrets
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from segzoo.errors import ConfigError
+
 _LEFTOVER = re.compile(r"\.([0-9a-f]{16})\.[0-9a-f]{8}\.tmp")
+
+
+def make_output(folder: Path) -> None:
+    """Make the folder of --output, before the work whose results go there.
+
+    Raises:
+        ConfigError: it cannot be made, or nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"--output: {folder}: cannot be written to ({error.strerror}). Name another folder."
+        ) from None
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -97,7 +97,8 @@ def compare(paths: Sequence[str | Path], *, split: str | None = None, images: in
         images: how many of those that differ most to name.
 
     Raises:
-        ConfigError: fewer than two, no evaluation there, or evaluations of other images, masks or classes.
+        ConfigError: fewer than two, no evaluation of a segmenter there, or evaluations of other images, masks or
+            classes.
         DataError: files that are damaged.
     """
     if len(paths) < 2:
@@ -113,6 +114,8 @@ def _read(path: Path, split: str | None) -> Measured:
     folder = _evaluation_folder(path, split)
     try:
         metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        if "top1" in metrics:
+            raise ConfigError(f"{folder}: an evaluation of a classifier; compare takes those of segmenters.")
         classes, protocol = tuple(metrics["iou"]), {key: metrics.get(key) for key in PROTOCOL}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder / METRICS}: not readable ({first_line(error)}). Evaluate again.") from None

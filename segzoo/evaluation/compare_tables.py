@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from rich.markup import escape
 from rich.table import Table
@@ -9,6 +10,7 @@ from rich.table import Table
 from segzoo.evaluation.compare import PROTOCOL, Comparison, Difference, Measured
 from segzoo.evaluation.interval import CONFIDENCE, miou_interval
 from segzoo.evaluation.numbers import class_scores
+from segzoo.markdown import Column, markdown_table
 from segzoo.tasks.confusion import Scores
 from segzoo.tasks.table import percent
 
@@ -59,12 +61,11 @@ def as_table(grid: Grid) -> Table:
 
 def as_markdown(tables: Sequence[Grid]) -> str:
     """For files."""
-    return "\n".join("\n".join(_markdown_lines(table)) + "\n" for table in tables)
+    return "\n".join(f"{markdown_table(_columns(table), table.rows)}\n" for table in tables)
 
 
-def _markdown_lines(grid: Grid) -> Iterator[str]:
-    for row in (grid.head, ("---", *["---:"] * (len(grid.head) - 1)), *grid.rows):
-        yield f"| {' | '.join(text.replace('|', chr(92) + '|') for text in row)} |"
+def _columns(grid: Grid) -> list[Column[tuple[str, ...]]]:
+    return [Column(heading, itemgetter(place), words=place == 0) for place, heading in enumerate(grid.head)]
 
 
 def _scores(run: Measured) -> Iterator[tuple[str, str]]:

@@ -6,16 +6,17 @@ from pathlib import Path
 from segzoo.checkpoint.read import find_checkpoint
 from segzoo.data.items import WholeDataset
 from segzoo.data.pixels import as_picture
+from segzoo.data.whole_file import make_output
 from segzoo.errors import ConfigError
+from segzoo.evaluation.bench import Bench, Job, default_output, prepare
 from segzoo.evaluation.boundary import boundary_scores
 from segzoo.evaluation.counts import ImageCounts, SplitCounts
 from segzoo.evaluation.files import COUNTS, REPORT, write_metrics, write_per_image
 from segzoo.evaluation.interval import miou_interval
-from segzoo.evaluation.measure import Bench, Job, default_output, make_output, prepare
 from segzoo.evaluation.numbers import category_scores, class_scores
+from segzoo.evaluation.processes import count_split, launched_processes
 from segzoo.evaluation.report.pictures import Example
 from segzoo.evaluation.results import Evaluation
-from segzoo.evaluation.shares import count_split, launched_processes
 from segzoo.inference.engines.base import Precision
 from segzoo.models.limits import warn_of_other_stride
 from segzoo.tasks.confusion import Scores

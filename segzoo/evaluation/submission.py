@@ -20,15 +20,15 @@ from segzoo.data.images import image_size, write_image, write_mask
 from segzoo.data.labels import LabelSpace
 from segzoo.data.progress import counted
 from segzoo.data.split_list import read_split_list
+from segzoo.data.whole_file import make_output
 from segzoo.errors import ConfigError, DataError, did_you_mean, first_line
-from segzoo.evaluation.measure import Job, build_predictor, changed_config, default_output, make_output
+from segzoo.evaluation.bench import CHANGEABLE, Job, build_predictor, changed_config, default_output
 from segzoo.inference.engines.base import Precision
 from segzoo.models.limits import warn_of_other_stride
 
 CITYSCAPES_SIZE = (1024, 2048)
 
 _VOC_FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"
-_CITYSCAPES_IMAGE = "_leftImg8bit.png"
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def submit(
     benchmark, split = BENCHMARKS[kind], split or "test"
     job = Job(find_checkpoint(checkpoint), tuple(overrides), split, averaged, engine, precision, boundary=False)
     source = load_segmenter(job.checkpoint, averaged=averaged)
-    config = changed_config(source.config, overrides)
+    config = changed_config(source.config, overrides, CHANGEABLE)
     warn_of_other_stride(config.model)
     if source.labels.multi_label or source.labels.names != benchmark.labels.names:
         raise ConfigError(
@@ -204,23 +204,24 @@ def _refuse_other_sizes(images: Mapping[str, Path], benchmark: Benchmark) -> Non
 
 def _voc_images(config: DataConfig, split: str) -> dict[str, Path]:
     """The images that `ImageSets/Segmentation/<split>.txt` lists."""
-    root = dataset_root(config)
-    root = root / "VOC2012" if (root / "VOC2012").is_dir() else root
-    listed = root / "ImageSets" / "Segmentation" / f"{split}.txt"
+    root = voc.voc_folder(config)
+    listed = root / voc.LISTS / f"{split}.txt"
     if not listed.is_file():
         raise ConfigError(
             f"data.root: no {listed}, which lists the split. VOC's test images come from its evaluation server. "
             f"{how_to_get(config)}"
         )
     ids = [line.text for line in read_split_list(listed)]
-    return _present({f"{_VOC_FOLDER}/{name}.png": root / "JPEGImages" / f"{name}.jpg" for name in ids}, str(listed))
+    return _present({f"{_VOC_FOLDER}/{name}.png": root / voc.IMAGES / f"{name}.jpg" for name in ids}, str(listed))
 
 
 def _cityscapes_images(config: DataConfig, split: str) -> dict[str, Path]:
     """The images below `leftImg8bit/<split>`; the masks lie flat in the archive, for the names are unique."""
-    folder = dataset_root(config) / "leftImg8bit" / split
-    paths = sorted(folder.glob(f"*/*{_CITYSCAPES_IMAGE}"))
-    return _present({f"{path.name.removesuffix(_CITYSCAPES_IMAGE)}_labelIds.png": path for path in paths}, str(folder))
+    folder = dataset_root(config) / cityscapes.IMAGES / split
+    paths = sorted(folder.glob(f"*/*{cityscapes.IMAGE_END}"))
+    return _present(
+        {f"{path.name.removesuffix(cityscapes.IMAGE_END)}_labelIds.png": path for path in paths}, str(folder)
+    )
 
 
 def _present(images: dict[str, Path], where: str) -> dict[str, Path]:

@@ -4,16 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segzoo.benchmarks.report import Column, markdown_table
 from segzoo.config.classification import AnyRunConfig, ClassificationRunConfig
 from segzoo.data.classification import ClassificationDataset, build_classification_dataset
-from segzoo.data.whole_file import write_whole
-from segzoo.errors import ConfigError
+from segzoo.data.whole_file import make_output, write_whole
 from segzoo.experiments.crops import write_crops
 from segzoo.experiments.drawing import draw_experiment
 from segzoo.experiments.paper import Experiment, Measure, Variant
 from segzoo.experiments.results import Network, chance_level, finished_networks, verdict
 from segzoo.experiments.runs import Run, plan_runs, train_runs
+from segzoo.markdown import Column, markdown_table
 
 _COLUMNS: tuple[Column[Network], ...] = (
     Column("network", lambda network: network.variant.title, words=True),
@@ -57,7 +56,7 @@ def run_experiments(config: AnyRunConfig, experiments: Sequence[Experiment], *, 
     output = output.resolve()  # a run's configuration holds it, wherever the next call comes from
     config = _with_data(config, output)
     runs = plan_runs(config, experiments, seeds=seeds, output=output)
-    _make(output)
+    make_output(output)
     if config.data.root == str(_drawn(output)):
         write_crops(_drawn(output))
     data = runs[0].config.data
@@ -73,13 +72,6 @@ def network_table(networks: Sequence[Network]) -> str:
 
 def _drawn(output: Path) -> Path:
     return output / "pictures"
-
-
-def _make(output: Path) -> None:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--output: cannot write to {output} ({error.strerror}). Name another folder.") from None
 
 
 def _with_data(config: AnyRunConfig, output: Path) -> AnyRunConfig:

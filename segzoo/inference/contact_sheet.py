@@ -9,14 +9,14 @@ from PIL import Image
 
 from segzoo.data.images import Array8
 from segzoo.data.labels import LabelSpace
-from segzoo.data.sheet import Tile, draw_sheet
+from segzoo.data.sheet import Cell, draw_sheet
 from segzoo.data.whole_file import write_whole
 
 LARGEST = 24
 """Images on a page."""
 
 _COLUMNS = 6
-_SIDE = 256  # what a tile is shown at
+_SIDE = 256  # what a cell is shown at
 
 
 def spread(count: int, chosen: int = LARGEST) -> list[int]:
@@ -30,8 +30,8 @@ def spread(count: int, chosen: int = LARGEST) -> list[int]:
     return [index * (count - 1) // (chosen - 1) for index in range(chosen)]
 
 
-def thumbnail(caption: str, image: Array8, mask: Array8) -> Tile:
-    """A tile that keeps no more than the page shows, whatever the image's size.
+def thumbnail(caption: str, image: Array8, mask: Array8) -> Cell:
+    """A cell that keeps no more than the page shows, whatever the image's size.
 
     Shape: image (H, W, 3), mask (H, W) or (K, H, W).
     """
@@ -41,12 +41,12 @@ def thumbnail(caption: str, image: Array8, mask: Array8) -> Tile:
     small = Image.fromarray(image).resize(size, Image.Resampling.BOX)
     planes = [Image.fromarray(plane) for plane in mask.reshape(-1, height, width)]
     classes = np.stack([np.asarray(plane.resize(size, Image.Resampling.NEAREST)) for plane in planes])
-    return Tile(caption, np.asarray(small), classes.reshape(*mask.shape[:-2], *size[::-1]))
+    return Cell(caption, np.asarray(small), classes.reshape(*mask.shape[:-2], *size[::-1]))
 
 
-def write_contact_sheet(path: Path, tiles: Sequence[Tile], labels: LabelSpace, title: str) -> None:
+def write_contact_sheet(path: Path, cells: Sequence[Cell], labels: LabelSpace, title: str) -> None:
     """Overlays with their names, and a legend of the classes, as JPEG: no mask has such a name."""
-    rows = [tiles[start : start + _COLUMNS] for start in range(0, len(tiles), _COLUMNS)]
+    rows = [cells[start : start + _COLUMNS] for start in range(0, len(cells), _COLUMNS)]
     encoded = io.BytesIO()
     Image.fromarray(draw_sheet(rows, labels, title)).save(encoded, format="JPEG", quality=90, subsampling=0)
     write_whole(path, encoded.getvalue())

@@ -10,7 +10,7 @@ from segzoo.checkpoint.read import find_checkpoint, model_name
 from segzoo.data.images import MAX_PIXELS, read_mask
 from segzoo.data.pixels import as_picture
 from segzoo.data.progress import speed_bar
-from segzoo.data.sheet import Tile
+from segzoo.data.sheet import Cell
 from segzoo.data.whole_file import remove_leftovers
 from segzoo.errors import ConfigError, DataError, SegzooError
 from segzoo.inference.areas import AreaTable
@@ -115,9 +115,9 @@ class _Run:
         remove_leftovers(file for job in todo for file in job.files)
         on_sheet = [job for job in (jobs[index] for index in spread(len(jobs))) if not job.is_raster]
         with self._report, self._areas or nullcontext():
-            tiles = self._segment(todo, worker, {job.image for job in on_sheet})
-            tiles |= {job.image: tile for job in on_sheet if job in skipped and (tile := self._tile_of_files(job))}
-            self._finish(jobs, [tiles[job.image] for job in on_sheet if job.image in tiles])
+            cells = self._segment(todo, worker, {job.image for job in on_sheet})
+            cells |= {job.image: cell for job in on_sheet if job in skipped and (cell := self._cell_of_files(job))}
+            self._finish(jobs, [cells[job.image] for job in on_sheet if job.image in cells])
         return self._report
 
     def _area_table(self, *, keep: bool, replace: bool) -> AreaTable:
@@ -133,20 +133,20 @@ class _Run:
             return bool(job.files)  # one that has none is refused each time
         return self._areas is None or job.name in self._areas
 
-    def _segment(self, jobs: Sequence[Job], worker: Worker, on_sheet: set[Path]) -> dict[Path, Tile]:
-        """Do the jobs, and keep the books; gives the tiles of the contact sheet."""
-        tiles = {}
+    def _segment(self, jobs: Sequence[Job], worker: Worker, on_sheet: set[Path]) -> dict[Path, Cell]:
+        """Do the jobs, and keep the books; gives the cells of the contact sheet."""
+        cells = {}
         pictures = [job for job in jobs if not job.is_raster]
         with speed_bar("predicting", len(pictures), "images") as move_to:
             for number, outcome in enumerate(worker.outcomes(pictures, on_sheet), start=1):
                 self._note(outcome)
-                if outcome.tile is not None:
-                    tiles[outcome.job.image] = outcome.tile
+                if outcome.cell is not None:
+                    cells[outcome.job.image] = outcome.cell
                 move_to(number)
         for job in jobs:
             if job.is_raster:  # each of which has a bar of its own
                 self._note(self._raster(job))
-        return tiles
+        return cells
 
     def _raster(self, job: Job) -> Outcome:
         """A job that is read and written by windows, which has a mask only."""
@@ -176,8 +176,8 @@ class _Run:
         if outcome.pixels and self._areas is not None:
             self._areas.add(outcome.job.name, outcome.pixels, outcome.size)
 
-    def _tile_of_files(self, job: Job) -> Tile | None:
-        """The tile of an image that an earlier run segmented, where its mask was kept."""
+    def _cell_of_files(self, job: Job) -> Cell | None:
+        """The cell of an image that an earlier run segmented, where its mask was kept."""
         if "mask" not in job.targets:
             return None
         try:
@@ -190,15 +190,15 @@ class _Run:
         mask = np.stack(planes) == 255 if self._labels.multi_label else planes[0]
         return thumbnail(job.name, image, mask.astype(np.uint8))
 
-    def _finish(self, jobs: Sequence[Job], tiles: Sequence[Tile]) -> None:
+    def _finish(self, jobs: Sequence[Job], cells: Sequence[Cell]) -> None:
         place = {job.image: number for number, job in enumerate(jobs)}
         self._report.written.sort(key=place.__getitem__)
         if self._areas is not None:
             self._areas.finish(job.name for job in jobs)
         sheet = self._output / self._shard.file_name("contact_sheet.jpg")
-        if tiles:
+        if cells:
             write_contact_sheet(
-                sheet, tiles, self._labels, f"{printable(self._source)} ({len(tiles)} of {len(jobs)} images)"
+                sheet, cells, self._labels, f"{printable(self._source)} ({len(cells)} of {len(jobs)} images)"
             )
         self._report.write_summary(self._labels, self._facts())
 

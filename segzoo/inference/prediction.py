@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segzoo.data.images import Array8, overlay, paint, write_image, write_mask
+from segzoo.data.images import Array8, write_image, write_mask
 from segzoo.data.labels import LabelSpace
+from segzoo.data.paint import overlay, paint
 from segzoo.inference.polygons import feature_collection
 
 _UNSAFE = re.compile(r"[^\w. -]+")

@@ -40,7 +40,8 @@ class Predictor:
     """A trained network that takes images of every size.
 
     Args:
-        checkpoint: a `.ckpt`, a run directory, or what `load_segmenter` returned.
+        checkpoint: a `.ckpt`, a run directory, a saved model's folder, `owner/name` on the Hugging Face hub, or what
+            `load_segmenter` returned.
         device: where to compute; None takes a GPU where there is one.
         engine: what computes: torch, onnxruntime, openvino, or auto for the fastest.
         precision: fp32 or bf16.
@@ -233,11 +234,6 @@ class Predictor:
         except SegzooError:
             return 1
         return 1 + 8 * self.pixels.channels * height * width
-
-
-def as_batch(pixels: Pixels) -> Tensor:
-    """(H, W, C) to a batch of one, (1, C, H, W)."""
-    return torch.from_numpy(np.stack([pixels])).permute(0, 3, 1, 2)
 
 
 def _cut(values: NDArray[T], pixels: Pixels) -> NDArray[T]:

@@ -13,7 +13,7 @@ import torch
 
 from segzoo.data.cores import available_cores
 from segzoo.data.pixels import Pixels
-from segzoo.data.sheet import Tile
+from segzoo.data.sheet import Cell
 from segzoo.errors import DataError, SegzooError, first_line
 from segzoo.inference.contact_sheet import thumbnail
 from segzoo.inference.jobs import Job
@@ -42,14 +42,14 @@ class Outcome:
         fault: why there are no outputs.
         pixels: of each class.
         size: pixels of the image.
-        tile: for the contact sheet, where it was asked for.
+        cell: for the contact sheet, where it was asked for.
     """
 
     job: Job
     fault: str | None = None
     pixels: tuple[int, ...] = ()
     size: int = 0
-    tile: Tile | None = None
+    cell: Cell | None = None
 
 
 class Worker:
@@ -73,7 +73,7 @@ class Worker:
 
         Args:
             jobs: as many as there are; they are taken as far as memory goes.
-            on_sheet: images that get a tile for the contact sheet.
+            on_sheet: images that get a cell on the contact sheet.
 
         Raises:
             DataError: the disk is full or gone, so that no further file could be written.
@@ -157,9 +157,9 @@ class Worker:
             if isinstance(prediction, SegzooError):
                 return Outcome(job, "; ".join(prediction.problems))
             write_outputs(prediction, job.targets)
-            tile = thumbnail(job.name, prediction.image, prediction.mask) if on_sheet else None
+            cell = thumbnail(job.name, prediction.image, prediction.mask) if on_sheet else None
             size = math.prod(prediction.image.shape[:2])
-            return Outcome(job, pixels=tuple(prediction.pixels), size=size, tile=tile)
+            return Outcome(job, pixels=tuple(prediction.pixels), size=size, cell=cell)
         except OSError as error:
             return Outcome(job, unwritten(job, error))
         finally:

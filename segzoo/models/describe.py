@@ -1,6 +1,5 @@
 """A network as a table of the parts that a reader thinks in: the numbers behind `segzoo model`."""
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,16 +11,12 @@ from torch import nn
 from segzoo.backbones import Backbone
 from segzoo.backbones.layers import Flow
 from segzoo.backbones.measure import Cost, measure
-from segzoo.config.schema import DataConfig, ModelConfig
-from segzoo.data import DATASETS, build_dataset
-from segzoo.data.labels import LabelSpace
-from segzoo.data.regroup import regrouped_labels
-from segzoo.errors import ConfigError, SegzooError
+from segzoo.config.schema import ModelConfig
+from segzoo.errors import ConfigError
 from segzoo.models.build import build_segmenter
 from segzoo.models.decoder import Decoder
 from segzoo.models.segmenter import Segmenter
 
-_ASSUMED_CLASSES = 21
 _IMAGES = 2  # some decoders do not train on one image; costs are halved
 
 
@@ -120,25 +115,6 @@ def describe_segmenter(
     )
 
 
-def count_classes(config: DataConfig) -> tuple[int, str]:
-    """How many classes the data set has, and how that is known, in words.
-
-    Args:
-        config: the data section; its files need not be there.
-
-    Raises:
-        ConfigError: a class to ignore or to merge that the data set does not have.
-    """
-    try:
-        dataset = build_dataset(config, config.val_split)
-        return dataset.labels.num_classes, f"{config.name}, split {config.val_split}"
-    except SegzooError:  # a network can be looked at without its data
-        labels = _labels_without_files(config)
-    if labels is None:
-        return _ASSUMED_CLASSES, f"assumed, for the files of {config.name}, which would tell, are not at hand"
-    return regrouped_labels(labels, config).num_classes, f"those of {config.name}, whose files are not at hand"
-
-
 def segmenter_table(description: SegmenterDescription) -> Table:
     """One line for each part, and the totals."""
     height, width = description.size
@@ -161,20 +137,6 @@ def segmenter_table(description: SegmenterDescription) -> Table:
     table.add_section()
     table.add_row("total", f"{description.num_classes}×{height}×{width}", *_figures(description))
     return table
-
-
-def _labels_without_files(config: DataConfig) -> LabelSpace | None:
-    own = _own_labels(config.name)
-    named = config.classes or config.folder.mask_values or config.folder.colors
-    return LabelSpace.from_names(tuple(named)) if own is None and named else own
-
-
-def _own_labels(name: str) -> LabelSpace | None:
-    """The classes that a data set has without its files: `LABELS` in the module of its builder, where it has them."""
-    if name not in DATASETS:
-        return None
-    labels = getattr(sys.modules[DATASETS[name].__module__], "LABELS", None)
-    return labels if isinstance(labels, LabelSpace) else None
 
 
 def reading_parts(segmenter: Segmenter) -> Iterator[tuple[str, nn.Module]]:

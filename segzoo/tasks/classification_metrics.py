@@ -16,7 +16,7 @@ from torchmetrics import Metric
 from segzoo.data.labels import LabelSpace
 from segzoo.tasks.confusion import class_tables, confusion_matrix, mean_of_present
 
-Scores = npt.NDArray[np.float64]
+ScoreArray = npt.NDArray[np.float64]
 Truth = npt.NDArray[np.bool_]
 
 _TOP = 5
@@ -120,7 +120,7 @@ def classification_scores(
     )
 
 
-def average_precision(scores: Scores, truth: Truth) -> float | None:
+def average_precision(scores: ScoreArray, truth: Truth) -> float | None:
     """The area under a class's precision-recall curve, without interpolation: scikit-learn's `average_precision_score`.
 
     Each image that has the class adds the precision among the images that score as high or higher.
@@ -188,7 +188,7 @@ class _Ranking:
     Shape: (N, K), twice.
     """
 
-    def __init__(self, scores: Scores, truth: Truth) -> None:
+    def __init__(self, scores: ScoreArray, truth: Truth) -> None:
         self._truth = truth
         kept = min(_PREDICTIONS, scores.shape[1])
         parts = [
@@ -222,7 +222,7 @@ class _Ranking:
         contributions = self._precision_sums(images.size)[present] / images[present]
         return float((weight[present] * contributions).sum() / total)
 
-    def _precision_sums(self, classes: int) -> Scores:
+    def _precision_sums(self, classes: int) -> ScoreArray:
         """Of each class, the sum of the precisions at its rank in the images that have it."""
         precision = np.cumsum(self._hits, axis=1) / np.arange(1, self._hits.shape[1] + 1)
         found, values = self._order[self._hits], precision[self._hits]

@@ -2,8 +2,7 @@
 
 from segzoo.backbones import list_backbones
 from segzoo.config.load import KnownNames
-from segzoo.data.classification import CLASSIFICATION_DATASETS
-from segzoo.data.dataset import DATASETS
+from segzoo.data.names import data_set_names
 from segzoo.models.build import list_decoders
 from segzoo.tasks.losses import LOSSES
 
@@ -11,8 +10,7 @@ from segzoo.tasks.losses import LOSSES
 def known_names() -> KnownNames:
     """Dotted key -> names, for `load_config`; a user's own registrations are among them."""
     return {
-        "data.name": list(DATASETS),
-        "classification:data.name": list(CLASSIFICATION_DATASETS),
+        **data_set_names(),
         "model.backbone.name": list_backbones(),
         "model.decoder": list_decoders(),
         "loss.name": list(LOSSES),

@@ -23,7 +23,8 @@ from segzoo.tasks.task import Task
 class Batch(TypedDict):
     """Images and masks of one size, and the samples' names.
 
-    Shape: image uint8 (N, 3, H, W); mask integer (N, H, W), or (N, K, H, W) where a pixel may have several classes.
+    Shape: image (N, C, H, W), uint8 or float32 from 0 to 1; mask integer (N, H, W), or (N, K, H, W) where a pixel may
+        have several classes.
     """
 
     image: Tensor
@@ -82,7 +83,7 @@ class SegmentationTask(Task):
         return [part for part in parts if part is not None]
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (N, K, H, W) of uint8 images (N, 3, H, W), as evaluation sees them in `eval()`."""
+        """Logits (N, K, H, W) of a batch's images (N, C, H, W), as evaluation sees them in `eval()`."""
         segmenter = self.segmenter if self.training else self._evaluated[0]
         logits: Tensor = segmenter(self._pixels(image))
         return logits

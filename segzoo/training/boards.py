@@ -8,7 +8,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from segzoo.config.classification import AnyRunConfig
 from segzoo.errors import ConfigError
-from segzoo.training.callbacks import task_of
+from segzoo.training.callbacks import as_task
 from segzoo.training.run_dir import RunDir
 
 
@@ -87,11 +87,11 @@ class Boards(Callback):
         """Send the loss every `log_every_steps` steps."""
         if self.boards and trainer.global_step % self.config.trainer.log_every_steps == 0:
             rate = float(trainer.optimizers[0].param_groups[0]["lr"])
-            self._log({"train/loss": float(task_of(pl_module).step_loss), "learning_rate": rate}, trainer.global_step)
+            self._log({"train/loss": float(as_task(pl_module).step_loss), "learning_rate": rate}, trainer.global_step)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Send the scores."""
-        scores = task_of(pl_module).all_scores()
+        scores = as_task(pl_module).all_scores()
         if self.boards and scores:
             self._log({name: value for name, value in scores.items() if value is not None}, trainer.global_step)
 

@@ -13,7 +13,7 @@ from segzoo.tasks.task import Task
 from segzoo.training.run_dir import RunDir
 
 
-def task_of(module: LightningModule) -> Task:
+def as_task(module: LightningModule) -> Task:
     """The module as what the callbacks are made for."""
     if not isinstance(module, Task):
         raise TypeError(f"made for a Task, not {type(module).__name__}")
@@ -95,5 +95,5 @@ class OneRun(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The statistics that are saved are those that are measured."""
         if process_count() > 1:
-            for buffer in task_of(pl_module).network.buffers():
+            for buffer in as_task(pl_module).network.buffers():
                 distributed.broadcast(buffer, src=0)

@@ -9,7 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from segzoo.errors import TrainingError
 from segzoo.tasks.processes import largest_of_processes, said_once
-from segzoo.training.callbacks import TrainingClock, task_of
+from segzoo.training.callbacks import TrainingClock, as_task
 from segzoo.training.run_dir import RunDir
 
 
@@ -52,7 +52,7 @@ class Checkpoints(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save; every process takes part, the first one writes."""
-        score = task_of(pl_module).main_score
+        score = as_task(pl_module).main_score
         self.validated_step = trainer.global_step
         better = self.best_step is None or (score is not None and (self.best_score is None or score > self.best_score))
         if better:
@@ -77,7 +77,7 @@ class Checkpoints(Callback):
         self.validated_step = state_dict.get("validated_step")  # the first checkpoints did not say
 
     def _save(self, trainer: Trainer, path: Path) -> None:
-        task = task_of(trainer.lightning_module)
+        task = as_task(trainer.lightning_module)
         tensors = (*task.network.parameters(), *task.network.buffers())
         wrong = not all(bool(torch.isfinite(tensor).all()) for tensor in tensors if tensor.is_floating_point())
         if largest_of_processes(int(wrong), task.device):

@@ -6,7 +6,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from segzoo.tasks.task import Task
-from segzoo.training.callbacks import task_of
+from segzoo.training.callbacks import as_task
 
 logger = logging.getLogger(__name__)
 
@@ -28,11 +28,11 @@ class EarlyStopping(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A run that was stopped after its last validation has nothing left to do."""
-        self._end_if_due(trainer, task_of(pl_module))
+        self._end_if_due(trainer, as_task(pl_module))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count, once for each step."""
-        task = task_of(pl_module)
+        task = as_task(pl_module)
         if not task.scores_by_name() or self._validated_step == trainer.global_step:
             return
         self._validated_step = trainer.global_step

@@ -9,7 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from segzoo.checkpoint.metrics import read_rows
 from segzoo.data.whole_file import write_whole
-from segzoo.training.callbacks import TrainingClock, task_of
+from segzoo.training.callbacks import TrainingClock, as_task
 from segzoo.training.run_dir import RunDir
 
 
@@ -62,11 +62,11 @@ class MetricsFile(Callback):
         if step % self.log_every_steps or not trainer.is_global_zero:
             return
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self._append(step, "train", loss=float(task_of(pl_module).step_loss), learning_rate=rate)
+        self._append(step, "train", loss=float(as_task(pl_module).step_loss), learning_rate=rate)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Append a validation row."""
-        scores = task_of(pl_module).all_scores()
+        scores = as_task(pl_module).all_scores()
         if not scores or trainer.global_step in self.validated or not trainer.is_global_zero:
             return
         self.validated.add(trainer.global_step)

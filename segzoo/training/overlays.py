@@ -7,10 +7,11 @@ from lightning import Callback, LightningModule, Trainer
 from PIL import Image
 
 from segzoo.data.dataset import Sample, SegmentationDataset
-from segzoo.data.images import paint, write_image
+from segzoo.data.images import write_image
 from segzoo.data.labels import LabelSpace
+from segzoo.data.paint import paint
 from segzoo.tasks.decide import decide
-from segzoo.training.callbacks import task_of
+from segzoo.training.callbacks import as_task
 from segzoo.training.run_dir import RunDir
 
 WIDTH = 320  # of each picture, in pixels
@@ -38,7 +39,7 @@ class Overlays(Callback):
         """Draw, while the network is as it was measured."""
         if not trainer.is_global_zero or not self.indices:
             return
-        task = task_of(pl_module)
+        task = as_task(pl_module)
         rows = []
         for index in self.indices:
             sample = self.dataset[index]

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from segzoo.tasks.task import Task
-from segzoo.training.callbacks import TrainingClock, task_of
+from segzoo.training.callbacks import TrainingClock, as_task
 
 logger = logging.getLogger(__name__)
 
@@ -57,11 +57,11 @@ class ProgressReport(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the bar."""
-        if not self._loss or trainer.global_step % LOSS_EVERY == 0:  # reading the loss waits for the device
-            self._loss = f"loss {float(task_of(pl_module).step_loss):.3f}  "
         if self._bar is None or self._train is None:
             return
-        scores = _score_text(task_of(pl_module))
+        if not self._loss or trainer.global_step % LOSS_EVERY == 0:  # reading the loss waits for the device
+            self._loss = f"loss {float(as_task(pl_module).step_loss):.3f}  "
+        scores = _score_text(as_task(pl_module))
         memory = memory_text(pl_module.device)
         note = f"{self._loss}{scores}{self.clock.images_per_second:.1f} images/s  {memory}"
         self._bar.update(self._train, completed=trainer.global_step, note=note)
@@ -82,7 +82,7 @@ class ProgressReport(Callback):
         if self._bar is not None and self._validate is not None:
             self._bar.remove_task(self._validate)
         if trainer.is_global_zero:
-            task = task_of(pl_module)
+            task = as_task(pl_module)
             loss = f"loss {float(task.step_loss):.3f}"
             logger.info("step %d of %d: %s%s", trainer.global_step, self.steps, _score_text(task), loss)
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from segzoo.checkpoint.format import versions
+from segzoo.checkpoint.metrics import METRICS_CSV
 from segzoo.config.classification import AnyRunConfig
 from segzoo.config.load import dump_config
 from segzoo.data.whole_file import write_whole
@@ -52,7 +53,7 @@ class RunDir:
     @property
     def metrics(self) -> Path:
         """One row per step and split."""
-        return self.path / "metrics.csv"
+        return self.path / METRICS_CSV
 
     @property
     def summary(self) -> Path:
@@ -71,7 +72,7 @@ class RunDir:
 
     @property
     def best(self) -> Path:
-        """The checkpoint with the highest mIoU."""
+        """The checkpoint with the highest main metric: mIoU, or a classifier's top-1 or mAP."""
         return self.path / "checkpoints" / "best.ckpt"
 
     @property
@@ -92,7 +93,7 @@ class RunDir:
 def new_run_dir(config: AnyRunConfig, name: str) -> Iterator[RunDir]:
     """Make the folder of a new run, write its configuration and environment, and keep other runs out of it.
 
-    Only the first process does so; the others learn of its folder later, from `processes.OneFolder`.
+    Only the first process does so; the others learn of its folder later, from `callbacks.OneRun`.
 
     Args:
         config: the resolved run.

@@ -92,3 +92,14 @@ def test_it_refuses_before_it_trains(changes, said, folder, small_encoder, call_
     done = call_tool("train_peer.py", *words(folder, *changes), "--output", tmp_path / "out")
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
+
+
+def test_its_folder_is_there_before_it_trains(folder, small_encoder, call_tool, tmp_path, monkeypatch):
+    monkeypatch.setattr(accuracy, "_train", lambda *_: pytest.fail("trained"))
+    (tmp_path / "file").touch()
+    done = call_tool("train_peer.py", *words(folder), "--output", tmp_path / "file" / "out")
+    assert done.returncode == 2
+    assert (
+        done.stderr
+        == f"error: --output: {tmp_path}/file/out: cannot be written to (Not a directory). Name another folder.\n"
+    )

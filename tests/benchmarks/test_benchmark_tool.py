@@ -132,7 +132,7 @@ def test_the_loader_is_measured_on_the_data_set(measured) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["engines", "predict", "evaluate"])
 def test_parts_that_go_from_files_to_masks(measured, part: str) -> None:
-    rows, found = measured(part, "--engines", "torch")
+    rows, found = measured(part, *(("--engines", "torch") if part == "engines" else ()))
     assert len(rows) == len(found["rows"])
     if part == "engines":
         assert [(row["way"], row["precision"]) for row in found["rows"]] == [
@@ -157,6 +157,12 @@ def test_parts_that_go_from_files_to_masks(measured, part: str) -> None:
         (["--part", "training", "configs/quickstart.yaml", "--device", "gpu"], "--device: gpu: "),
         (["--part", "loader", "configs/quickstart.yaml", "--rounds", "0"], "--rounds: 0; it must be at least 1"),
         (["--part", "scaling", "configs/quickstart.yaml", "--plot", "nowhere/x.png"], "--plot: no folder nowhere"),
+        (
+            ["--part", "engines", "configs/quickstart.yaml", "--task", "classification"],
+            "--task: --part engines does not read it. Leave it out.",
+        ),
+        (["--part", "training", "configs/quickstart.yaml", "--plot", "x.png"], "--plot: --part training does not"),
+        (["--part", "inference", "configs/quickstart.yaml", "--images", "9"], "--images: --part inference does not"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_a_line(call_tool, words, problem) -> None:

@@ -1,7 +1,8 @@
 import json
 from dataclasses import dataclass
 
-from segzoo.benchmarks.report import Column, Report, markdown_table
+from segzoo.benchmarks.report import Report
+from segzoo.markdown import Column, markdown_table
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,6 @@ def test_every_key_has_a_meaning() -> None:
 
 def test_text_shows_type_default_and_meaning() -> None:
     text = explain_text()
-    assert "data.batch_size: integer = 16\n      Images in one optimiser step" in text
+    assert "data.batch_size: integer = 16\n      Images in one batch, over all devices" in text
     assert "model.output_stride: 8 | 16 | 32 = 16" in text
     assert "data.name: text (required)" in text

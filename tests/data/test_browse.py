@@ -11,13 +11,13 @@ from segzoo.data import browse as module
 from segzoo.data.browse import browse
 from segzoo.data.datamodule import SegmentationData
 from segzoo.data.images import read_image
-from segzoo.data.sheet import Tile
+from segzoo.data.sheet import Cell
 
 TinyConfig = Callable[..., RunConfig]
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[list[list[Tile]]]:
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[list[list[Cell]]]:
     """The rows of every sheet that is drawn."""
     sheets = []
     draw = module.draw_sheet
@@ -26,7 +26,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[list[list[Tile]]]:
 
 
 def test_the_sheet_holds_the_runs_first_batches(
-    tiny_config: TinyConfig, tmp_path: Path, drawn: list[list[list[Tile]]]
+    tiny_config: TinyConfig, tmp_path: Path, drawn: list[list[list[Cell]]]
 ) -> None:
     config = tiny_config("seed=3", "data.preprocessing.mean=[0.4, 0.5, 0.6]", "data.preprocessing.std=[0.2, 0.3, 1.7]")
     path = browse(config, tmp_path / "new" / "sheet.png", count=4)
@@ -42,7 +42,7 @@ def test_the_sheet_holds_the_runs_first_batches(
         assert not np.array_equal(row[3].image, first.image)  # the second pass is augmented anew
 
 
-def test_other_splits_are_shown_whole(tiny_config: TinyConfig, tmp_path: Path, drawn: list[list[list[Tile]]]) -> None:
+def test_other_splits_are_shown_whole(tiny_config: TinyConfig, tmp_path: Path, drawn: list[list[list[Cell]]]) -> None:
     config = tiny_config()
     browse(config, tmp_path / "sheet.png", split="val", count=50)
     data = SegmentationData(config.data, steps=6, seed=0, eval_batch_size=1)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segzoo.data.images import image_size, mask_size, overlay, read_image, read_mask, write_image, write_mask
+from segzoo.data.images import image_size, mask_size, read_image, read_mask, write_image, write_mask
 from segzoo.data.labels import LabelSpace
 from segzoo.data.voc import LABELS as VOC
 from segzoo.errors import DataError
@@ -322,10 +322,3 @@ def test_images_are_written_by_suffix(tmp_path: Path) -> None:
     assert image_size(tmp_path / "b.jpg") == (5, 7)
     with pytest.raises(DataError, match="cannot write"):
         write_image(tmp_path / "c.xyz", RGB)
-
-
-def test_overlay_mixes_colours_and_leaves_ignored_pixels() -> None:
-    image = np.full((1, 3, 3), 100, np.uint8)
-    labels = LabelSpace(("a", "b"), ((200, 0, 100), (0, 0, 0)))
-    mixed = overlay(image, np.array([[0, 1, 255]], np.uint8), labels, alpha=0.25)
-    assert mixed.tolist() == [[[125, 75, 100], [75, 75, 75], [100, 100, 100]]]

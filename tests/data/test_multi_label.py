@@ -18,7 +18,6 @@ from segzoo.data.datamodule import SegmentationData
 from segzoo.data.doctor.check import check_data
 from segzoo.data.doctor.quick import quick_check
 from segzoo.data.doctor.samples import write_samples
-from segzoo.data.images import overlay, paint
 from segzoo.data.labels import LabelSpace
 from segzoo.data.make_config.make import make_config
 from segzoo.data.pairs import FileDataset
@@ -251,16 +250,11 @@ def test_the_doctor_counts_classes_and_names_faults(multi_label_folder: Path, tm
         quick_check(config(tmp_path / "bad"))
 
 
-def test_pages_and_pictures(multi_label_folder: Path, tmp_path: Path) -> None:
+def test_pages(multi_label_folder: Path, tmp_path: Path) -> None:
     data = config(multi_label_folder, crop_size=[32, 40])
     settings = RunConfig.model_validate({"data": data.model_dump(), "trainer": {"max_steps": 1}})
     assert browse(settings, tmp_path / "train.png", count=2).is_file()
     assert browse(settings, tmp_path / "val.png", split="val", count=2).is_file()
-    labels = LabelSpace(("a", "b"), ((200, 0, 0), (0, 100, 0)), multi_label=True)
-    mask = np.array([[[1, 1, 0, 255]], [[0, 1, 0, 0]]], np.uint8)
-    assert paint(mask, labels).tolist() == [[[200, 0, 0], [100, 50, 0], [0, 0, 0], [0, 0, 0]]]
-    white = np.full((1, 4, 3), 255, np.uint8)
-    assert overlay(white, mask, labels, alpha=1).tolist() == [[[200, 0, 0], [100, 50, 0], [255] * 3, [255] * 3]]
 
 
 def test_make_config_writes_what_trains(multi_label_folder: Path, tmp_path: Path) -> None:

@@ -3,26 +3,26 @@
 import numpy as np
 
 from segzoo.data.labels import LabelSpace
-from segzoo.data.sheet import Tile, draw_sheet
+from segzoo.data.sheet import Cell, draw_sheet
 
 LABELS = LabelSpace(("sky", "car"), ((10, 200, 30), (250, 0, 60)))
 LEFT, TOP, CELL = 8, 26, 256
 
 
-def tile_pixels(tile: Tile) -> np.ndarray:
-    return draw_sheet([[tile]], LABELS, "title")[TOP : TOP + CELL, LEFT : LEFT + CELL].astype(int)
+def cell_pixels(cell: Cell) -> np.ndarray:
+    return draw_sheet([[cell]], LABELS, "title")[TOP : TOP + CELL, LEFT : LEFT + CELL].astype(int)
 
 
 def test_a_picture_is_shown_as_it_is() -> None:
     image = np.random.default_rng(0).integers(0, 256, (CELL, CELL, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(tile_pixels(Tile("", image)), image)
+    np.testing.assert_array_equal(cell_pixels(Cell("", image)), image)
 
 
 def test_a_mask_is_shown_in_its_colours_and_ignored_pixels_are_hatched() -> None:
     mask = np.zeros((CELL, CELL), np.uint8)
     mask[:, 100:] = 1
     mask[200:] = 255
-    shown = tile_pixels(Tile("", mask=mask))
+    shown = cell_pixels(Cell("", mask=mask))
     assert (shown[:200, :100] == (10, 200, 30)).all()
     assert (shown[:200, 100:] == (250, 0, 60)).all()
     stripes = np.unique(shown[200:].reshape(-1, 3), axis=0)
@@ -34,14 +34,14 @@ def test_an_overlay_is_half_image_half_mask_and_shows_the_image_between_stripes(
     image = np.full((CELL, CELL, 3), 100, np.uint8)
     mask = np.zeros((CELL, CELL), np.uint8)
     mask[:, 128:] = 255
-    shown = tile_pixels(Tile("", image, mask))
+    shown = cell_pixels(Cell("", image, mask))
     assert (shown[:, :128] == (55, 150, 65)).all()
     kept = (shown[:, 128:] == 100).all(axis=2)
     assert 0.3 < kept.mean() < 0.7
 
 
 def test_small_masks_grow_without_new_values() -> None:
-    shown = tile_pixels(Tile("", mask=np.array([[0, 1], [1, 0]], np.uint8)))
+    shown = cell_pixels(Cell("", mask=np.array([[0, 1], [1, 0]], np.uint8)))
     assert {tuple(color) for color in np.unique(shown.reshape(-1, 3), axis=0).tolist()} == {
         (10, 200, 30),
         (250, 0, 60),
@@ -50,7 +50,7 @@ def test_small_masks_grow_without_new_values() -> None:
 
 def test_rows_of_any_length_and_shape_fit_the_page() -> None:
     wide, high = np.zeros((10, 400, 3), np.uint8), np.zeros((1000, 3, 3), np.uint8)
-    rows = [[Tile("a very long caption " * 10, wide)], [Tile("", high), Tile("", high), Tile("", wide)]]
+    rows = [[Cell("a very long caption " * 10, wide)], [Cell("", high), Cell("", high), Cell("", wide)]]
     many = LabelSpace.from_names([f"a class with number {index}" for index in range(60)])
     page = draw_sheet(rows, many, "title " * 100)
     assert page.shape[1] == 8 + 3 * 264

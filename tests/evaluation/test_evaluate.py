@@ -17,8 +17,10 @@ from rich.console import Console
 from sklearn.metrics import confusion_matrix, jaccard_score
 
 from segzoo.config.evaluation import TILE_OVERLAP
+from segzoo.config.schema import RunConfig
 from segzoo.data.dataset import build_dataset
 from segzoo.errors import ConfigError
+from segzoo.evaluation.bench import CHANGEABLE, changed_config
 from segzoo.evaluation.compare import PROTOCOL, compare
 from segzoo.evaluation.evaluate import evaluate
 from segzoo.evaluation.results import Evaluation
@@ -175,11 +177,16 @@ def test_split_and_default_output(tiny_run: TrainResult, tmp_path: Path) -> None
     assert json.loads((result.output / "metrics.json").read_text())["split"] == "train"
 
 
-def test_wrong_requests(tiny_run: TrainResult, shared: Path, tmp_path: Path) -> None:
+def test_wrong_requests(
+    tiny_run: TrainResult, tiny_config: Callable[..., RunConfig], shared: Path, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match=r"model.decoder=unet: only data\.\*, evaluation\.\* and model\.eval_"):
         evaluate(tiny_run.run_dir, ["model.decoder=unet"], output=tmp_path)
     with pytest.raises(ConfigError, match=r"data\.preprocessing: belongs to the trained network"):
         evaluate(tiny_run.run_dir, ["data.preprocessing.mean=[0, 0, 0]"], output=tmp_path)
+    arrays = tiny_config("data.name=folder", "data.root=arrays", "data.value_range=[0, 9]")
+    with pytest.raises(ConfigError, match=r"data\.value_range: belongs to the trained network"):
+        changed_config(arrays, ["data.value_range=[0, 5]"], CHANGEABLE)
     with pytest.raises(ConfigError, match="--processes: 0"):
         evaluate(tiny_run.run_dir, output=tmp_path, processes=0)
     voc = ["data.name=voc", f"data.root={shared / 'data' / 'VOCdevkit'}"]

@@ -139,6 +139,12 @@ def test_wrong_requests(run_dir, tmp_path, class_folder):
     assert not (tmp_path / "out").exists()
 
 
+def test_compare_says_that_it_takes_none(call_tool, evaluation):
+    done = call_tool("compare.py", evaluation[1], evaluation[1])
+    assert done.returncode == 2
+    assert done.stderr == f"error: {evaluation[1]}: an evaluation of a classifier; compare takes those of segmenters.\n"
+
+
 def test_the_tool(call_tool, run_dir, tmp_path, evaluation):
     done = call_tool("evaluate.py", run_dir, "--output", tmp_path, "--no-report", "evaluation.batch_size=2")
     assert done.returncode == 0, done.stderr

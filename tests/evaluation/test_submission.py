@@ -94,7 +94,11 @@ def test_wrong_requests(tmp_path: Path) -> None:
         submit("cityscapes", path)
     with pytest.raises(ConfigError, match="Did you mean cityscapes"):
         submit("cityscape", path)
-    with pytest.raises(ConfigError, match=r"no .*test\.txt, which lists the split"):
+    with pytest.raises(ConfigError, match="no ImageSets/Segmentation in '.*' or a VOC2012 below it"):
+        submit("voc", path)
+    (tmp_path / "VOC2012").mkdir()
+    (tmp_path / "ImageSets" / "Segmentation").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=rf"no {tmp_path}/ImageSets/.*test\.txt, which lists the split"):
         submit("voc", path)
 
 

@@ -155,9 +155,12 @@ def test_what_cannot_be_compared_is_refused_in_one_go(config, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_wrong_names_are_one_line(call_tool, tmp_path):
+def test_wrong_names_are_one_line(call_tool, class_folder, tmp_path):
     wrong = call_tool("paper_experiments.py", "--experiment", "residuals", "--output", tmp_path / "new")
     assert only_line(wrong) == "error: --experiment: unknown name 'residuals'. Did you mean residual?"
     absent = call_tool("paper_experiments.py", "--data", tmp_path / "none", "--output", tmp_path / "new", *TINY)
     assert "none" in only_line(absent)
     assert not list(tmp_path.glob("new/runs/*/*/config.yaml"))
+    (tmp_path / "file").touch()
+    barred = call_tool("paper_experiments.py", "--data", class_folder, "--output", tmp_path / "file", *TINY)
+    assert only_line(barred).startswith(f"error: --output: {tmp_path}/file: cannot be written to (")

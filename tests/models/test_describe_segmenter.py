@@ -8,11 +8,10 @@ from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from segzoo.config.model import ModelConfig
-from segzoo.config.schema import DataConfig
 from segzoo.errors import ConfigError
 from segzoo.models.build import build_segmenter, list_decoders
 from segzoo.models.decoder import DECODERS
-from segzoo.models.describe import count_classes, describe_segmenter, reading_parts, segmenter_table
+from segzoo.models.describe import describe_segmenter, reading_parts, segmenter_table
 
 
 def settings(decoder="deeplabv3plus", backbone="xception", width=0.25, **keys):
@@ -133,30 +132,6 @@ def test_nothing_is_allocated():
 def test_channels_of_the_image_count():
     rgb, many = (describe_segmenter(settings(), 2, size=(65, 65), in_channels=count) for count in (3, 12))
     assert many.parameters - rgb.parameters == 9 * 8 * 9  # a 3×3 kernel for each of 9 more channels and 8 outputs
-
-
-@pytest.mark.parametrize(
-    ("data", "classes", "words"),
-    [
-        ({"name": "voc"}, 21, "those of voc"),
-        ({"name": "voc", "root": "nowhere", "ignore_classes": ["cat", "dog"]}, 19, "those of voc"),
-        ({"name": "cityscapes"}, 19, "those of cityscapes"),
-        ({"name": "camvid"}, 11, "those of camvid"),
-        ({"name": "synthetic"}, 7, "synthetic, split val"),
-        ({"name": "folder", "classes": ["sea", "ice"]}, 2, "those of folder"),
-        ({"name": "folder", "folder": {"mask_values": {"sea": 0, "ice": 255, "land": 7}}}, 3, "those of folder"),
-        ({"name": "folder"}, 21, "assumed"),
-    ],
-)
-def test_number_of_classes_without_files(data, classes, words):
-    found, source = count_classes(DataConfig.model_validate(data))
-    assert found == classes
-    assert source.startswith(words)
-
-
-def test_number_of_classes_from_files(shared):
-    data = DataConfig(name="camvid", root=str(shared / "data" / "camvid"))
-    assert count_classes(data) == (11, "camvid, split val")
 
 
 def test_size_that_is_none_is_refused():

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from segzoo.checkpoint.read import PREFIX, load_segmenter, read_checkpoint
+from segzoo.backbones.weights.own import PREFIX
+from segzoo.checkpoint.read import load_segmenter, read_checkpoint
 from segzoo.config.schema import RunConfig
 from segzoo.errors import CheckpointError
 from segzoo.evaluation.evaluate import evaluate

@@ -2,12 +2,15 @@ import re
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from lightning import LightningModule
 from rich.console import Console
 
 from segzoo.config.schema import RunConfig
 from segzoo.training import progress
+from segzoo.training.callbacks import TrainingClock
 from segzoo.training.train import train
 
 
@@ -36,3 +39,10 @@ def test_bar_and_lines(tiny_config: Callable[..., RunConfig], tmp_path: Path, mo
     assert "val mIoU" in seen[-1][0]
     assert "loss" in seen[-1][0]
     assert [line.split(":")[0] for line in lines] == ["step 3 of 6", "step 6 of 6"]
+
+
+def test_without_a_bar_no_loss_is_read() -> None:
+    """Reading it waits for the device."""
+    report = progress.ProgressReport(6, TrainingClock(4), show_bar=False)
+    has_no_loss = LightningModule()
+    report.on_train_batch_end(SimpleNamespace(global_step=5), has_no_loss, None, None, 4)  # type: ignore[arg-type]

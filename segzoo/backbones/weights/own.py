@@ -10,7 +10,8 @@ from torch import Tensor
 from segzoo.backbones.weights.source import Dense, Recipe, SourceWeights
 from segzoo.errors import CheckpointError, ConfigError, first_line
 
-FORMAT_VERSION = 1
+BACKBONE_FORMAT = 1
+"""The newest format of weights files of a backbone that is read here."""
 CHECKPOINT_FORMAT = 1
 """The newest format of training checkpoints and saved models that is read here."""
 METADATA_KEY = "segzoo"
@@ -92,7 +93,7 @@ def read_safetensors(tensors: dict[str, Tensor], metadata: str, source: str) -> 
     """
     try:
         described = json.loads(metadata)
-        check_format(described["format_version"], source, FORMAT_VERSION)
+        check_format(described["format_version"], source, BACKBONE_FORMAT)
         values = described["recipe"]
         recipe = Recipe(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
         name, width = str(described["backbone"]), float(described["width"])
@@ -120,7 +121,7 @@ def write_safetensors(weights: SourceWeights, target: Path) -> None:
             tensors[f"head.{number}.bias"] = layer.bias.contiguous()
     recipe = weights.recipe
     described = {
-        "format_version": FORMAT_VERSION,
+        "format_version": BACKBONE_FORMAT,
         "backbone": weights.backbone,
         "width": weights.width,
         "source": Path(weights.source).name,

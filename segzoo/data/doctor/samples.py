@@ -13,7 +13,8 @@ from segzoo.data.labels import LabelSpace
 from segzoo.data.listing import LISTINGS
 from segzoo.data.pairs import FileDataset
 from segzoo.data.pixels import PixelFormat, as_picture
-from segzoo.data.sheet import Tile, draw_sheet
+from segzoo.data.sheet import Cell, draw_sheet
+from segzoo.data.whole_file import make_output
 
 _SAMPLES = 6  # of each split
 _PER_ROW = 2
@@ -29,22 +30,25 @@ def write_samples(config: DataConfig, report: Report, folder: Path) -> Path | No
 
     Returns:
         The file; None where no sample can be read.
+
+    Raises:
+        ConfigError: the folder cannot be made.
     """
     if report.labels is None:
         return None
     rows = [row for split in report.splits for row in _rows(config, split, report.labels)]
     if not rows:
         return None
-    folder.mkdir(parents=True, exist_ok=True)
+    make_output(folder)
     path = folder / "samples.png"
     write_image(path, draw_sheet(rows, report.labels, f"{config.name} {config.root or ''}: image, mask, overlay"))
     return path
 
 
-def _rows(config: DataConfig, split: SplitReport, labels: LabelSpace) -> Iterator[list[Tile]]:
-    samples = [_three_tiles(sample, split.name) for sample in _spread(_sound_samples(config, split, labels))]
+def _rows(config: DataConfig, split: SplitReport, labels: LabelSpace) -> Iterator[list[Cell]]:
+    samples = [_three_cells(sample, split.name) for sample in _spread(_sound_samples(config, split, labels))]
     for start in range(0, len(samples), _PER_ROW):
-        yield [tile for tiles in samples[start : start + _PER_ROW] for tile in tiles]
+        yield [cell for cells in samples[start : start + _PER_ROW] for cell in cells]
 
 
 def _sound_samples(config: DataConfig, split: SplitReport, labels: LabelSpace) -> SegmentationDataset | None:
@@ -62,10 +66,10 @@ def _spread(dataset: SegmentationDataset | None) -> Iterator[Sample]:
             yield dataset[index]
 
 
-def _three_tiles(sample: Sample, split: str) -> list[Tile]:
+def _three_cells(sample: Sample, split: str) -> list[Cell]:
     picture = as_picture(sample.image)
     return [
-        Tile(f"{split}: {sample.id}", picture),
-        Tile("mask", mask=sample.mask),
-        Tile("overlay", picture, sample.mask),
+        Cell(f"{split}: {sample.id}", picture),
+        Cell("mask", mask=sample.mask),
+        Cell("overlay", picture, sample.mask),
     ]

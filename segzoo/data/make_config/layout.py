@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from segzoo.data import cityscapes, voc
 from segzoo.data.arrays import ARRAY_SUFFIXES
 from segzoo.data.folder import TRAIN_FOLDERS
 from segzoo.data.folder_pairs import NamedFiles
@@ -66,17 +67,16 @@ def find_layout(folder: Path) -> Layout:
 
 def _voc(folder: Path) -> Layout | None:
     for root in (folder, folder / "VOC2012", folder / "VOCdevkit" / "VOC2012"):
-        lists = root / "ImageSets" / "Segmentation"
-        if (root / "JPEGImages").is_dir() and lists.is_dir():
-            has_sbd = (lists / "trainaug.txt").is_file() and (root / "SegmentationClassAug").is_dir()
+        if (root / voc.IMAGES).is_dir() and (root / voc.LISTS).is_dir():
+            has_sbd = (root / voc.TRAINAUG_LIST).is_file() and (root / voc.AUGMENTED_MASKS).is_dir()
             split = "trainaug" if has_sbd else "train"
-            return Layout("voc", root, "JPEGImages with ImageSets/Segmentation: Pascal VOC", train_split=split)
+            return Layout("voc", root, f"{voc.IMAGES} with {voc.LISTS.as_posix()}: Pascal VOC", train_split=split)
     return None
 
 
 def _cityscapes(folder: Path) -> Layout | None:
-    if (folder / "leftImg8bit").is_dir() and (folder / "gtFine").is_dir():
-        return Layout("cityscapes", folder, "leftImg8bit with gtFine: Cityscapes")
+    if (folder / cityscapes.IMAGES).is_dir() and (folder / cityscapes.MASKS).is_dir():
+        return Layout("cityscapes", folder, f"{cityscapes.IMAGES} with {cityscapes.MASKS}: Cityscapes")
     return None
 
 

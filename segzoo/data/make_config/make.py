@@ -14,6 +14,7 @@ from segzoo.data.make_config.machine import Machine, this_machine
 from segzoo.data.make_config.pixels import find_pixels
 from segzoo.data.make_config.write import config_text
 from segzoo.data.pixels import PixelFormat
+from segzoo.data.whole_file import make_output
 from segzoo.errors import ConfigError
 
 
@@ -42,13 +43,14 @@ def make_config(
         progress: show a bar on standard error.
 
     Raises:
-        ConfigError: nothing there, no layout that is known, or the file exists.
+        ConfigError: nothing there, no layout that is known, or the file exists or cannot be written.
         DataError: files do not fit together or cannot be read; all problems in one go.
     """
     output = output or Path(f"{folder.resolve().name}.yaml")
     if output.exists():
         raise ConfigError(f"{output}: exists already. Name another file: --output FILE")
     layout = find_layout(folder.expanduser().resolve())
+    make_output(output.parent)  # before all files are read
     pixels = find_pixels(layout)
     facts = collect_facts(layout, pixels, progress=progress)
     classes = choose_classes(facts, layout.root)
@@ -61,7 +63,6 @@ def make_config(
     findings = _findings(layout, facts, classes, machine)
     editors = schema_line(output)
     head = [*([editors] if editors else []), *findings, f"segzoo train {output}"]
-    output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(config_text(head, choices, classes), encoding="utf-8")
     load_config(output)  # what was written is read the way training will
     return MadeConfig(output, tuple(findings))

@@ -10,25 +10,23 @@ from torch import Tensor, distributed
 from segzoo.checkpoint.classifier import TrainedClassifier, load_classifier
 from segzoo.checkpoint.read import find_checkpoint
 from segzoo.config.classification import ClassificationRunConfig
-from segzoo.config.load import apply_overrides, config_from_tree
 from segzoo.data.classification.datamodule import central_loader
 from segzoo.data.classification.dataset import ClassificationDataset, build_classification_dataset
 from segzoo.data.classification.items import target_tensor
 from segzoo.data.progress import counted
+from segzoo.data.whole_file import make_output
 from segzoo.errors import ConfigError
+from segzoo.evaluation.bench import changed_config, default_output, weights_kind
 from segzoo.evaluation.classify.files import write_metrics, write_per_image
 from segzoo.evaluation.classify.results import ClassEvaluation, ClassifiedImage, ClassProtocol
 from segzoo.evaluation.files import REPORT
-from segzoo.evaluation.measure import default_output, make_output
 from segzoo.evaluation.numbers import class_scores
-from segzoo.evaluation.shares import launched_processes
+from segzoo.evaluation.processes import launched_processes
 from segzoo.inference.classify.predictor import ClassPredictor
 from segzoo.tasks.classification_metrics import classification_scores
-from segzoo.tasks.names import known_names
 from segzoo.tasks.processes import is_first_process, process_count, process_number
 
 _CHANGEABLE = ("data.", "evaluation.")
-_TRAINED = ("channels", "value_range", "preprocessing")
 
 
 def evaluate_classifier(
@@ -89,7 +87,7 @@ class _Bench:
 
     @classmethod
     def of(cls, source: TrainedClassifier, overrides: Sequence[str], split: str | None, *, averaged: bool) -> "_Bench":
-        config = _changed_config(source.config, overrides)
+        config = changed_config(source.config, overrides, _CHANGEABLE)
         split = split or config.evaluation.split or config.data.val_split
         dataset = build_classification_dataset(config.data, split)
         _refuse_other_classes(dataset, config, source)
@@ -143,12 +141,11 @@ class _Bench:
             )
 
     def _protocol(self) -> ClassProtocol:
-        averages = self.config.optimizer.ema_decay is not None
         return ClassProtocol(
             dataset=self.config.data.name,
             split=self.split,
             checkpoint=str(self.predictor.source.path),
-            weights="trained" if not averages else "averaged" if self.averaged else "raw",
+            weights=weights_kind(self.config, averaged=self.averaged),
             image_size=self.config.data.image_size,
             center_crop=self.config.data.center_crop,
         )
@@ -160,25 +157,6 @@ def _of_all_processes(mine: Tensor | None) -> list[Tensor | None]:
     parts: list[Tensor | None] = [None] * process_count()
     distributed.all_gather_object(parts, mine)
     return parts
-
-
-def _changed_config(config: ClassificationRunConfig, overrides: Sequence[str]) -> ClassificationRunConfig:
-    """The run's configuration with changes; most of it has to be what was trained.
-
-    Raises:
-        ConfigError: a key that cannot change, or a wrong value.
-    """
-    wrong = [text for text in overrides if not text.startswith(_CHANGEABLE)]
-    if wrong:
-        raise ConfigError([f"{text}: only data.* and evaluation.* can change in an evaluation." for text in wrong])
-    tree = apply_overrides(config.model_dump(mode="json"), overrides)
-    changed = config_from_tree(tree, known_names=known_names())
-    if not isinstance(changed, ClassificationRunConfig):
-        raise ConfigError("task: belongs to the trained network; it cannot change here.")
-    fixed = [key for key in _TRAINED if getattr(changed.data, key) != getattr(config.data, key)]
-    if fixed:
-        raise ConfigError([f"data.{key}: belongs to the trained network; it cannot change here." for key in fixed])
-    return changed
 
 
 def _refuse_other_classes(

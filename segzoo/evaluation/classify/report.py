@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segzoo.checkpoint.format import versions
+from segzoo.checkpoint.metrics import METRICS_CSV
 from segzoo.checkpoint.read import run_dir_of
 from segzoo.config.load import dump_config
 from segzoo.data.labels import voc_palette
@@ -46,7 +47,7 @@ def write_report(evaluation: ClassEvaluation, read: Callable[[int], Pixels]) -> 
         The page's path.
     """
     run_dir = run_dir_of(Path(evaluation.protocol.checkpoint))
-    panels = [lay_out(series) for series in (read_series(run_dir / "metrics.csv") if run_dir else [])]
+    panels = [lay_out(series) for series in (read_series(run_dir / METRICS_CSV) if run_dir else [])]
     pictures = [_Picture(image, _thumbnail(read(image.index))) for image in evaluation.worst(_WORST)]
     if not evaluation.labels.multi_label:
         plots = evaluation.output / "plots"

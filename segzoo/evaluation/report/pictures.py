@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from segzoo.data.images import Array8, paint
+from segzoo.data.images import Array8
 from segzoo.data.labels import LabelSpace
+from segzoo.data.paint import paint
 
 MAX_SIDE = 960
 """Longer side of a picture in the page, in pixels; larger ones are made smaller."""

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from segzoo.checkpoint.metrics import METRICS_CSV
 from segzoo.checkpoint.read import run_dir_of
 from segzoo.data.whole_file import write_whole
 from segzoo.evaluation.files import REPORT
@@ -36,7 +37,7 @@ def write_report(evaluation: Evaluation, examples: Callable[[int], Example], out
         The page's path.
     """
     run_dir = run_dir_of(Path(evaluation.protocol.checkpoint))
-    curves = read_series(run_dir / "metrics.csv") if run_dir else []
+    curves = read_series(run_dir / METRICS_CSV) if run_dir else []
     pictures = [
         Picture(chosen, encode_layers(examples(chosen.score.index), evaluation.labels)) for chosen in choose(evaluation)
     ]

@@ -1,5 +1,7 @@
 """The network computed by ONNX Runtime, on the CPU."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -24,15 +26,8 @@ class OnnxRuntimeEngine:
     precision: Precision = "fp32"
 
     def __init__(self, source: TrainedSegmenter) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # its warnings are about nodes it removes
-        options.enable_mem_pattern = False  # a plan for each size; folders hold many sizes
         graph = segmenter_graph(portable(source.segmenter), source.segmenter.backbone.in_channels)
-        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._session = onnx_session(graph, one_size=False)
         self._preprocessing = source.preprocessing
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -43,3 +38,20 @@ class OnnxRuntimeEngine:
         except Exception as error:  # its own types, which are no RuntimeError
             raise RuntimeError(first_line(error)) from error
         return torch.from_numpy(logits)
+
+
+def onnx_session(model: bytes | str, *, one_size: bool) -> Any:
+    """What ONNX Runtime computes a graph with, on the CPU.
+
+    Args:
+        model: the graph, or its file's path.
+        one_size: all images have one size, for which a plan of the memory pays; it would make one for each.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # its warnings are about nodes that it removes
+    options.enable_mem_pattern = one_size
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

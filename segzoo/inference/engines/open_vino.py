@@ -43,8 +43,12 @@ class OpenVinoEngine:
         return torch.from_numpy(self._model(pixels.contiguous().numpy())[0])
 
 
-def compiled_model(graph: bytes, precision: Precision) -> Any:
-    """An ONNX graph as OpenVINO computes it on the CPU.
+def compiled_model(model: bytes | str, precision: Precision) -> Any:
+    """A network as OpenVINO computes it on the CPU.
+
+    Args:
+        model: an ONNX graph, or the path of OpenVINO's own file.
+        precision: as of the engine.
 
     Raises:
         ConfigError: bf16 on a processor without it, where OpenVINO would quietly compute in fp32.
@@ -59,4 +63,4 @@ def compiled_model(graph: bytes, precision: Precision) -> Any:
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
     }
-    return core.compile_model(core.read_model(graph), "CPU", settings)
+    return core.compile_model(core.read_model(model), "CPU", settings)

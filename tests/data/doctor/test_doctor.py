@@ -389,7 +389,10 @@ def test_a_data_set_of_ones_own_class_is_read_sample_by_sample() -> None:
 def test_the_sheet_shows_images_masks_and_ignored_pixels(clean: Path) -> None:
     ignored_mask(clean)
     config = DataConfig(name="folder", root=str(clean))
-    path = write_samples(config, check(clean), clean / "sheet")
+    report = check(clean)
+    with pytest.raises(ConfigError, match=r"--output: .*t01\.png: cannot be written to"):
+        write_samples(config, report, image_of(clean, "t01"))
+    path = write_samples(config, report, clean / "sheet")
     assert path is not None
     sheet = read_image(path)
     seen = set(np.unique(sheet.astype(int) @ (65536, 256, 1)).tolist())

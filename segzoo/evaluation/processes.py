@@ -21,8 +21,8 @@ from segzoo.data.datamodule import evaluation_loader
 from segzoo.data.items import WholeDataset
 from segzoo.data.progress import counted
 from segzoo.errors import ConfigError, DataError
+from segzoo.evaluation.bench import Bench, Job, prepare
 from segzoo.evaluation.counts import ImageCounts
-from segzoo.evaluation.measure import Bench, Job, prepare
 from segzoo.tasks.processes import is_first_process, process_count, process_number
 
 

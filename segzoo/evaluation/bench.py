@@ -1,13 +1,14 @@
 """From images to counts: what one process does in an evaluation."""
 
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from segzoo.checkpoint.read import TrainedSegmenter, load_segmenter, model_name, run_dir_of
-from segzoo.config.load import apply_overrides, config_from_tree, for_segmentation
+from segzoo.config.classification import AnyRunConfig, ClassificationRunConfig
+from segzoo.config.load import apply_overrides, config_from_tree
 from segzoo.config.schema import RunConfig
 from segzoo.data.dataset import SegmentationDataset, build_dataset
 from segzoo.data.items import Item
@@ -25,6 +26,9 @@ from segzoo.tasks.names import known_names
 from segzoo.tasks.segmentation import Batch, stack_equal_sizes
 
 CHANGEABLE = ("data.", "evaluation.", "model.eval_output_stride=")
+
+_TRAINED = ("channels", "value_range", "preprocessing")
+_Run = TypeVar("_Run", RunConfig, ClassificationRunConfig)
 
 
 @dataclass(frozen=True)
@@ -102,12 +106,11 @@ class Bench:
     def protocol(self) -> Protocol:
         """How it measures."""
         engine = self.predictor.engine
-        averages = self.config.optimizer.ema_decay is not None
         return Protocol(
             dataset=self.config.data.name,
             split=self.split,
             checkpoint=str(self.job.checkpoint),
-            weights="trained" if not averages else "averaged" if self.job.averaged else "raw",
+            weights=weights_kind(self.config, averaged=self.job.averaged),
             output_stride=self.config.model.eval_output_stride or self.config.model.output_stride,
             engine=engine.name,
             precision=engine.precision,
@@ -126,7 +129,7 @@ def prepare(job: Job) -> Bench:
         DataError: the data set's content is wrong.
     """
     source = load_segmenter(job.checkpoint, averaged=job.averaged)
-    config = changed_config(source.config, job.overrides)
+    config = changed_config(source.config, job.overrides, CHANGEABLE)
     split = job.split or config.evaluation.split or config.data.val_split
     dataset = build_dataset(config.data, split)
     _refuse_other_classes(dataset, config, source)
@@ -139,22 +142,37 @@ def prepare(job: Job) -> Bench:
     return Bench(job, config, split, dataset, build_predictor(source, config, job))
 
 
-def changed_config(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
+def changed_config(config: _Run, overrides: Sequence[str], changeable: tuple[str, ...]) -> _Run:
     """The run's configuration with changes; most of it has to be what was trained.
+
+    Args:
+        config: of the run.
+        overrides: `key=value` changes.
+        changeable: what they may begin with.
 
     Raises:
         ConfigError: a key that cannot change, or a wrong value.
     """
-    wrong = [text for text in overrides if not text.startswith(CHANGEABLE)]
+    wrong = [text for text in overrides if not text.startswith(changeable)]
     if wrong:
-        allowed = "only data.*, evaluation.* and model.eval_output_stride can change in an evaluation"
+        *keys, last = (f"{start}*" if start.endswith(".") else start.removesuffix("=") for start in changeable)
+        allowed = f"only {', '.join(keys)} and {last} can change in an evaluation"
         raise ConfigError([f"{text}: {allowed}." for text in wrong])
     tree = apply_overrides(config.model_dump(mode="json"), overrides)
-    changed = for_segmentation(config_from_tree(tree, known_names=known_names()))
-    fixed = [key for key in ("channels", "preprocessing") if getattr(changed.data, key) != getattr(config.data, key)]
+    changed = config_from_tree(tree, known_names=known_names())
+    if not isinstance(changed, type(config)):
+        raise ConfigError("task: belongs to the trained network; it cannot change here.")
+    fixed = [key for key in _TRAINED if getattr(changed.data, key) != getattr(config.data, key)]
     if fixed:
         raise ConfigError([f"data.{key}: belongs to the trained network; it cannot change here." for key in fixed])
     return changed
+
+
+def weights_kind(config: AnyRunConfig, *, averaged: bool) -> str:
+    """Which weights of a run were measured: "averaged", "raw", or "trained" where it kept no average."""
+    if config.optimizer.ema_decay is None:
+        return "trained"
+    return "averaged" if averaged else "raw"
 
 
 def build_predictor(source: TrainedSegmenter, config: RunConfig, job: Job) -> Predictor:
@@ -180,22 +198,6 @@ def _in_words(augmentation: TestTimeAugmentation | None) -> str | None:
 def default_output(checkpoint: Path, split: str) -> Path:
     """Where results go unless somebody says otherwise: into the run directory, if there is one."""
     return (run_dir_of(checkpoint) or Path("evaluations", model_name(checkpoint))) / "evaluation" / split
-
-
-def make_output(folder: Path) -> None:
-    """Make the folder for results.
-
-    Raises:
-        ConfigError: it cannot be made, or nothing can be written there.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ConfigError(
-            f"--output: {folder}: cannot be written to ({error.strerror}). Name another folder."
-        ) from None
 
 
 def _refuse_other_classes(dataset: SegmentationDataset, config: RunConfig, source: TrainedSegmenter) -> None:
