@@ -162,7 +162,7 @@ def test_the_tools_leave_with_2_and_ask_for_slips_nowhere(hub, call_tool):
 def test_shared_and_fetched_again(hub, saved, tiny_run):
     address = push_to_hub(tiny_run.run_dir, NAME, token="hf_secret")  # noqa: S106
     assert address == f"{hub.url}/{NAME}/commit/{hub.commit_name(NAME, 0)}"
-    assert hub.created[0]["visibility"] == "private" or hub.created[0].get("private") is True
+    assert hub.created[0].get("visibility") == "private" or hub.created[0].get("private") is True
     assert "Bearer hf_secret" in hub.tokens
     (files,) = hub.commits[NAME]
     assert files.keys() == {"model.safetensors", "config.json", "README.md"}
