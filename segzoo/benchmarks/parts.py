@@ -17,8 +17,7 @@ from segzoo.benchmarks.report import Report
 from segzoo.benchmarks.scaling import Measured, draw_scaling, measure_scaling, scaling_rows, scaling_table
 from segzoo.benchmarks.settings import PARTS, Settings
 from segzoo.benchmarks.subjects import Subjects, classification_subjects, segmentation_subjects, untrained
-from segzoo.benchmarks.switches import Switches
-from segzoo.benchmarks.training import Training, training_cases
+from segzoo.benchmarks.training import Training, our_switches, training_cases
 from segzoo.config.schema import ModelConfig, RunConfig
 from segzoo.data.cores import available_cores
 from segzoo.data.dataset import build_dataset
@@ -127,8 +126,7 @@ def _scaling(config: RunConfig, settings: Settings) -> Report:
     size, batch = _QUICK_FIXED if settings.quick else _FIXED["inference"]
     inference = WithEngine(subject, config, batch, size, settings.device, "torch", "fp32")
     size, batch = _QUICK_FIXED if settings.quick else _FIXED["training"]
-    lean = config.trainer.lean and settings.device == "cpu"
-    switches = Switches(channels_last=config.trainer.channels_last, lean=lean)
+    switches = our_switches(config, settings.device)
     training = Training(subject, config, batch, size, settings.device, switches)
     curves = []
     cases: tuple[tuple[str, Measured], ...] = (("inference", inference), ("training", training))

@@ -122,6 +122,12 @@ class Training(Switched):
         return SGD(network.parameters(), lr=rate, momentum=momentum, weight_decay=decay, fused=fused)
 
 
+def our_switches(config: RunConfig, device: str, *, autocast: bool = False, compiled: bool = False) -> Switches:
+    """What a run with this configuration switches on."""
+    lean = config.trainer.lean and device == "cpu" and not compiled
+    return Switches(channels_last=config.trainer.channels_last, autocast=autocast, compiled=compiled, lean=lean)
+
+
 def training_cases(
     subjects: Subjects, config: RunConfig, *, batch: int, size: int, device: str, compiled: bool
 ) -> list[Training]:
@@ -135,9 +141,8 @@ def training_cases(
         device: where to compute.
         compiled: also what torch.compile makes, which takes minutes before it starts.
     """
-    channels_last, lean = config.trainer.channels_last, config.trainer.lean and device == "cpu"
     own = [
-        Switches(channels_last=channels_last, autocast=autocast, compiled=is_compiled, lean=lean and not is_compiled)
+        our_switches(config, device, autocast=autocast, compiled=is_compiled)
         for autocast in (False, True)
         for is_compiled in (False, True)
     ]

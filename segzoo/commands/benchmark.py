@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segzoo.benchmarks.settings import PARTS, Settings, unread
-from segzoo.cli import check_folder_of, config_parser, parse_overrides, refuse_idle
+from segzoo.cli import config_parser, parse_overrides, refuse_idle
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -23,15 +23,16 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser.add_argument("overrides", metavar="key.sub=value", nargs="*", help="changes to the configuration")
     arguments = parse_overrides(parser, argv)
     refuse_idle(arguments, parser, unread(arguments.part), f"--part {arguments.part} does not read it.")
-    for flag, file in (("--output", arguments.output), ("--plot", arguments.plot)):
-        if file is not None:
-            check_folder_of(flag, file)
 
     from segzoo.benchmarks.parts import measure_part  # needs torch, which --help does not
     from segzoo.config.load import for_segmentation, load_config
+    from segzoo.data.whole_file import make_output
     from segzoo.tasks.names import known_names
 
     config = for_segmentation(load_config(arguments.config, arguments.overrides, known_names=known_names()))
+    for option, file in (("--output", arguments.output), ("--plot", arguments.plot)):
+        if file is not None:
+            make_output(file.parent, option)
     report = measure_part(arguments.part, config, _settings(arguments))
     print(report.markdown())
     if arguments.output:

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from segzoo.cli import check_folder_of
-
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser = ArgumentParser(
@@ -24,12 +22,13 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser.add_argument("--output", metavar="FILE", type=Path, help="also write the tables there as Markdown")
     parser.add_argument("--images", metavar="N", type=int, default=5, help="images to name (default: %(default)s)")
     arguments = parser.parse_args(argv)
-    if arguments.output:
-        check_folder_of("--output", arguments.output)
 
-    from segzoo.evaluation.compare import compare  # needs torch, which --help does not
+    from segzoo.data.whole_file import make_output  # these need torch, which --help does not
+    from segzoo.evaluation.compare import compare
     from segzoo.evaluation.compare_tables import as_markdown, as_table, grids
 
+    if arguments.output:
+        make_output(arguments.output.parent)
     tables = grids(compare(arguments.runs, split=arguments.split, images=arguments.images))
     Console().print(*map(as_table, tables), sep="\n")
     if arguments.output:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from segzoo.cli import check_folder_of, config_parser, parse_overrides
+from segzoo.cli import config_parser, parse_overrides
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -19,11 +19,12 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     )
     arguments = parse_overrides(parser, argv)
 
-    from segzoo.training.find_lr import find_learning_rate, plot  # these need torch, which --help does not
+    from segzoo.data.whole_file import make_output  # these need torch, which --help does not
+    from segzoo.training.find_lr import find_learning_rate, plot
     from segzoo.training.resume import requested_config
 
     config = requested_config(arguments.config, arguments.overrides)
-    check_folder_of("--output", arguments.output)
+    make_output(arguments.output.parent)
     lowest, highest = arguments.range
     test = find_learning_rate(config, lowest=lowest, highest=highest, steps=arguments.steps)
     plot(test, arguments.output)

@@ -14,8 +14,12 @@ from segzoo.errors import ConfigError
 _LEFTOVER = re.compile(r"\.([0-9a-f]{16})\.[0-9a-f]{8}\.tmp")
 
 
-def make_output(folder: Path) -> None:
-    """Make the folder of --output, before the work whose results go there.
+def make_output(folder: Path, option: str = "--output") -> None:
+    """Make the folder that results go into, before the work that they come from.
+
+    Args:
+        folder: to be there, with its parents.
+        option: that named it, or a file in it.
 
     Raises:
         ConfigError: it cannot be made, or nothing can be written there.
@@ -26,7 +30,7 @@ def make_output(folder: Path) -> None:
             pass
     except OSError as error:
         raise ConfigError(
-            f"--output: {folder}: cannot be written to ({error.strerror}). Name another folder."
+            f"{option}: {folder}: cannot be written to ({error.strerror}). Name another folder."
         ) from None
 
 

@@ -156,7 +156,7 @@ def test_parts_that_go_from_files_to_masks(measured, part: str) -> None:
         ),
         (["--part", "training", "configs/quickstart.yaml", "--device", "gpu"], "--device: gpu: "),
         (["--part", "loader", "configs/quickstart.yaml", "--rounds", "0"], "--rounds: 0; it must be at least 1"),
-        (["--part", "scaling", "configs/quickstart.yaml", "--plot", "nowhere/x.png"], "--plot: no folder nowhere"),
+        (["--part", "scaling", "configs/quickstart.yaml", "--plot", "README.md/x.png"], "--plot: README.md: cannot be"),
         (
             ["--part", "engines", "configs/quickstart.yaml", "--task", "classification"],
             "--task: --part engines does not read it. Leave it out.",

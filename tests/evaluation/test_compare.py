@@ -118,8 +118,10 @@ def test_tool_prints_and_writes_markdown(call_tool, tmp_path: Path) -> None:
     assert text == as_markdown(grids(compare([first, second], images=5)))
     assert "| images better / worse | 40 / 0 |" in text
     assert len({line.count("|") for line in text.split("\n\n")[0].splitlines()}) == 1
-    missing = call_tool("compare.py", first, second, "--output", tmp_path / "none" / "table.md")
-    assert missing.returncode == 2
-    assert missing.stderr.startswith("error: --output: no folder ")
-    assert missing.stdout == "", "said before the work"
+    assert call_tool("compare.py", first, second, "--output", tmp_path / "new" / "table.md").returncode == 0
+    assert (tmp_path / "new" / "table.md").read_text() == text
+    refused = call_tool("compare.py", first, second, "--output", tmp_path / "table.md" / "table.md")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: --output: ")
+    assert refused.stdout == "", "said before the work"
     assert call_tool("compare.py", first, tmp_path / "none").returncode == 2

@@ -106,9 +106,9 @@ def test_tool_draws_and_suggests(call_tool: Callable, tmp_path: Path, monkeypatc
         assert image.size == (960, 600)
         assert len(image.convert("RGB").getcolors(100_000)) > 20
     monkeypatch.setattr(find_lr, "find_learning_rate", lambda *_, **__: pytest.fail("swept first"))
-    missing = call_tool("find_lr.py", "configs/quickstart.yaml", "--output", tmp_path / "none" / "plot.png")
-    assert missing.returncode == 2
-    assert missing.stderr.startswith("error: --output: ")
+    refused = call_tool("find_lr.py", "configs/quickstart.yaml", "--output", plot / "plot.png")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: --output: ")
 
 
 def test_interrupted_as_every_command(tiny_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
