@@ -6,7 +6,6 @@ import signal
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Container, Iterable, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -15,7 +14,7 @@ from rich.logging import RichHandler
 
 from segzoo.config.explain import explain_text
 from segzoo.config.schema import RunConfig, Section
-from segzoo.errors import ConfigError, SegzooError
+from segzoo.errors import ConfigError, InterruptedTrainingError, SegzooError
 
 
 def run(main: Callable[[], int]) -> NoReturn:
@@ -29,8 +28,9 @@ def run(main: Callable[[], int]) -> NoReturn:
         status = main()
         sys.stdout.flush()  # here, where a reader that left is no error
     except SegzooError as error:
+        prefix = "" if isinstance(error, InterruptedTrainingError) else "error: "  # it did what it was told to
         for problem in error.problems:
-            sys.stderr.write(f"error: {problem}\n")
+            sys.stderr.write(f"{prefix}{problem}\n")
         status = error.exit_status
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
@@ -39,20 +39,6 @@ def run(main: Callable[[], int]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or leaving would flush, and fail, again
         status = 0
     sys.exit(status)
-
-
-def check_folder_of(option: str, file: Path) -> None:
-    """Refuse a file to write whose folder is not there, before the work whose result it is for.
-
-    Args:
-        option: that names the file.
-        file: to be written.
-
-    Raises:
-        ConfigError: no such folder.
-    """
-    if not file.parent.is_dir():
-        raise ConfigError(f"{option}: no folder {file.parent}. Make it, or name another.")
 
 
 def refuse_idle(arguments: Namespace, parser: ArgumentParser, names: Iterable[str], why: str) -> None:
@@ -126,7 +112,9 @@ def _exit_on_signal(signum: int, frame: FrameType | None) -> NoReturn:
 
 def _show_log() -> None:
     """Messages of the package on standard error; standard output is for results."""
-    handler = RichHandler(console=Console(stderr=True), show_time=False, show_level=False, show_path=False)
+    handler: logging.Handler = logging.StreamHandler()  # a log file gets lines that are neither wrapped nor padded
+    if sys.stderr.isatty():
+        handler = RichHandler(console=Console(stderr=True), show_time=False, show_level=False, show_path=False)
     logger = logging.getLogger("segzoo")
     logger.setLevel(logging.INFO)
     logger.handlers = [handler]

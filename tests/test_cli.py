@@ -19,6 +19,16 @@ def test_a_reader_that_left_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_log_lines_in_a_file_are_as_long_as_they_are() -> None:
+    """Neither wrapped nor padded to the width of a terminal that is not there."""
+    line = "a word and " * 20 + "the end"
+    script = (
+        f"import logging; from segzoo.cli import run; run(lambda: logging.getLogger('segzoo.x').info({line!r}) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, f"{line}\n")
+
+
 def test_an_option_goes_before_a_key_of_its_name() -> None:
     """`task` is a key of the configuration, and an option of `segzoo benchmark`."""
     parser = config_parser("", "segzoo")

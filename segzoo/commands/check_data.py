@@ -23,8 +23,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
     from segzoo.config.load import load_config
     from segzoo.config.schema import RunConfig
+    from segzoo.data.doctor import report as show
     from segzoo.data.doctor.check import check_data
-    from segzoo.data.doctor.report import class_table, finding_lines, image_table, report_dict, verdict
     from segzoo.data.doctor.samples import write_samples
     from segzoo.data.names import data_set_names
     from segzoo.data.whole_file import make_output
@@ -36,30 +36,33 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         make_output(Path(arguments.output))  # before every file is read
     report = check_data(config.data, progress=not arguments.json)
     if arguments.json:
-        print(json.dumps(report_dict(report), indent=2))
+        print(json.dumps(show.report_dict(report), indent=2))
         return 1 if report.errors else 0
 
-    console = Console()
-    for line in finding_lines(report):
-        print(line)
-    for table in filter(None, (image_table(report), class_table(report))):
-        console.print(table)
+    print(*show.finding_lines(report), sep="\n", end="\n" if report.findings else "")
+    Console().print(show.image_table(report))
+    print(show.SIZE_NOTE, show.COLOR_NOTE, sep="\n")
+    classes = show.class_table(report)
+    if classes is not None:
+        Console().print(classes)
+        print(show.WEIGHT_NOTE)
     sheet = write_samples(
         config.data, report, Path(arguments.output or Path("data_check", Path(arguments.config).stem))
     )
-    print(f"{verdict(report)}; samples: {sheet}" if sheet else verdict(report))
+    print(f"{show.verdict(report)}; samples: {sheet}" if sheet else show.verdict(report))
     return 1 if report.errors else 0
 
 
 def _check_classes(config: "ClassificationDataConfig", *, as_json: bool) -> int:
     from segzoo.data.classification.check import check_classification_data, class_image_table, class_report_dict
-    from segzoo.data.doctor.report import finding_lines, verdict
+    from segzoo.data.doctor.report import SIZE_NOTE, finding_lines, verdict
 
     report = check_classification_data(config, progress=not as_json)
     if as_json:
         print(json.dumps(class_report_dict(report), indent=2))
     else:
-        print(*finding_lines(report), sep="\n")
+        print(*finding_lines(report), sep="\n", end="\n" if report.findings else "")
         Console().print(class_image_table(report))
+        print(SIZE_NOTE)
         print(verdict(report))
     return 1 if report.errors else 0

@@ -19,5 +19,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     for line in made.findings:
         print(line)
     print(f"written: {made.path}")
-    print(f"next: segzoo train {made.path}")
+    names = f"name the classes in {made.path}, " if made.nameless else ""
+    print(f"next: {names}look at what is read, and train:")
+    print(f"  segzoo check-data {made.path}")
+    print(f"  segzoo train {made.path}")
     return 0

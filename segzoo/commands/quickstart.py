@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     from segzoo.data.images import write_image
     from segzoo.data.pixels import as_picture
     from segzoo.inference.predict import predict
-    from segzoo.tasks.table import score_table
+    from segzoo.tasks.table import percent, score_table
     from segzoo.training.resume import requested_config
     from segzoo.training.train import train
 
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     for index in range(min(SCENES, len(scenes))):
         write_image(images / f"{scenes[index].id}.png", as_picture(scenes[index].image))
     report = predict(result.run_dir, images, output=result.run_dir / "predictions", save=("mask", "overlay"))
-    print(f"trained:     {result.run_dir}  (val mIoU {result.summary['best_val_miou']:.3f})")
+    print(f"trained:     {result.run_dir}  (val mIoU {percent(result.summary['best_val_miou'])})")
     print(f"images:      {images}")
     print(f"masks:       {report.output}")
     print(f"look here:   {report.output / '_overlay'}")

@@ -55,7 +55,7 @@ def draw_sheet(rows: Sequence[Sequence[Cell]], labels: LabelSpace, title: str) -
     width = _GAP + columns * (_CELL + _GAP)
     pictures = [[_painted(cell, labels) for cell in row] for row in rows]
     heights = [max(picture.height for picture in row) + _LINE + _GAP for row in pictures]
-    legend = _legend_lines(labels, width)
+    legend = _legend_lines(labels, width, with_ignored=any(_ignored(cell.mask, labels) for row in rows for cell in row))
     page = Image.new("RGB", (width, _LINE + _GAP + sum(heights) + _LINE * len(legend) + _GAP), _PAPER)
     draw = ImageDraw.Draw(page)
     _write(draw, (_GAP, _GAP // 2), title, width - 2 * _GAP)
@@ -100,12 +100,18 @@ def _hatched(picture: Array8, mask: npt.NDArray[np.uint8], labels: LabelSpace) -
     return hatched
 
 
-def _legend_lines(labels: LabelSpace, width: int) -> list[list[tuple[int, str, tuple[int, int, int] | None]]]:
+def _ignored(mask: npt.NDArray[np.uint8] | None, labels: LabelSpace) -> bool:
+    return mask is not None and bool((mask == labels.ignore_index).any())
+
+
+def _legend_lines(
+    labels: LabelSpace, width: int, *, with_ignored: bool
+) -> list[list[tuple[int, str, tuple[int, int, int] | None]]]:
     """(left edge, name, colour) of every class, broken into lines; None as colour is the hatching."""
     entries: list[tuple[str, tuple[int, int, int] | None]] = list(zip(labels.names, labels.palette, strict=True))
     lines: list[list[tuple[int, str, tuple[int, int, int] | None]]] = [[]]
     left = _GAP
-    for name, color in [*entries, ("ignored", None)]:
+    for name, color in [*entries, *([("ignored", None)] if with_ignored else [])]:
         needed = _SWATCH + _GAP + round(_font().getlength(name)) + 2 * _GAP
         if left + needed > width and lines[-1]:
             lines.append([])

@@ -1,7 +1,10 @@
-"""What a person sees while it trains: a bar, and a line at each validation."""
+"""What a person sees while it trains: a bar, or a line each minute, and a line at each validation."""
 
 import logging
+import math
 import sys
+import time
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -9,27 +12,34 @@ from lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from segzoo.tasks.table import percent
 from segzoo.tasks.task import Task
 from segzoo.training.callbacks import TrainingClock, as_task
 
 logger = logging.getLogger(__name__)
 
 LOSS_EVERY = 5  # steps between readings of the loss for the progress bar
+LINE_EVERY = 60.0  # seconds between lines where nobody sees a bar
 
 
 class ProgressReport(Callback):
     """A bar with loss, main metric, images per second, memory and time left; a log line at each validation.
 
+    Without a bar, or without a terminal to show it, a log line each minute.
+
     Args:
         steps: in the whole run.
+        every: steps from validation to validation.
         clock: for images per second.
         show_bar: off, only the log lines remain.
     """
 
-    def __init__(self, steps: int, clock: TrainingClock, *, show_bar: bool) -> None:
+    def __init__(self, steps: int, every: int, clock: TrainingClock, *, show_bar: bool) -> None:
         self.steps = steps
+        self.every = every
         self.clock = clock
         self.show_bar = show_bar
+        self._line_at = math.inf
         self._bar: Progress | None = None
         self._train: TaskID | None = None
         self._validate: TaskID | None = None
@@ -37,7 +47,8 @@ class ProgressReport(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Open the bar on the first process."""
-        if self._bar is None and self.show_bar and trainer.is_global_zero:
+        console = Console(stderr=True)
+        if self._bar is None and self.show_bar and console.is_terminal and trainer.is_global_zero:
             columns = (
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -45,19 +56,27 @@ class ProgressReport(Callback):
                 TextColumn("{task.fields[note]}"),
                 TimeRemainingColumn(),
             )
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar = Progress(*columns, console=console, transient=True)
             self._bar.start()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show where the run starts or goes on."""
+        self._line_at = time.monotonic() + LINE_EVERY
+        if trainer.is_global_zero:
+            done = f", of which {trainer.global_step} are done" if trainer.global_step else ""
+            images = f"{self.clock.batch_size} image{'' if self.clock.batch_size == 1 else 's'}"
+            logger.info("training: %d steps of %s%s; validation every %d steps", self.steps, images, done, self.every)
         if self._bar is not None:
             self._train = self._bar.add_task("training", total=self.steps, note="", completed=trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move the bar."""
+        """Move the bar, or say that it goes on."""
         if self._bar is None or self._train is None:
+            if trainer.is_global_zero and time.monotonic() >= self._line_at:
+                self._line_at = time.monotonic() + LINE_EVERY
+                self._say_step(trainer, as_task(pl_module))
             return
         if not self._loss or trainer.global_step % LOSS_EVERY == 0:  # reading the loss waits for the device
             self._loss = f"loss {float(as_task(pl_module).step_loss):.3f}  "
@@ -90,6 +109,13 @@ class ProgressReport(Callback):
         """Leave the terminal as it was."""
         self.close()
 
+    def _say_step(self, trainer: Trainer, task: Task) -> None:
+        loss, speed = float(task.step_loss), self.clock.images_per_second
+        seconds = (self.steps - trainer.global_step) * self.clock.batch_size / max(speed, 1e-9)
+        left = timedelta(seconds=round(seconds))
+        line = "step %d of %d: loss %.3f  %.1f images/s, %s left without validations"
+        logger.info(line, trainer.global_step, self.steps, loss, speed, left)
+
     def close(self) -> None:
         """Take the bar away."""
         if self._bar is not None:
@@ -98,7 +124,7 @@ class ProgressReport(Callback):
 
 
 def _score_text(task: Task) -> str:
-    return "" if task.main_score is None else f"val {task.main_metric.title} {task.main_score:.4f}  "
+    return "" if task.main_score is None else f"val {task.main_metric.title} {percent(task.main_score)}  "
 
 
 def memory_text(device: torch.device) -> str:

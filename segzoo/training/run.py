@@ -15,6 +15,7 @@ from segzoo.config.classification import AnyRunConfig
 from segzoo.data.datamodule import SegmentationData
 from segzoo.data.labels import LabelSpace
 from segzoo.data.statistics import balanced_weights, class_pixels
+from segzoo.errors import InterruptedTrainingError
 from segzoo.tasks.metrics import AnyScores, MainMetric, no_scores
 from segzoo.tasks.processes import is_first_process
 from segzoo.tasks.task import Task
@@ -104,6 +105,10 @@ def _fit(config: AnyRunConfig, data: RunData, task: AnyRunTask, run_dir: RunDir,
         trainer = build_trainer(config, data, watchers.all)
         try:
             trainer.fit(task, data, ckpt_path=start.path if start else None, weights_only=True)
+        except InterruptedTrainingError:
+            if is_first_process():
+                draw_curves(run_dir.metrics, task.main_metric, run_dir.curves)
+            raise
         finally:
             watchers.close()
     summary = _summary(task, data, watchers, start, trainer.global_step, time.perf_counter() - began)

@@ -46,9 +46,7 @@ class StopOnSignal(Callback):
             for signum, handler in before.items():
                 signal.signal(signum, handler)
         if self.received:  # it came after the last validation
-            raise InterruptedTrainingError(
-                self.received, f"stopped; all steps are saved. Go on with --resume {self.checkpoints.run_dir.to_resume}"
-            )
+            raise InterruptedTrainingError(self.received, f"stopped; all steps are saved. {self._how_to_go_on()}")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From here on there is something to save."""
@@ -72,8 +70,11 @@ class StopOnSignal(Callback):
         if signum:
             self.received = signum
             self.checkpoints.save_last(trainer)
-            advice = f"stopped at step {trainer.global_step}, which is saved. Go on with --resume"
-            raise said_once(InterruptedTrainingError(signum, f"{advice} {self.checkpoints.run_dir.to_resume}"))
+            advice = f"stopped at step {trainer.global_step}, which is saved. {self._how_to_go_on()}"
+            raise said_once(InterruptedTrainingError(signum, advice))
+
+    def _how_to_go_on(self) -> str:
+        return f"Go on with: segzoo train --resume {self.checkpoints.run_dir.to_resume}"
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a data worker, which the run itself ends

@@ -63,9 +63,9 @@ def watchers_of(config: AnyRunConfig, data: RunData, run_dir: RunDir) -> Watcher
         samples=samples,
         step=data.start_step,
     )
-    progress = ProgressReport(steps, clock, show_bar=settings.progress)
-    signals = StopOnSignal(checkpoints)
     every = settings.val_every_steps or max(1, samples // config.images_per_step)
+    progress = ProgressReport(steps, every, clock, show_bar=settings.progress)
+    signals = StopOnSignal(checkpoints)
     boards = Boards(run_dir, config)
     one_run = OneRun(run_dir, data.start_step)
     validations = Validations(every, steps, checkpoints, clock)

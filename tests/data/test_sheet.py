@@ -30,6 +30,17 @@ def test_a_mask_is_shown_in_its_colours_and_ignored_pixels_are_hatched() -> None
     assert not {(10, 200, 30), (250, 0, 60)} & {tuple(color) for color in stripes.tolist()}
 
 
+def test_the_legend_has_ignored_pixels_where_there_are_any() -> None:
+    """The hatched swatch stands behind the classes' own."""
+    one_class = LabelSpace(("sky",), ((10, 200, 30),))
+    mask = np.zeros((CELL, CELL), np.uint8)
+    ends = []
+    for cell in (Cell("", mask=mask), Cell("", mask=mask | 255)):
+        legend = draw_sheet([[cell]], one_class, "title")[TOP + CELL + 20 :]
+        ends.append(np.flatnonzero((legend != 250).any(axis=(0, 2))).max())
+    assert ends[1] > ends[0] + 40
+
+
 def test_an_overlay_is_half_image_half_mask_and_shows_the_image_between_stripes() -> None:
     image = np.full((CELL, CELL, 3), 100, np.uint8)
     mask = np.zeros((CELL, CELL), np.uint8)

@@ -36,6 +36,7 @@ def test_sound_data_leaves_with_0_and_a_sheet(call_tool: CallTool, small_set: Pa
     assert result.returncode == 0, result.stderr
     assert "error" not in result.stdout
     assert "class_1" in result.stdout
+    assert "weight: what loss.class_weights=balanced takes, from the training masks" in result.stdout.splitlines()
     assert result.stdout.splitlines()[-1] == f"no problem found; samples: {tmp_path / 'out' / 'samples.png'}"
     assert (tmp_path / "out/samples.png").stat().st_size > 0
 
@@ -116,7 +117,11 @@ def test_a_made_config_trains_with_no_edit(call_tool: CallTool, small_set: Path,
     config = tmp_path / "made.yaml"
     result = call_tool("make_config.py", small_set, "--output", config)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == f"next: segzoo train {config}"
+    assert result.stdout.splitlines()[-3:] == [
+        "next: look at what is read, and train:",
+        f"  segzoo check-data {config}",
+        f"  segzoo train {config}",
+    ]
     checked = call_tool("train.py", config, "--check")
     assert checked.returncode == 0, checked.stderr
     assert "8 training and 2 validation images, 2 classes" in checked.stdout

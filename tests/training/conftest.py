@@ -1,4 +1,3 @@
-import csv
 import multiprocessing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,9 +7,8 @@ import pytest
 import real_process
 import torch
 from ruamel.yaml import YAML
+from run_files import weights
 
-from segzoo.checkpoint.format import TRAINING_STATE
-from segzoo.checkpoint.read import read_checkpoint
 from segzoo.training.train import train
 
 
@@ -18,22 +16,6 @@ from segzoo.training.train import train
 class Ended:
     status: int | None  # as multiprocessing has it: -9 where SIGKILL ended the process
     stderr: str
-
-
-def rows(run_dir: Path) -> list[dict[str, str]]:
-    with (run_dir / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def steps_of(run_dir: Path) -> list[tuple[int, str]]:
-    return [(int(row["step"]), row["split"]) for row in rows(run_dir)]
-
-
-def weights(run_dir: Path, name: str = "last") -> dict[str, torch.Tensor]:
-    """All of them: where the run averages, the average and the weights beside it."""
-    content = read_checkpoint(run_dir / "checkpoints" / f"{name}.ckpt")
-    beside = {f"beside {key}": value for key, value in content.get(TRAINING_STATE, {}).items()}
-    return {**content["state_dict"], **beside}
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import many_processes
 import pytest
 import torch
-from conftest import rows
+from run_files import rows
 
 from segzoo.config.load import apply_overrides, config_from_tree
 from segzoo.data.datamodule import SegmentationData

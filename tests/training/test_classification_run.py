@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import rows, steps_of, weights
 from PIL import Image
+from run_files import rows, steps_of, weights
 
 from segzoo.checkpoint.classifier import load_classifier
 from segzoo.checkpoint.format import TRAINING_STATE

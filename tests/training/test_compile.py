@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import rows, weights
+from run_files import rows, weights
 
 from segzoo.checkpoint.read import load_segmenter
 from segzoo.tasks.segmentation import SegmentationTask

@@ -16,6 +16,7 @@ from segzoo.training.train import train
 
 def test_bar_and_lines(tiny_config: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bar shows every step, both validations run a bar of their own, and each ends in a line."""
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
     seen: list[tuple[str, int]] = []
     lines: list[str] = []
     shown: list[str] = []
@@ -24,7 +25,7 @@ def test_bar_and_lines(tiny_config: Callable[..., RunConfig], tmp_path: Path, mo
     def update(self: progress.Progress, task: object, **fields: object) -> None:
         seen.append((str(fields["note"]), int(str(fields["completed"]))))
         original(self, task, **fields)  # type: ignore[arg-type]
-        console = Console(file=StringIO(), width=200)
+        console = Console(file=StringIO(), width=200, no_color=True, force_terminal=False)
         console.print(self.make_tasks_table(self.tasks))
         shown.append(console.file.getvalue())
 
@@ -33,16 +34,37 @@ def test_bar_and_lines(tiny_config: Callable[..., RunConfig], tmp_path: Path, mo
     train(tiny_config(f"run_dir={tmp_path / 'run'}", "trainer.progress=true"))
     assert [step for _, step in seen] == [1, 2, 3, 4, 5, 6]
     assert all("loss" in note and "images/s" in note for note, _ in seen)
-    assert re.search(r"training .* 4/6 +loss \d.* val mIoU 0\.\d.* images/s .* GiB +\d:\d\d:\d\d", shown[3]), shown[3]
+    assert re.search(r"training .* 4/6 +loss \d.* val mIoU \d+\.\d % .* images/s .* GiB +\d:\d\d:\d\d", shown[3]), (
+        shown[3]
+    )
     assert "images/s" in seen[-1][0]
     assert seen[-1][0].endswith(" GiB")
     assert "val mIoU" in seen[-1][0]
     assert "loss" in seen[-1][0]
-    assert [line.split(":")[0] for line in lines] == ["step 3 of 6", "step 6 of 6"]
+    assert lines[0] == "training: 6 steps of 4 images; validation every 3 steps"
+    assert [line.split(":")[0] for line in lines[1:]] == ["step 3 of 6", "step 6 of 6"]
+    assert re.fullmatch(r"step 6 of 6: val mIoU \d+\.\d %  loss \d\.\d{3}", lines[-1]), lines[-1]
+
+
+def test_lines_where_no_terminal_shows_a_bar(
+    tiny_config: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """One each LINE_EVERY seconds; the clock here goes 25 seconds a step."""
+    lines: list[str] = []
+    seconds = iter(range(0, 10_000, 25))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    monkeypatch.setattr(progress.logger, "info", lambda text, *values: lines.append(text % values))
+    train(tiny_config(f"run_dir={tmp_path / 'run'}", "trainer.progress=true"))
+    steps = [line for line in lines if " left without validations" in line]
+    assert [line.split(":")[0] for line in steps] == ["step 3 of 6", "step 6 of 6"]
+    assert re.fullmatch(
+        r"step 3 of 6: loss \d\.\d{3}  \d+\.\d images/s, 0:\d\d:\d\d left without validations", steps[0]
+    )
+    assert capsys.readouterr().err == "", "not even an empty line"
 
 
 def test_without_a_bar_no_loss_is_read() -> None:
     """Reading it waits for the device."""
-    report = progress.ProgressReport(6, TrainingClock(4), show_bar=False)
+    report = progress.ProgressReport(6, 3, TrainingClock(4), show_bar=False)
     has_no_loss = LightningModule()
-    report.on_train_batch_end(SimpleNamespace(global_step=5), has_no_loss, None, None, 4)  # type: ignore[arg-type]
+    report.on_train_batch_end(SimpleNamespace(global_step=5, is_global_zero=True), has_no_loss, None, None, 4)  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import steps_of
+from run_files import steps_of
 
 from segzoo.backbones.layers import FrozenBatchNorm
 from segzoo.checkpoint.format import TRAINING_STATE

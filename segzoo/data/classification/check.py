@@ -102,7 +102,7 @@ def check_classification_data(config: ClassificationDataConfig, *, progress: boo
 
 def class_image_table(report: ClassReport) -> Table:
     """Images of each class, and all images with their sizes, in each split."""
-    table = Table("class", *(f"{split.name}: images" for split in report.splits), caption_justify="left")
+    table = Table("class", *(f"{split.name}: images" for split in report.splits))
     for column in table.columns[1:]:
         column.justify = "right"
     for index, name in enumerate(report.labels.names if report.labels else ()):
@@ -111,7 +111,6 @@ def class_image_table(report: ClassReport) -> Table:
     table.add_row("all images", *(f"{split.images:,}" for split in report.splits))
     table.add_row("height", *(str(split.height or "") for split in report.splits))
     table.add_row("width", *(str(split.width or "") for split in report.splits))
-    table.caption = "height and width in pixels: smallest / median / largest"
     return table
 
 

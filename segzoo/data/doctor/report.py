@@ -10,6 +10,11 @@ from rich.table import Table
 from segzoo.data.doctor.check import Report, SplitReport
 from segzoo.data.doctor.findings import Finding
 
+# Below the tables, where a line may be longer than the table is wide.
+SIZE_NOTE = "height and width in pixels: smallest / median / largest"
+COLOR_NOTE = "mean and std: of each channel, in units of the full range"
+WEIGHT_NOTE = "weight: what loss.class_weights=balanced takes, from the training masks"
+
 _LISTED = 20  # findings of one kind that are spelled out
 
 
@@ -44,7 +49,7 @@ def verdict(report: Findings) -> str:
 
 def image_table(report: Report) -> Table:
     """Sizes and colours of each split."""
-    table = Table(title="images", title_justify="left", caption_justify="left")
+    table = Table(title="images", title_justify="left")
     for heading in ("split", "images", "height", "width", "channels", "mean", "std"):
         table.add_column(heading)
     for split in report.splits:
@@ -55,7 +60,6 @@ def image_table(report: Report) -> Table:
         channels = ", ".join(map(str, images.channels))
         extents = (str(images.height), str(images.width))
         table.add_row(split.name, str(images.count), *extents, channels, _numbers(images.mean), _numbers(images.std))
-    table.caption = "height and width in pixels: smallest / median / largest; mean and std in units of the full range"
     return table
 
 
@@ -63,7 +67,7 @@ def class_table(report: Report) -> Table | None:
     """Pixels and images of each class in each split, and class weights; None where values mean nothing."""
     if report.labels is None:
         return None
-    table = Table(title="classes", title_justify="left", caption_justify="left")
+    table = Table(title="classes", title_justify="left")
     table.add_column("class")
     for split in report.splits:
         table.add_column(f"{split.name}: pixels", justify="right")
@@ -74,7 +78,6 @@ def class_table(report: Report) -> Table | None:
         cells = [cell for split in report.splits for cell in _class_cells(split, index)]
         table.add_row(name, *cells, f"{weights[index]}" if weights else "")
     table.add_row("(ignored)", *[cell for split in report.splits for cell in _ignored_cells(split)], style="dim")
-    table.caption = "weight: what loss.class_weights=balanced takes, from the training masks"
     return table
 
 
@@ -121,7 +124,7 @@ def _percent(share: float, pixels: int) -> str:
 
 
 def _numbers(values: tuple[float, ...]) -> str:
-    return " ".join(f"{value:.3f}" for value in values)
+    return " ".join(f"{value:.2f}" for value in values)
 
 
 def _counted(number: int, what: str) -> str:

@@ -39,6 +39,11 @@ class Classes:
     offset: int = 0
     multi_label: bool = False
 
+    @property
+    def nameless(self) -> bool:
+        """Whether the classes have numbers for names, because nothing says what they are."""
+        return len(self.names) > 2 and self.names == _made_up_names(len(self.names))
+
 
 def choose_classes(facts: Facts, root: Path) -> Classes:
     """What the values in the masks most likely mean.
@@ -109,8 +114,10 @@ def _known_pixels(labels: LabelSpace, pixels: Counter[int]) -> tuple[int, ...]:
 
 
 def _names(count: int, listed: Sequence[str]) -> tuple[str, ...]:
-    if len(listed) == count:
-        return tuple(listed)
+    return tuple(listed) if len(listed) == count else _made_up_names(count)
+
+
+def _made_up_names(count: int) -> tuple[str, ...]:
     return ("background", "object") if count == 2 else tuple(f"class_{index}" for index in range(count))
 
 

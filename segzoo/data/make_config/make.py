@@ -25,10 +25,12 @@ class MadeConfig:
     Args:
         path: of the configuration.
         findings: what the folder and the machine are, a line each.
+        nameless: whether the classes have numbers for names, because nothing says what they are.
     """
 
     path: Path
     findings: tuple[str, ...]
+    nameless: bool
 
 
 def make_config(
@@ -65,7 +67,7 @@ def make_config(
     head = [*([editors] if editors else []), *findings, f"segzoo train {output}"]
     output.write_text(config_text(head, choices, classes), encoding="utf-8")
     load_config(output)  # what was written is read the way training will
-    return MadeConfig(output, tuple(findings))
+    return MadeConfig(output, tuple(findings), classes.nameless)
 
 
 def _place_choices(layout: Layout, facts: Facts, classes: Classes) -> Choices:
@@ -89,6 +91,9 @@ def _place_choices(layout: Layout, facts: Facts, classes: Classes) -> Choices:
         choices["data.folder.mask_offset"] = Choice(classes.offset, "of the numbers in the masks")
     if classes.key.startswith("data.folder."):
         choices[classes.key] = Choice(None, f"{classes.reason}; rename the classes as you like")
+    if classes.nameless:
+        advice = f"or [{classes.names[-1]}], if that is a border drawn around things: left out of training and scores"
+        choices["data.ignore_classes"] = Choice(None, advice)
     return choices
 
 

@@ -167,6 +167,19 @@ def test_the_known_sets_are_recognised(shared: Path, tmp_path: Path, name: str, 
     assert config.model.decoder == "deeplabv3plus"
 
 
+def test_classes_without_names_are_to_be_named_and_may_be_ignored(tmp_path: Path) -> None:
+    root, output = one_folder(tmp_path / "set", [0, 1, 2]), tmp_path / "made.yaml"
+    assert make_config(root, output, machine=CPU, progress=False).nameless
+    text = output.read_text()
+    assert "  ignore_classes: null # or [class_2], if that is a border " in text
+    output.write_text(text.replace("ignore_classes: null", "ignore_classes: [class_2]"))
+    assert build_dataset(load_config(output).data, "train").labels.names == ("class_0", "class_1")
+    (root / "classes.txt").write_text("sky\nroad\ncar\n")
+    output.unlink()
+    assert not make_config(root, output, machine=CPU, progress=False).nameless
+    assert "ignore_classes" not in output.read_text()
+
+
 def test_every_choice_has_its_reason_beside_it(tmp_path: Path) -> None:
     made(one_folder(tmp_path / "set", [0, 1, 1, 1, 1, 1, 1, 2]))
     text = (tmp_path / "made.yaml").read_text()
