@@ -1,5 +1,6 @@
 """What the whole suite shares: the shared material, one thread policy, quiet logs."""
 
+import logging
 import os
 import runpy
 import shutil
@@ -63,6 +64,9 @@ def call_tool(
     """As `run_tool`, in this process: without the seconds that importing torch takes."""
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # the test runner keeps its own
+    log = logging.getLogger("segzoo")  # and its log
+    for name in ("propagate", "handlers", "level"):
+        monkeypatch.setattr(log, name, getattr(log, name))
 
     def call(tool: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         words = [str(REPOSITORY / "tools" / tool), *map(str, arguments)]

@@ -109,7 +109,10 @@ def _description(source: TrainedSegmenter, config: RunConfig) -> dict[str, Any]:
 
 def _read_back(source: TrainedSegmenter, folder: Path) -> None:
     """See that every tensor arrived, bit for bit."""
-    written = read_saved(folder / WEIGHTS)["state_dict"]
+    try:
+        written = read_saved(folder / WEIGHTS)["state_dict"]
+    except CheckpointError:
+        written = {}
     own = source.segmenter.state_dict()
     if written.keys() != {PREFIX + key for key in own} or not all(
         torch.equal(written[PREFIX + key], tensor.detach().cpu()) for key, tensor in own.items()

@@ -37,12 +37,11 @@ def one_problem(kind: type[ConfigError | CheckpointError], source: str) -> str:
     return problem
 
 
-def test_a_model_from_the_hub(hub, unplug, saved, tmp_path, caplog, monkeypatch):
+def test_a_model_from_the_hub(hub, unplug, saved, tmp_path, caplog):
     """Two files and no others; a second time, and without a network, from the cache."""
     shutil.copytree(saved, tmp_path / "with_more")
     (tmp_path / "with_more" / "pytorch_model.bin").write_bytes(b"\x80")
     hub.put(NAME, tmp_path / "with_more")
-    monkeypatch.setattr(logging.getLogger("segzoo"), "propagate", True)
     caplog.set_level(logging.INFO, logger="segzoo")
     assert equal(state_of(NAME), state_of(saved))
     assert load_segmenter(NAME).labels == load_segmenter(saved).labels
