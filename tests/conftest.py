@@ -57,6 +57,14 @@ def run_tool() -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
+@pytest.fixture(autouse=True)
+def log_as_imported() -> None:
+    """Commands send the package's log to standard error; one that an earlier test ran here left it so."""
+    log = logging.getLogger("segzoo")
+    log.propagate, log.handlers = True, []
+    log.setLevel(logging.NOTSET)
+
+
 @pytest.fixture
 def call_tool(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -64,9 +72,6 @@ def call_tool(
     """As `run_tool`, in this process: without the seconds that importing torch takes."""
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # the test runner keeps its own
-    log = logging.getLogger("segzoo")  # and its log
-    for name in ("propagate", "handlers", "level"):
-        monkeypatch.setattr(log, name, getattr(log, name))
 
     def call(tool: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         words = [str(REPOSITORY / "tools" / tool), *map(str, arguments)]

@@ -335,10 +335,14 @@ def test_written_whole_or_not_at_all(saved: Path, tmp_path: Path, monkeypatch: p
         patch.setattr(os, "fsync", full_disk)
         with pytest.raises(CheckpointError, match=r"new: not saved \(.*No space left on device\)"):
             save_folder(source, tmp_path / "new")
-    with monkeypatch.context() as patch:
-        patch.setattr(saving, "save_file", lambda tensors, file, metadata: save_file({}, file, metadata))
-        with pytest.raises(CheckpointError, match="did not read back"):
-            save_folder(source, tmp_path / "new")
+    for lossy in (
+        lambda _, file, metadata: save_file({}, file, metadata),
+        lambda _, file, **__: file.write_bytes(b"x"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(saving, "save_file", lossy)
+            with pytest.raises(CheckpointError, match=r"/new: not saved \(it did not read back"):
+                save_folder(source, tmp_path / "new")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("mine")
     with pytest.raises(CheckpointError, match="not saved"):

@@ -41,7 +41,7 @@ EXACT_CLASSIFIER = {
     "task": "classification",
     "data": {"name": "image_folder", "batch_size": 4, "image_size": 40, "num_workers": 0},
     "model": {"norm": "group", "dropout": 0.0, "backbone": {"name": "xception", "width": 0.1}},
-    "optimizer": {"learning_rate": 0.05, "ema_decay": 0.5},
+    "optimizer": {"learning_rate": 0.01, "ema_decay": 0.5},  # at 0.05 rounding grows a thousandfold in four steps
     "loss": {"class_weights": [1, 2, 5], "label_smoothing": 0.1},
     "trainer": {"max_steps": 4, "val_every_steps": 10, "log_every_steps": 1, "progress": False, "accelerator": "cpu"},
 }

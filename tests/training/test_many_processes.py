@@ -51,8 +51,7 @@ def test_two_processes_come_to_the_same_as_one(one_process, found) -> None:
 def test_two_processes_train_a_classifier_as_one_does(found, class_folder: Path, tmp_path: Path) -> None:
     """Seven validation images in two processes, and two batches of one image each against one batch of four."""
     one, two = many_processes.classifier_outcome(tmp_path / "run", class_folder), found["classifier"]
-    np.testing.assert_allclose(two["losses"][:2], one["losses"][:2], rtol=1e-5)
-    np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-3)  # rounding grows as in the test above
+    np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-4)
     assert np.sum(two["matrix"]) == 7
     assert two["matrix"] == one["matrix"]
     assert two["scores"] == pytest.approx(one["scores"])
