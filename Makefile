@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # Changes when the dependencies do, so that an old environment is brought up to date.
 STAMP = $(VENV)/.installed
 
-.PHONY: install quickstart test test-slow check format lint types layers docs
+.PHONY: install quickstart test test-slow coverage check format lint types layers docs
 
 install: $(STAMP)
 
@@ -31,6 +31,10 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	@$(PYTEST) -m slow
+
+# Lines and branches of segzoo that no test runs.
+coverage: $(STAMP)
+	@$(PYTEST) --cov --cov-report=term-missing:skip-covered
 
 # The documentation as a site, in build/docs.
 docs: $(STAMP)
