@@ -3,9 +3,6 @@
 import logging
 import re
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
 
 from segzoo.backbones.weights.own import WEIGHTS
 from segzoo.backbones.weights.published import KERAS_URL, WeightsEntry
@@ -14,7 +11,6 @@ from segzoo.errors import CheckpointError, ConfigError, first_line
 
 _logger = logging.getLogger(__name__)
 _TIMEOUT = 10.0  # seconds to wait for the hub's first answer
-_RESTARTS = 3  # times a download may start over
 _HUB_NAME = re.compile(r"(?P<owner>[A-Za-z0-9][\w.-]*)/[A-Za-z0-9][\w.-]*(@[\w./-]+)?", re.ASCII)
 _OF_FILES = (".ckpt", ".safetensors", ".pt", ".pth", ".bin", ".h5", ".keras", ".tar")
 
@@ -115,28 +111,7 @@ def _download(repository: str, filename: str, revision: str) -> Path:
 
     # Asked once, without a network it fails at once; `hf_hub_download` would go on asking for up to minutes.
     get_hf_file_metadata(hf_hub_url(repository, filename, revision=revision), timeout=_TIMEOUT)
-    path = hf_hub_download(repository, filename, revision=revision, etag_timeout=_TIMEOUT, tqdm_class=_BoundedProgress)
-    return Path(path)
-
-
-class _BoundedProgress(tqdm):
-    """A progress bar that ends a download that starts over again and again.
-
-    The hub's client goes on where a connection broke. From a server that knows no ranges it starts over instead, and
-    never stops.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.pop("name", None)  # the client's own bar takes it, tqdm does not
-        super().__init__(*args, **kwargs)
-        self._restarts = 0
-
-    def update(self, n: float | None = 1) -> bool | None:
-        if n is not None and n < 0:
-            self._restarts += 1
-            if self._restarts >= _RESTARTS:
-                raise ConnectionError(f"the connection broke {_RESTARTS} times")
-        return super().update(n)
+    return Path(hf_hub_download(repository, filename, revision=revision, etag_timeout=_TIMEOUT))
 
 
 def _verify(file: Path, what: str, expected: str | None) -> None:

@@ -1,6 +1,7 @@
 """Published weights come from a hub that the test runs itself: on time, cut off, wrong, or not at all."""
 
 import hashlib
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -108,6 +109,7 @@ def leftovers(tmp_path):
 
 
 def test_download_progress_cache_and_offline(fake_hub, state, tmp_path, monkeypatch, capsys, point_hub_to):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)  # elsewhere the hub shows no bar
     assert holds(pretrained(), state)
     entry = published.PUBLISHED[0]
     file = f"/{entry.repository}/resolve/{entry.revision}/model.safetensors"
