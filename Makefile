@@ -32,9 +32,10 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	@$(PYTEST) -m slow
 
-# Lines and branches of segzoo that no test runs.
+# Lines and branches of segzoo that no test runs. On that test's full disk there is no room for what coverage writes.
 coverage: $(STAMP)
-	@$(PYTEST) --cov --cov-report=term-missing:skip-covered
+	@$(PYTEST) --cov --cov-report=term-missing:skip-covered \
+		--deselect tests/training/test_faults.py::test_a_full_disk_leaves_the_checkpoint_as_it_was
 
 # The documentation as a site, in build/docs.
 docs: $(STAMP)
