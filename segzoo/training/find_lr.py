@@ -157,7 +157,8 @@ def plot(test: RangeTest, path: Path) -> None:
     top = float(test.smoothed[: test.lowest + 1].max())
     bottom = float(test.smoothed.min())
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss")
-    axes.set_ylim(bottom - 0.2 * (top - bottom), top + 0.4 * (top - bottom))
+    fall = (top - bottom) or 1.0  # of a loss that never fell, something to look at
+    axes.set_ylim(bottom - 0.2 * fall, top + 0.4 * fall)
     axes.grid(visible=True, which="both", alpha=0.3)
     axes.legend()
     try:

@@ -100,6 +100,21 @@ def test_tool_prints_taps(run_tool):
     assert {"name", "channels", "receptive_field", "activated"} <= described["taps"][0].keys()
 
 
+def test_tool_lists_published_weights(call_tool, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "250")
+    shown = call_tool("backbones.py", "--weights").stdout
+    found = json.loads(call_tool("backbones.py", "--weights", "--json").stdout)
+    assert {entry["backbone"] for entry in found} == {name for name in list_backbones() if name.startswith("xception")}
+    for entry in found:
+        (line,) = [
+            line for line in shown.splitlines() if f" {entry['tag']} " in line and entry["backbone"] + " " in line
+        ]
+        assert f"{entry['top1']:.2f}" in line
+        assert (entry["sha256"] or "not known") in line
+    of_one = json.loads(call_tool("backbones.py", "xception65", "--weights", "--json").stdout)
+    assert of_one == [entry for entry in found if entry["backbone"] == "xception65"]
+
+
 @pytest.mark.slow
 def test_tool_lists_all(run_tool):
     found = run_tool("backbones.py")

@@ -96,7 +96,9 @@ def test_wrong_requests_are_refused(request_: dict, line: str, tiny_config: Conf
         find_learning_rate(tiny_config(), **request_)
 
 
-def test_tool_draws_and_suggests(call_tool: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tool_draws_and_suggests(
+    call_tool: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
     monkeypatch.setattr(find_lr, "find_learning_rate", lambda *_, **__: curve(-3.0, 0.0))
     plot = tmp_path / "plot.png"
     done = call_tool("find_lr.py", "configs/quickstart.yaml", "--output", plot)
@@ -105,6 +107,12 @@ def test_tool_draws_and_suggests(call_tool: Callable, tmp_path: Path, monkeypatc
     with Image.open(plot) as image:
         assert image.size == (960, 600)
         assert len(image.convert("RGB").getcolors(100_000)) > 20
+    rising = RangeTest(RATES, tuple(np.linspace(1, 2, 101).tolist()))
+    monkeypatch.setattr(find_lr, "find_learning_rate", lambda *_, **__: rising)
+    never = call_tool("find_lr.py", "configs/quickstart.yaml", "--output", plot)
+    assert (never.returncode, never.stderr) == (1, "")
+    assert recwarn.list == []
+    assert never.stdout.splitlines()[-1] == "the loss never fell: nothing to suggest. Try a wider --range."
     monkeypatch.setattr(find_lr, "find_learning_rate", lambda *_, **__: pytest.fail("swept first"))
     refused = call_tool("find_lr.py", "configs/quickstart.yaml", "--output", plot / "plot.png")
     assert refused.returncode == 2
