@@ -100,6 +100,7 @@ class ProgressReport(Callback):
         """Close the validation's bar and say the result."""
         if self._bar is not None and self._validate is not None:
             self._bar.remove_task(self._validate)
+        self._line_at = time.monotonic() + LINE_EVERY
         if trainer.is_global_zero:
             task = as_task(pl_module)
             loss = f"loss {float(task.step_loss):.3f}"

@@ -63,6 +63,22 @@ def test_lines_where_no_terminal_shows_a_bar(
     assert capsys.readouterr().err == "", "not even an empty line"
 
 
+def test_a_validation_is_a_sign_of_life_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind its line there is none of the minute that it took."""
+    now, said = [0.0], []
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(progress, "as_task", lambda module: module)
+    report = progress.ProgressReport(6, 3, TrainingClock(4), show_bar=False)
+    monkeypatch.setattr(report, "_say_step", lambda *_: said.append(now[0]))
+    trainer, module = SimpleNamespace(global_step=0, is_global_zero=True), LightningModule()
+    report.on_train_start(trainer, module)  # type: ignore[arg-type]
+    now[0] = 90.0
+    report.on_validation_end(SimpleNamespace(is_global_zero=False), module)  # type: ignore[arg-type]
+    for now[0] in (100.0, 149.0, 151.0, 152.0):
+        report.on_train_batch_end(trainer, module, None, None, 0)  # type: ignore[arg-type]
+    assert said == [151.0]
+
+
 def test_without_a_bar_no_loss_is_read() -> None:
     """Reading it waits for the device."""
     report = progress.ProgressReport(6, 3, TrainingClock(4), show_bar=False)
