@@ -39,7 +39,7 @@ class ProgressReport(Callback):
         self.every = every
         self.clock = clock
         self.show_bar = show_bar
-        self._line_at = math.inf
+        self._said_at = math.inf  # no line so far
         self._bar: Progress | None = None
         self._train: TaskID | None = None
         self._validate: TaskID | None = None
@@ -61,11 +61,10 @@ class ProgressReport(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show where the run starts or goes on."""
-        self._line_at = time.monotonic() + LINE_EVERY
         if trainer.is_global_zero:
             done = f", of which {trainer.global_step} are done" if trainer.global_step else ""
             images = f"{self.clock.batch_size} image{'' if self.clock.batch_size == 1 else 's'}"
-            logger.info("training: %d steps of %s%s; validation every %d steps", self.steps, images, done, self.every)
+            self._say(f"training: {self.steps} steps of {images}{done}; validation every {self.every} steps")
         if self._bar is not None:
             self._train = self._bar.add_task("training", total=self.steps, note="", completed=trainer.global_step)
 
@@ -74,9 +73,8 @@ class ProgressReport(Callback):
     ) -> None:
         """Move the bar, or say that it goes on."""
         if self._bar is None or self._train is None:
-            if trainer.is_global_zero and time.monotonic() >= self._line_at:
-                self._line_at = time.monotonic() + LINE_EVERY
-                self._say_step(trainer, as_task(pl_module))
+            if trainer.is_global_zero and time.monotonic() - self._said_at >= LINE_EVERY:
+                self._say(self._step_text(trainer.global_step, as_task(pl_module)))
             return
         if not self._loss or trainer.global_step % LOSS_EVERY == 0:  # reading the loss waits for the device
             self._loss = f"loss {float(as_task(pl_module).step_loss):.3f}  "
@@ -100,22 +98,24 @@ class ProgressReport(Callback):
         """Close the validation's bar and say the result."""
         if self._bar is not None and self._validate is not None:
             self._bar.remove_task(self._validate)
-        self._line_at = time.monotonic() + LINE_EVERY
         if trainer.is_global_zero:
             task = as_task(pl_module)
             loss = f"loss {float(task.step_loss):.3f}"
-            logger.info("step %d of %d: %s%s", trainer.global_step, self.steps, _score_text(task), loss)
+            self._say(f"step {trainer.global_step} of {self.steps}: {_score_text(task)}{loss}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave the terminal as it was."""
         self.close()
 
-    def _say_step(self, trainer: Trainer, task: Task) -> None:
-        loss, speed = float(task.step_loss), self.clock.images_per_second
-        seconds = (self.steps - trainer.global_step) * self.clock.batch_size / max(speed, 1e-9)
-        left = timedelta(seconds=round(seconds))
-        line = "step %d of %d: loss %.3f  %.1f images/s, %s left without validations"
-        logger.info(line, trainer.global_step, self.steps, loss, speed, left)
+    def _say(self, line: str) -> None:
+        self._said_at = time.monotonic()
+        logger.info(line)
+
+    def _step_text(self, step: int, task: Task) -> str:
+        speed = self.clock.images_per_second
+        left = timedelta(seconds=round((self.steps - step) * self.clock.batch_size / max(speed, 1e-9)))
+        loss = f"loss {float(task.step_loss):.3f}"
+        return f"step {step} of {self.steps}: {loss}  {speed:.1f} images/s, {left} left without validations"
 
     def close(self) -> None:
         """Take the bar away."""

@@ -30,7 +30,7 @@ def test_bar_and_lines(tiny_config: Callable[..., RunConfig], tmp_path: Path, mo
         shown.append(console.file.getvalue())
 
     monkeypatch.setattr(progress.Progress, "update", update)
-    monkeypatch.setattr(progress.logger, "info", lambda text, *values: lines.append(text % values))
+    monkeypatch.setattr(progress.logger, "info", lines.append)
     train(tiny_config(f"run_dir={tmp_path / 'run'}", "trainer.progress=true"))
     assert [step for _, step in seen] == [1, 2, 3, 4, 5, 6]
     assert all("loss" in note and "images/s" in note for note, _ in seen)
@@ -53,7 +53,7 @@ def test_lines_where_no_terminal_shows_a_bar(
     lines: list[str] = []
     seconds = iter(range(0, 10_000, 25))
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
-    monkeypatch.setattr(progress.logger, "info", lambda text, *values: lines.append(text % values))
+    monkeypatch.setattr(progress.logger, "info", lines.append)
     train(tiny_config(f"run_dir={tmp_path / 'run'}", "trainer.progress=true"))
     steps = [line for line in lines if " left without validations" in line]
     assert [line.split(":")[0] for line in steps] == ["step 3 of 6", "step 6 of 6"]
@@ -69,14 +69,14 @@ def test_a_validation_is_a_sign_of_life_too(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(progress, "as_task", lambda module: module)
     report = progress.ProgressReport(6, 3, TrainingClock(4), show_bar=False)
-    monkeypatch.setattr(report, "_say_step", lambda *_: said.append(now[0]))
-    trainer, module = SimpleNamespace(global_step=0, is_global_zero=True), LightningModule()
+    monkeypatch.setattr(progress.logger, "info", lambda _: said.append(now[0]))
+    trainer, module = SimpleNamespace(global_step=0, is_global_zero=True), SimpleNamespace(step_loss=1, main_score=None)
     report.on_train_start(trainer, module)  # type: ignore[arg-type]
     now[0] = 90.0
-    report.on_validation_end(SimpleNamespace(is_global_zero=False), module)  # type: ignore[arg-type]
+    report.on_validation_end(trainer, module)  # type: ignore[arg-type]
     for now[0] in (100.0, 149.0, 151.0, 152.0):
         report.on_train_batch_end(trainer, module, None, None, 0)  # type: ignore[arg-type]
-    assert said == [151.0]
+    assert said == [0.0, 90.0, 151.0]
 
 
 def test_without_a_bar_no_loss_is_read() -> None:
