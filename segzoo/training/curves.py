@@ -8,16 +8,18 @@ from segzoo.tasks.metrics import MainMetric
 
 
 def draw_curves(metrics: Path, main: MainMetric, target: Path) -> None:
-    """Draw a run's metrics.csv.
+    """Draw a run's metrics.csv, if anything stands in it yet.
 
     Args:
         metrics: the file.
         main: the number to show of each validation.
         target: PNG to write.
     """
+    rows = read_rows(metrics)
+    if not rows:
+        return
     from matplotlib.figure import Figure  # takes a second to import, and only the end of a run needs it
 
-    rows = read_rows(metrics)
     figure = Figure(figsize=(12, 3.5), layout="constrained")
     panels = (("loss", "train", "loss"), (main.name, "val", main.title), ("learning_rate", "train", "learning rate"))
     for axes, (column, split, title) in zip(figure.subplots(1, len(panels)), panels, strict=True):

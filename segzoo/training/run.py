@@ -101,23 +101,29 @@ def prepare(config: AnyRunConfig, start: Start | None) -> tuple[AnyRunConfig, Ru
 def _fit(config: AnyRunConfig, data: RunData, task: AnyRunTask, run_dir: RunDir, start: Start | None) -> TrainResult:
     watchers = watchers_of(config, data, run_dir)
     began = time.perf_counter()
-    with quiet_lightning(), faults_explained(), other_processes(config), watchers.signals.listening():
-        trainer = build_trainer(config, data, watchers.all)
-        try:
-            trainer.fit(task, data, ckpt_path=start.path if start else None, weights_only=True)
-        except InterruptedTrainingError:
-            if is_first_process():
-                draw_curves(run_dir.metrics, task.main_metric, run_dir.curves)
-            raise
-        finally:
-            watchers.close()
+    try:
+        with quiet_lightning(), faults_explained(), other_processes(config), watchers.signals.listening():
+            trainer = build_trainer(config, data, watchers.all)
+            try:
+                trainer.fit(task, data, ckpt_path=start.path if start else None, weights_only=True)
+            finally:
+                watchers.close()
+    except InterruptedTrainingError:
+        _draw(task, run_dir)
+        raise
     summary = _summary(task, data, watchers, start, trainer.global_step, time.perf_counter() - began)
     if is_first_process():
         with faults_explained():
             write_json(run_dir.summary, summary)
-            draw_curves(run_dir.metrics, task.main_metric, run_dir.curves)
+    _draw(task, run_dir)
     scores = no_scores(config, data.labels) if task.scores is None else task.scores
     return TrainResult(run_dir.path, data.labels, scores, summary, task.main_metric)
+
+
+def _draw(task: Task, run_dir: RunDir) -> None:
+    if is_first_process():
+        with faults_explained():
+            draw_curves(run_dir.metrics, task.main_metric, run_dir.curves)
 
 
 def _summary(
