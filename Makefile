@@ -32,7 +32,7 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	@$(PYTEST) -m slow
 
-# Lines and branches of segzoo that no test runs. On that test's full disk there is no room for what coverage writes.
+# Lines and branches of segzoo that no test runs; without the test whose full disk would have no room for the count.
 coverage: $(STAMP)
 	@$(PYTEST) --cov --cov-report=term-missing:skip-covered \
 		--deselect tests/training/test_faults.py::test_a_full_disk_leaves_the_checkpoint_as_it_was

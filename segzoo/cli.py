@@ -112,9 +112,10 @@ def _exit_on_signal(signum: int, frame: FrameType | None) -> NoReturn:
 
 def _show_log() -> None:
     """Messages of the package on standard error; standard output is for results."""
+    console = Console(stderr=True)
     handler: logging.Handler = logging.StreamHandler()  # a log file gets lines that are neither wrapped nor padded
-    if sys.stderr.isatty():
-        handler = RichHandler(console=Console(stderr=True), show_time=False, show_level=False, show_path=False)
+    if console.is_terminal:
+        handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False)
     logger = logging.getLogger("segzoo")
     logger.setLevel(logging.INFO)
     logger.handlers = [handler]

@@ -39,7 +39,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         print(json.dumps(show.report_dict(report), indent=2))
         return 1 if report.errors else 0
 
-    print(*show.finding_lines(report), sep="\n", end="\n" if report.findings else "")
+    for line in show.finding_lines(report):
+        print(line)
     Console().print(show.image_table(report))
     print(show.SIZE_NOTE, show.COLOR_NOTE, sep="\n")
     classes = show.class_table(report)
@@ -61,7 +62,8 @@ def _check_classes(config: "ClassificationDataConfig", *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(class_report_dict(report), indent=2))
     else:
-        print(*finding_lines(report), sep="\n", end="\n" if report.findings else "")
+        for line in finding_lines(report):
+            print(line)
         Console().print(class_image_table(report))
         print(SIZE_NOTE)
         print(verdict(report))

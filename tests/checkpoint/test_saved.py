@@ -206,9 +206,8 @@ def test_raw_weights_that_are_not_there(copy: Path) -> None:
 
 
 def test_weights_that_do_not_fit(copy: Path) -> None:
-    good = {
-        name: tensor.clone() for name, tensor in load_file(copy / "model.safetensors").items()
-    }  # not the file's own
+    stored = load_file(copy / "model.safetensors")  # memory of the file's own, where safetensors maps it
+    good = {name: tensor.clone() for name, tensor in stored.items()}
     key = "backbone.stem.conv1.weight"
     cases = {
         "1 missing (backbone.stem.conv1.weight)": {name: value for name, value in good.items() if name != key},

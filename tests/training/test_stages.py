@@ -124,7 +124,7 @@ def test_a_signal_names_the_folder_of_the_whole_run(staged_yaml, run_process, tm
     run_dir = tmp_path / "run"
     ended = run_process(staged_yaml, f"run_dir={run_dir}", fault="in_stage:2:0:SIGTERM")
     assert ended.status == 143, ended.stderr
-    assert ended.stderr.replace("\n", "").endswith(f"Go on with: segzoo train --resume {run_dir}")
+    assert ended.stderr.endswith(f"Go on with: segzoo train --resume {run_dir}\n")
 
 
 def problems(tiny_config, *overrides: str) -> list[str]:
