@@ -8,6 +8,7 @@ from segzoo.checkpoint.read import TrainedSegmenter
 from segzoo.config.load import dump_config
 from segzoo.config.schema import DataConfig, ModelConfig, RunConfig
 from segzoo.data.pixels import PixelFormat
+from segzoo.markdown import Column, markdown_table
 
 
 def model_card(source: TrainedSegmenter, config: RunConfig, name: str) -> str:
@@ -72,16 +73,19 @@ def _results(source: TrainedSegmenter, config: RunConfig) -> str:
     if not measured:
         return "These weights were not measured."
     titles = {"miou": "mIoU", "pixel_accuracy": "pixel accuracy"}
-    rows = [
-        f"| {titles.get(key, key)} | {'n/a' if value is None else f'{value:.2%}'} |" for key, value in measured.items()
+    columns: list[Column[tuple[str, float | None]]] = [
+        Column(
+            f"on {config.data.name}, split `{config.data.val_split}`",
+            lambda row: titles.get(row[0], row[0]),
+            words=True,
+        ),
+        Column("value", lambda row: "n/a" if row[1] is None else f"{row[1]:.2%}"),
     ]
     stride = config.model.eval_output_stride or config.model.output_stride
     weights = "averaged weights, " if config.optimizer.ema_decay else ""
     return "\n".join(
         [
-            f"| on {config.data.name}, split `{config.data.val_split}` | |",
-            "| --- | ---: |",
-            *rows,
+            markdown_table(columns, list(measured.items())),
             "",
             f"Protocol: {_count(source)} over the whole split, at the images' own resolution; pixels of value "
             f"{source.labels.ignore_index} are left out, as are classes that are neither in the truth nor predicted; "
@@ -116,12 +120,13 @@ def _preprocessing(config: DataConfig) -> str:
 
 def _classes(source: TrainedSegmenter) -> str:
     labels = source.labels
-    rows = [
-        f"| {index} | {_cell(name)} | {list(color)} |"
-        for index, (name, color) in enumerate(zip(labels.names, labels.palette, strict=True))
+    columns: list[Column[int]] = [
+        Column("index", str),
+        Column("class", lambda index: " ".join(labels.names[index].split()), words=True),
+        Column("colour (RGB)", lambda index: str(list(labels.palette[index])), words=True),
     ]
     kind = "A pixel may have several classes, or none: each is decided on its own.\n\n" if labels.multi_label else ""
-    return kind + "\n".join(["| index | class | colour (RGB) |", "| ---: | --- | --- |", *rows])
+    return kind + markdown_table(columns, range(len(labels.names)))
 
 
 def _origin(config: RunConfig) -> str:
@@ -142,8 +147,3 @@ def _training(config: RunConfig) -> str:
 ```
 
 </details>"""
-
-
-def _cell(text: str) -> str:
-    """Text that stays in its cell of a Markdown table."""
-    return " ".join(text.split()).replace("|", "\\|")

@@ -103,7 +103,7 @@ def test_the_card(saved: Path, tiny_run: TrainResult, tmp_path: Path) -> None:
     for line in (
         'predictor = segzoo.Predictor("tiny")',
         f"| mIoU | {100 * metrics['val/miou']:.2f}% |",
-        "| on synthetic, split `val` | |",
+        "| on synthetic, split `val` | value |",
         "at the images' own resolution",
         f"output stride 16; after {source.description.step} steps.",
         f"{parameters:,} parameters",
