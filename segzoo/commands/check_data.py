@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser = config_parser(__doc__ or "", prog)
     parser.add_argument("config", metavar="CONFIG", help="YAML file, or the name of a ready one, such as quickstart")
     parser.add_argument("overrides", metavar="key.sub=value", nargs="*", help="changes to the configuration")
-    parser.add_argument("--output", metavar="DIR", help="folder for the sheet (default: data_check/<config>)")
+    parser.add_argument("--output", metavar="DIR", help="folder for the sheet of masks (default: data_check/<config>)")
     parser.add_argument("--json", action="store_true", help="print the whole report as JSON and nothing else")
     arguments = parse_overrides(parser, argv)
 
@@ -28,9 +28,12 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     from segzoo.data.doctor.samples import write_samples
     from segzoo.data.names import data_set_names
     from segzoo.data.whole_file import make_output
+    from segzoo.errors import ConfigError
 
     config = load_config(arguments.config, arguments.overrides, known_names=data_set_names())
     if not isinstance(config, RunConfig):
+        if arguments.output:
+            raise ConfigError("--output: classification data has no sheet of samples. Leave the option out.")
         return _check_classes(config.data, as_json=arguments.json)
     if arguments.output and not arguments.json:
         make_output(Path(arguments.output))  # before every file is read

@@ -52,6 +52,13 @@ def test_a_sound_data_set(check):
     }
 
 
+def test_there_is_no_sheet_to_put_anywhere(check, tmp_path):
+    done = check("--output", tmp_path / "sheet")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: --output: classification data has no sheet of samples.")
+    assert not (tmp_path / "sheet").exists()
+
+
 def test_every_fault_is_listed_in_one_run(check, root):
     shutil.copy(root / "train/cat/0.png", root / "val/cat/9.png")
     shutil.copy(root / "train/dog/1.png", root / "train/cat/8.png")
