@@ -291,12 +291,13 @@ def test_rasters_among_images(tiny_run: TrainResult, tmp_path: Path, colors: np.
 
 
 MEMORY = """
-import resource, sys
+import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 import torch
 torch.set_num_threads(1)
 from test_raster import SmallPredictor
+from segzoo.benchmarks.memory import peak_bytes
 from segzoo.inference import raster_file
 from segzoo.inference.raster import segment_raster
 folder = Path(sys.argv[1])
@@ -306,7 +307,7 @@ raster_file._CACHE_MB = int(sys.argv[4])
 peaks = []
 for name in ("small.tif", "large.tif"):
     segment_raster(predictor, folder / name, folder / "mask.tif", tile=int(sys.argv[3]))
-    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    peaks.append(peak_bytes() // 2**20)
 print(*peaks)
 """
 
@@ -336,7 +337,7 @@ def peaks(tmp_path: Path) -> Callable[[int, int, int, int], list[int]]:
     return measure
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux only")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what was resident")
 def test_memory_does_not_grow_with_the_raster(peaks: Callable[[int, int, int, int], list[int]]) -> None:
     """The large one has 16 times the pixels: its image takes 12 MiB, its scores 80."""
     small, large = peaks(512, 2048, 256, 8)
@@ -344,7 +345,7 @@ def test_memory_does_not_grow_with_the_raster(peaks: Callable[[int, int, int, in
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux only")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what was resident")
 def test_400_megapixels_take_less_than_3_gib(peaks: Callable[[int, int, int, int], list[int]]) -> None:
     _, large = peaks(2000, 20_000, 1024, 128)
     assert large < 3 * 1024
