@@ -174,7 +174,7 @@ def test_without_permission_the_checkpoint_stays_as_it_was(run_process: Run, tin
     assert (folder / "last.ckpt").read_bytes() == (folder / "step_000002.ckpt").read_bytes()
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_a_run_needs_no_temporary_folder(
     workers: int, run_process: Run, tiny_yaml: Path, tiny_run: TrainResult, same_weights, tmp_path: Path
 ) -> None:
