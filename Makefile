@@ -24,8 +24,7 @@ quickstart: $(STAMP)
 	@$(BIN)/python tools/quickstart.py
 
 # A process for each core, at most four, of one thread each: threads of several processes would wait for one another.
-# Neighbouring tests stay in one process (worksteal), which makes what a file's tests share once, not in each.
-PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
 
 test: $(STAMP)
 	@$(PYTEST)
