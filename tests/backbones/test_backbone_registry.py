@@ -11,6 +11,7 @@ from segzoo.backbones import (
     build_backbone,
     build_classifier,
     register_backbone,
+    registry,
 )
 from segzoo.errors import ConfigError, UnknownNameError
 
@@ -71,7 +72,9 @@ def count(network):
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def test_own_backbone():
+def test_own_backbone(monkeypatch):
+    monkeypatch.setattr(registry._BACKBONES, "_entries", dict(registry._BACKBONES._entries))
+
     class Mine(Backbone):
         def __init__(self, options: BackboneOptions) -> None:
             specs = (FeatureSpec(channels=4, stride=2),)
