@@ -45,7 +45,7 @@ EXACT_CLASSIFIER = {
     "loss": {"class_weights": [1, 2, 5], "label_smoothing": 0.1},
     "trainer": {"max_steps": 4, "val_every_steps": 10, "log_every_steps": 1, "progress": False, "accelerator": "cpu"},
 }
-VALIDATION_IMAGES = (1, 5)  # fewer than two processes, and not a whole number for each
+VALIDATION_IMAGES = (1, 2, 5)  # fewer than two processes, as many for each, and not a whole number for each
 ACCUMULATED = ("data.batch_size=2", "trainer.accumulate=2")  # as many images in a step
 
 
