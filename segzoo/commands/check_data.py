@@ -17,8 +17,9 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser = config_parser(__doc__ or "", prog)
     parser.add_argument("config", metavar="CONFIG", help="YAML file, or the name of a ready one, such as quickstart")
     parser.add_argument("overrides", metavar="key.sub=value", nargs="*", help="changes to the configuration")
-    parser.add_argument("--output", metavar="DIR", help="folder for the sheet of masks (default: data_check/<config>)")
-    parser.add_argument("--json", action="store_true", help="print the whole report as JSON and nothing else")
+    shown = parser.add_mutually_exclusive_group()  # there is a sheet, or there is nothing but JSON
+    shown.add_argument("--output", metavar="DIR", help="folder for the sheet of masks (default: data_check/<config>)")
+    shown.add_argument("--json", action="store_true", help="print the whole report as JSON and nothing else")
     arguments = parse_overrides(parser, argv)
 
     from segzoo.config.load import load_config
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         if arguments.output:
             raise ConfigError("--output: classification data has no sheet of samples. Leave the option out.")
         return _check_classes(config.data, as_json=arguments.json)
-    if arguments.output and not arguments.json:
+    if arguments.output:
         make_output(Path(arguments.output))  # before every file is read
     report = check_data(config.data, progress=not arguments.json)
     if arguments.json:

@@ -57,6 +57,9 @@ def test_there_is_no_sheet_to_put_anywhere(check, tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: --output: classification data has no sheet of samples.")
     assert not (tmp_path / "sheet").exists()
+    both = check("--json", "--output", tmp_path / "sheet")
+    assert (both.returncode, both.stdout) == (2, "")
+    assert "argument --output: not allowed with argument --json" in both.stderr
 
 
 def test_every_fault_is_listed_in_one_run(check, root):
