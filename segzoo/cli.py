@@ -1,6 +1,5 @@
 """What every command shares: overrides on the command line, errors as lines, exit statuses, logging."""
 
-import logging
 import os
 import signal
 import sys
@@ -9,12 +8,10 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from types import FrameType
 from typing import NoReturn
 
-from rich.console import Console
-from rich.logging import RichHandler
-
 from segzoo.config.explain import explain_text
 from segzoo.config.schema import RunConfig, Section
 from segzoo.errors import ConfigError, InterruptedTrainingError, SegzooError
+from segzoo.log import show_log
 
 
 def run(main: Callable[[], int]) -> NoReturn:
@@ -23,7 +20,7 @@ def run(main: Callable[[], int]) -> NoReturn:
     Exit status: what `main` returns; 1 or 2 from a `SegzooError`; 130 on SIGINT, 143 on SIGTERM.
     """
     signal.signal(signal.SIGTERM, _exit_on_signal)
-    _show_log()
+    show_log(anew=True)
     try:
         status = main()
         sys.stdout.flush()  # here, where a reader that left is no error
@@ -108,15 +105,3 @@ def _is_config_key(key: str) -> bool:
 
 def _exit_on_signal(signum: int, frame: FrameType | None) -> NoReturn:
     sys.exit(128 + signum)
-
-
-def _show_log() -> None:
-    """Messages of the package on standard error; standard output is for results."""
-    console = Console(stderr=True)
-    handler: logging.Handler = logging.StreamHandler()  # a log file gets lines that are neither wrapped nor padded
-    if console.is_terminal:
-        handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False)
-    logger = logging.getLogger("segzoo")
-    logger.setLevel(logging.INFO)
-    logger.handlers = [handler]
-    logger.propagate = False

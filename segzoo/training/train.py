@@ -5,6 +5,7 @@ from pathlib import Path
 
 from segzoo.checkpoint.transfer import with_starting_settings
 from segzoo.config.classification import AnyRunConfig
+from segzoo.log import show_log
 from segzoo.tasks.processes import is_first_process
 from segzoo.training.faults import faults_explained
 from segzoo.training.launch import with_processes
@@ -14,6 +15,9 @@ from segzoo.training.stages import checked_stages, stage_configs, train_stages
 
 def train(config: AnyRunConfig, *, name: str = "run", resume: str | Path | None = None) -> TrainResult:
     """Train, validate and save by a configuration.
+
+    What it is at goes to standard error as `segzoo.log.show_log` says: a line at the start, each minute and each
+    validation; a bar, too, in a terminal.
 
     With `trainer.devices` above 1 the other processes run this script again; each of them returns from here, and
     `segzoo.is_first_process()` says which one should print.
@@ -30,6 +34,7 @@ def train(config: AnyRunConfig, *, name: str = "run", resume: str | Path | None 
         CheckpointError: saving failed, the checkpoint before is untouched; or nothing to resume can be read.
         InterruptedTrainingError: a signal stopped the run, which is saved.
     """
+    show_log()
     config = with_processes(config)
     if not is_first_process():
         logging.getLogger("segzoo").setLevel(logging.ERROR)

@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -84,3 +86,12 @@ def test_without_a_bar_no_loss_is_read() -> None:
     report = progress.ProgressReport(6, 3, TrainingClock(4), show_bar=False)
     has_no_loss = LightningModule()
     report.on_train_batch_end(SimpleNamespace(global_step=5, is_global_zero=True), has_no_loss, None, None, 4)  # type: ignore[arg-type]
+
+
+def test_training_from_a_script_says_how_it_goes(tiny_yaml: Path, tmp_path: Path) -> None:
+    words = f"segzoo.load_config({str(tiny_yaml)!r}, ['run_dir={tmp_path / 'run'}', 'trainer.max_steps=1'])"
+    command = [sys.executable, "-c", f"import segzoo; segzoo.train({words})"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    lines = ended.stderr.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["run directory", "training", "step 1 of 1"], ended.stderr
+    assert ended.stdout == "", "it is for results"
