@@ -4,8 +4,12 @@ Every problem is one line that says what is wrong, where, and what to do. A tool
 traceback; anything that is not a `SegzooError` is a defect of ours and keeps its traceback.
 """
 
+import os
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+_UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]")
 
 
 class SegzooError(Exception):
@@ -18,7 +22,7 @@ class SegzooError(Exception):
     exit_status = 1
 
     def __init__(self, problems: str | Iterable[str]) -> None:
-        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        self.problems = [printable(problem) for problem in ([problems] if isinstance(problems, str) else problems)]
         super().__init__("\n".join(self.problems))
 
 
@@ -64,6 +68,24 @@ def first_line(error: Exception) -> str:
     ('too small', 'EOFError')
     """
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def printable(text: str | os.PathLike[str]) -> str:
+    r"""A path, or text that names some, on one line that can be written anywhere.
+
+    Names of files may be any bytes: those that are no UTF-8 become `\xff`, and so do line ends and other control
+    characters.
+
+    >>> printable(os.fsdecode(b"Stra\xdfe\n.jpg"))
+    'Stra\\xdfe\\x0a.jpg'
+    """
+    return _UNPRINTABLE.sub(_escaped, os.fspath(text))
+
+
+def _escaped(sign: re.Match[str]) -> str:
+    code = ord(sign[0])
+    byte = code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else code  # Python's way to keep a byte that is no UTF-8
+    return f"\\x{byte:02x}" if byte < 0x100 else f"\\u{byte:04x}"
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:

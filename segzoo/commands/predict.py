@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from segzoo.inference.report import PredictReport
 
 _EPILOG = f"""\
-INPUT is an image, a folder (searched below), a pattern such as 'photos/**/*.jpg', or a .txt with one path a line.
+INPUT is an image, a folder (searched below, hidden files aside), a pattern such as 'photos/**/*.jpg', or a .txt with
+one path a line.
 
 KIND is one or several of:
 {kinds_text()}

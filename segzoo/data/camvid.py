@@ -10,6 +10,7 @@ from segzoo.data.listing import Listing, Problem, register_listing
 from segzoo.data.pairs import FileDataset, Pair
 from segzoo.data.pixels import PixelFormat
 from segzoo.data.split_list import ListedLine, scan_split_list
+from segzoo.data.tree import files_named
 from segzoo.errors import ConfigError, DataError
 
 _COLORS = {
@@ -112,7 +113,7 @@ def list_camvid(config: DataConfig, split: str) -> Listing:
     root = dataset_root(config)
     if (root / _FULL_IMAGES).is_dir():
         return _list_full(root, split)
-    lists = {path.stem: path for path in root.glob("*.txt")}
+    lists = {path.stem: path for path in files_named(root, ".txt")}
     if not lists:
         raise ConfigError(
             f"data.root: no train.txt and no {_FULL_IMAGES} in '{root}', as CamVid has them. {how_to_get(config)}"
@@ -160,7 +161,7 @@ def _list_full(root: Path, split: str) -> Listing:
         return listed.listing(pairs, labels, str(lists[split]))
     if split not in ("train", "val", "test"):
         raise unknown_split(split, ["train", "val", "test"], f"{root}")
-    stems = sorted(path.stem for path in (root / _FULL_IMAGES).glob("*.png"))
+    stems = [path.stem for path in files_named(root / _FULL_IMAGES, ".png")]
     chosen = [_full_pair(root, stem) for stem in stems if segnet_split(stem) == split]
     problems = [
         Problem("missing mask", f"{pair.image}: no mask {pair.mask}. Add it or remove the image.")

@@ -9,6 +9,7 @@ from segzoo.data.labels import IGNORED, Color, LabelSpace
 from segzoo.data.listing import Listing, Problem, register_listing
 from segzoo.data.pairs import FileDataset, Pair
 from segzoo.data.pixels import PixelFormat
+from segzoo.data.tree import files_named, subfolders
 from segzoo.errors import ConfigError
 
 _VOID = IGNORED
@@ -124,12 +125,12 @@ def list_cityscapes(config: DataConfig, split: str) -> Listing:
         raise ConfigError(f"data.root: no {' and no '.join(missing)} in '{root}'. {how_to_get(config)}")
     if split == "test":
         raise without_masks(split, root / IMAGES / split)
-    splits = [path.name for path in (root / IMAGES).iterdir() if path.is_dir()]
+    splits = [path.name for path in subfolders(root / IMAGES)]
     if split not in splits:
         raise unknown_split(split, splits, str(root / IMAGES))
     mask_end = _mask_end(root)
-    images = _by_name(root / IMAGES / split, IMAGE_END)
-    masks = _by_name(root / MASKS / split, mask_end)
+    images = by_name(root / IMAGES / split, IMAGE_END)
+    masks = by_name(root / MASKS / split, mask_end)
     problems = [
         Problem(
             "missing mask", f"{image}: no mask {_mask_of(name, root, split, mask_end)}. Add it or remove the image."
@@ -150,13 +151,13 @@ def list_cityscapes(config: DataConfig, split: str) -> Listing:
 def _mask_end(root: Path) -> str:
     """Which of the two kinds of masks `gtFine` has; label ids where it has both."""
     ends = (_IDS_END, _TRAIN_IDS_END)
-    folders = [path for path in root.glob(f"{MASKS}/*/*") if path.is_dir()]
-    return next((end for end in ends if any(next(folder.glob(f"*{end}"), None) for folder in folders)), _IDS_END)
+    cities = [city for split in subfolders(root / MASKS) for city in subfolders(split)]
+    return next((end for end in ends if any(files_named(city, end) for city in cities)), _IDS_END)
 
 
-def _by_name(folder: Path, end: str) -> dict[str, Path]:
+def by_name(folder: Path, end: str) -> dict[str, Path]:
     """`<city>/<city>_<sequence>_<frame>` to its file, in order."""
-    paths = sorted(folder.glob(f"*/*{end}"))
+    paths = [path for city in subfolders(folder) for path in files_named(city, end)]
     return {path.relative_to(folder).as_posix().removesuffix(end): path for path in paths}
 
 

@@ -1,6 +1,6 @@
 """Any folder of images and masks that share their names."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from segzoo.config.schema import DataConfig, FolderConfig
@@ -15,6 +15,7 @@ from segzoo.data.pixels import PixelFormat
 from segzoo.data.planes import plane_labels
 from segzoo.data.progress import counted
 from segzoo.data.split_list import scan_split_list
+from segzoo.data.tree import is_file, is_folder, subfolders
 from segzoo.errors import ConfigError
 
 TRAIN_FOLDERS = ("train", "training", "trn")
@@ -71,7 +72,7 @@ def list_folder(config: DataConfig, split: str) -> Listing:
     layout = config.folder
     labels = stated_labels(config, root)
     where = f"{root}, split {split}"
-    lists = {name: root / f"{name}.txt" for name in {*_LISTED_SPLITS, split} if (root / f"{name}.txt").is_file()}
+    lists = {name: root / f"{name}.txt" for name in {*_LISTED_SPLITS, split} if is_file(root / f"{name}.txt")}
     folders = split_folders(root, config, listed=bool(lists))
     flat = _named_files(root / layout.images, root / layout.masks, config)
     if layout.multi_label and labels is None:
@@ -83,7 +84,7 @@ def list_folder(config: DataConfig, split: str) -> Listing:
         )
     if folders:
         raise unknown_split(split, list(folders), str(root))
-    if not (root / layout.images).is_dir():
+    if not is_folder(root / layout.images):
         raise ConfigError(
             f"data.root: '{root}' has neither {layout.images}/ and {layout.masks}/ nor train/{layout.images} and "
             f"train/{layout.masks}. Other names: data.folder.images and data.folder.masks."
@@ -111,14 +112,19 @@ def split_folders(root: Path, config: DataConfig, *, listed: bool) -> dict[str, 
         listed: whether lists say what belongs to a split; folders below `images` are only names then.
     """
     layout = config.folder
-    outer = {path.parent.name: path for path in sorted(root.glob(f"*/{layout.images}")) if path.is_dir()}
-    if outer:
-        return {name: _named_files(path, path.parent / layout.masks, config) for name, path in outer.items()}
-    inner = {path.name: path for path in sorted((root / layout.images).glob("*")) if path.is_dir()}
+    outer = {path.name: path for path in subfolders(root) if is_folder(path / layout.images)}
+    # Beside images of the root's own, folders without one to train on are no splits: copies, raw material.
+    if _has_training(outer, config) or (outer and not is_folder(root / layout.images)):
+        return {name: _named_files(path / layout.images, path / layout.masks, config) for name, path in outer.items()}
+    inner = {path.name: path for path in subfolders(root / layout.images)}
     # Without a folder to train on, folders are days or places, whose pictures belong to both splits.
-    if listed or not any(name == config.train_split or name.lower() in TRAIN_FOLDERS for name in inner):
+    if listed or not _has_training(inner, config):
         return {}
     return {name: _named_files(path, root / layout.masks / name, config) for name, path in inner.items()}
+
+
+def _has_training(splits: Iterable[str], config: DataConfig) -> bool:
+    return any(name == config.train_split or name.lower() in TRAIN_FOLDERS for name in splits)
 
 
 def _named_files(images: Path, masks: Path, config: DataConfig) -> NamedFiles:

@@ -11,6 +11,7 @@ from segzoo.data.images import IMAGE_SUFFIXES
 from segzoo.data.listing import Problem
 from segzoo.data.pairs import Pair
 from segzoo.data.split_list import ListedLine
+from segzoo.data.tree import files_below, is_folder, name_of, subfolders
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class NamedFiles:
     def pairs(self) -> tuple[list[Pair], list[Problem]]:
         """All images that have a mask, by stem, and every fault that names show."""
         # With sparse masks, a class that no image of a split has may lack its folder, too; the folder of all may not.
-        if not self.masks.is_dir() and not (self.sparse and self.masks.parent.is_dir()):
+        if not is_folder(self.masks) and not (self.sparse and is_folder(self.masks.parent)):
             line = f"{self.images}: no folder {self.masks}. Put the masks there, under the images' names."
             return [], [Problem("missing mask", line)]
         images, image_problems = self._images()
@@ -154,7 +155,8 @@ class ClassFiles:
         return None if self.files.sparse and not pair.mask.exists() else pair.mask
 
     def _of_classes(self) -> list[NamedFiles]:
-        return [replace(self.files, masks=self.files.masks / name) for name in self.classes]
+        folders = {name_of(path): path for path in subfolders(self.files.masks)}
+        return [replace(self.files, masks=folders.get(name, self.files.masks / name)) for name in self.classes]
 
 
 def _with_advice(problem: Problem) -> Problem:
@@ -165,7 +167,7 @@ def _with_advice(problem: Problem) -> Problem:
 
 def class_folders(masks: Path) -> tuple[str, ...]:
     """Names of the folders in one of masks, in order."""
-    return tuple(sorted(path.name for path in masks.glob("*") if path.is_dir() and not path.name.startswith(".")))
+    return tuple(map(name_of, subfolders(masks)))
 
 
 def _are_of_classes(images: Collection[str], masks: Iterable[str]) -> bool:
@@ -188,9 +190,8 @@ def _likely_suffix(images: Collection[str], masks: Collection[str]) -> str:
 def _by_stem(folder: Path, suffixes: Collection[str]) -> tuple[dict[str, Path], list[Problem]]:
     """Files by path without suffix, and a problem for every name that two files share."""
     named: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in suffixes and not path.name.startswith("."):
-            named[path.relative_to(folder).with_suffix("").as_posix()].append(path)
+    for path in files_below(folder, suffixes):
+        named[path.relative_to(folder).with_suffix("").as_posix()].append(path)
     problems = [
         Problem(
             "two files, one name",

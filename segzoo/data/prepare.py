@@ -16,6 +16,7 @@ from segzoo.data.download import download, verify
 from segzoo.data.listing import LISTINGS
 from segzoo.data.sbd import write_trainaug
 from segzoo.data.sources import SOURCES, Source
+from segzoo.data.tree import is_hidden
 from segzoo.data.voc import TRAINAUG_LIST
 from segzoo.errors import ConfigError, DataError, SegzooError, UnknownNameError, did_you_mean
 
@@ -218,7 +219,8 @@ def _inspect(recipe: _Recipe, root: Path, absent: Sequence[Source], *, nothing_d
 
 def _count(recipe: _Recipe, folder: Path, split: str) -> tuple[int, list[str]]:
     """Images of a split, and what its loader says is wrong."""
-    images = 0 if recipe.images is None else sum(1 for _ in folder.glob(recipe.images.format(split=split)))
+    found = () if recipe.images is None else folder.glob(recipe.images.format(split=split))
+    images = sum(not is_hidden(path.name) for path in found)
     if split in recipe.unlabelled:
         return images, []
     try:

@@ -9,6 +9,7 @@ from segzoo.data.listing import Listing, Problem, register_listing
 from segzoo.data.pairs import FileDataset, Pair
 from segzoo.data.pixels import PixelFormat
 from segzoo.data.split_list import ListedLine, scan_split_list
+from segzoo.data.tree import files_named
 from segzoo.errors import ConfigError
 
 NAMES = (
@@ -50,7 +51,7 @@ def list_voc(config: DataConfig, split: str) -> Listing:
         ConfigError: the folder, its layout or the split is not there.
     """
     root = voc_folder(config)
-    lists = {path.stem: path for path in (root / LISTS).glob("*.txt")}
+    lists = {path.stem: path for path in files_named(root / LISTS, ".txt")}
     if split == "test":
         raise without_masks(split, root / IMAGES)
     if split == "trainaug" and not ("trainaug" in lists and (root / AUGMENTED_MASKS).is_dir()):

@@ -12,13 +12,12 @@ from segzoo.config.load import apply_overrides, config_from_tree
 from segzoo.config.schema import RunConfig
 from segzoo.data.dataset import SegmentationDataset, build_dataset
 from segzoo.data.items import Item
-from segzoo.errors import ConfigError, DataError
+from segzoo.errors import ConfigError, DataError, printable
 from segzoo.evaluation.boundary import count_boundary
 from segzoo.evaluation.counts import ImageCounts, image_counts
 from segzoo.evaluation.results import Protocol
 from segzoo.inference.augment import TestTimeAugmentation, configured_augmentation
 from segzoo.inference.engines.base import Precision
-from segzoo.inference.listing import printable
 from segzoo.inference.predictor import Predictor
 from segzoo.models.evaluation import planned_for_evaluation
 from segzoo.tasks.confusion import class_tables, confusion_matrix

@@ -218,7 +218,7 @@ def _voc_images(config: DataConfig, split: str) -> dict[str, Path]:
 def _cityscapes_images(config: DataConfig, split: str) -> dict[str, Path]:
     """The images below `leftImg8bit/<split>`; the masks lie flat in the archive, for the names are unique."""
     folder = dataset_root(config) / cityscapes.IMAGES / split
-    paths = sorted(folder.glob(f"*/*{cityscapes.IMAGE_END}"))
+    paths = cityscapes.by_name(folder, cityscapes.IMAGE_END).values()
     return _present(
         {f"{path.name.removesuffix(cityscapes.IMAGE_END)}_labelIds.png": path for path in paths}, str(folder)
     )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segzoo.data.labels import LabelSpace
-from segzoo.errors import ConfigError
-from segzoo.inference.listing import Listing, mask_names, printable
+from segzoo.errors import ConfigError, printable
+from segzoo.inference.listing import Listing, mask_names
 from segzoo.inference.outputs import KINDS, RASTER_SUFFIX, Targets, output_paths
 
 

@@ -5,13 +5,13 @@ import fnmatch
 import glob
 import hashlib
 import os
-import stat
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from segzoo.data.images import IMAGE_SUFFIXES
+from segzoo.data.tree import files_below, is_file, is_folder, is_hidden, is_regular, unlisted_lines
 from segzoo.errors import ConfigError, first_line
 
 _LIST_SUFFIX = ".txt"
@@ -44,13 +44,13 @@ def find_images(source: Path, *, without: Path, suffixes: Collection[str] = IMAG
     Raises:
         ConfigError: nothing there.
     """
-    if source.is_file() and source.suffix.lower() == _LIST_SUFFIX:
+    if is_file(source) and source.suffix.lower() == _LIST_SUFFIX:
         return read_list(source)
-    if not source.exists() and glob.has_magic(str(source)):
+    if not (is_file(source) or is_folder(source)) and glob.has_magic(str(source)):
         return _matching(source, without, suffixes)
     faults: dict[Path, str] = {}
     images = list_images(source, without=without, suffixes=suffixes, faults=faults)
-    return Listing(source if source.is_dir() else source.parent, images, faults)
+    return Listing(source if is_folder(source) else source.parent, images, faults)
 
 
 def list_images(
@@ -60,7 +60,7 @@ def list_images(
     suffixes: Collection[str] = IMAGE_SUFFIXES,
     faults: dict[Path, str] | None = None,
 ) -> list[Path]:
-    """Regular image files at or below `source`, relative to it, sorted; links to folders are not followed.
+    """Regular image files at or below `source`, relative to it, sorted; hidden ones are left out, links followed.
 
     Args:
         source: a file or a folder.
@@ -71,20 +71,19 @@ def list_images(
     Raises:
         ConfigError: nothing there.
     """
-    if source.is_file():
+    if is_file(source):
         return [Path(source.name)]
-    if not source.is_dir():
+    if not is_folder(source):
         raise ConfigError(f"{source}: no such file or folder.")
-    unlisted: list[OSError] = []
-    found = []
-    for folder, subfolders, files in os.walk(source, followlinks=False, onerror=unlisted.append):
-        subfolders[:] = [name for name in subfolders if Path(folder, name).resolve() != without.resolve()]
-        found += [Path(folder, name) for name in files if _is_image(Path(folder, name), suffixes)]
+    unlisted: dict[Path, str] = {}
+    found = files_below(source, suffixes, without=without, unlisted=unlisted)
     if faults is not None:
-        faults |= {Path(error.filename).relative_to(source): error.strerror or str(error) for error in unlisted}
+        faults |= {path.relative_to(source): reason for path, reason in unlisted.items()}
+    if not found and unlisted:
+        raise ConfigError(unlisted_lines(unlisted))
     if not found:
         raise ConfigError(f"{source}: no images in this folder ({', '.join(sorted(suffixes))}).")
-    return sorted(path.relative_to(source) for path in found)
+    return [path.relative_to(source) for path in found]
 
 
 def read_list(path: Path) -> Listing:
@@ -129,11 +128,6 @@ def mask_names(images: Sequence[Path]) -> dict[Path, Path]:
     return names
 
 
-def printable(path: Path | str) -> str:
-    r"""A path for reports; bytes that are no UTF-8 are written as `\xff`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
 def _lines(path: Path) -> list[str]:
     content = path.read_bytes()
     utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as PowerShell's > writes
@@ -149,41 +143,32 @@ def _lines(path: Path) -> list[str]:
 
 def _matching(pattern: Path, without: Path, suffixes: Collection[str]) -> Listing:
     folder = next(parent for parent in pattern.parents if not glob.has_magic(str(parent)))
-    forbidden = without.resolve()
-    found = [
-        path
-        for path in _globbed(pattern, folder)
-        if _is_image(path, suffixes) and not path.is_dir() and forbidden not in _below(path, folder)
-    ]
-    if not found:
-        raise ConfigError(f"{pattern}: no image matches ({', '.join(sorted(suffixes))}).")
-    return Listing(folder, sorted({path.relative_to(folder) for path in found}))
-
-
-def _below(path: Path, folder: Path) -> Iterator[Path]:
-    """The folders that a path is in, below one of them, without links."""
-    top = folder.resolve()
-    return (parent for parent in path.resolve().parents if parent != top)
-
-
-def _globbed(pattern: Path, folder: Path) -> Iterator[Path]:
-    """As `glob.glob`, but `**` follows no links, which may lead in circles."""
     parts = pattern.relative_to(folder).parts
-    if "**" not in parts:
-        yield from map(Path, glob.glob(str(pattern)))  # noqa: PTH207 (Path.glob takes no path)
-        return
-    for here, _, files in os.walk(folder):
-        found = (Path(here, name) for name in files)
-        yield from (path for path in found if _fits(path.relative_to(folder).parts, parts))
+    if "**" in parts:
+        files = files_below(folder, suffixes, without=without, hidden=True) if is_folder(folder) else []
+    else:
+        globbed = (path for path in map(Path, glob.glob(str(pattern))) if path.suffix.lower() in suffixes)  # noqa: PTH207
+        files = [path for path in globbed if is_regular(path) and not _is_below(path, without, folder)]
+    found = {path.relative_to(folder) for path in files}
+    images = sorted(path for path in found if _fits(path.parts, parts))
+    if not images:
+        raise ConfigError(f"{pattern}: no image matches ({', '.join(sorted(suffixes))}).")
+    return Listing(folder, images)
+
+
+def _is_below(path: Path, without: Path, folder: Path) -> bool:
+    """Whether a path is in a folder that is left out, which may be a folder of the input but not the input itself."""
+    forbidden, top, real = (os.path.realpath(name) for name in (without, folder, path.parent))
+    return forbidden != top and Path(real).is_relative_to(forbidden)
 
 
 def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Whether a path is of a pattern, by their parts; hidden parts are of patterns with a dot only."""
+    """Whether a path is of a pattern, by their parts; hidden ones are of patterns that name them or have the dot."""
     if not parts:
         return set(pattern) <= {"**"}
     if not pattern:
         return False
-    hidden = parts[0].startswith(".") and not pattern[0].startswith(".")
+    hidden = is_hidden(parts[0]) and not pattern[0].startswith(".") and parts[0] != pattern[0]
     if pattern[0] == "**":
         return _fits(parts, pattern[1:]) or (not hidden and _fits(parts[1:], pattern))
     return not hidden and fnmatch.fnmatchcase(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
@@ -201,13 +186,3 @@ def _with_extension(image: Path) -> Path:
 def _with_hash(image: Path) -> Path:
     digest = hashlib.sha256(os.fsencode(image)).hexdigest()[:8]
     return image.with_name(f"{image.stem}_{image.suffix.removeprefix('.')}_{digest}.png")
-
-
-def _is_image(path: Path, suffixes: Collection[str]) -> bool:
-    """A regular file (a FIFO would block) with an image's suffix; unreadable ones are kept and reported later."""
-    if path.suffix.lower() not in suffixes:
-        return False
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except OSError:
-        return True

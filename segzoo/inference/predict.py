@@ -1,5 +1,6 @@
 """A folder of images in, a folder of masks out."""
 
+import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,11 +13,11 @@ from segzoo.data.pixels import as_picture
 from segzoo.data.progress import speed_bar
 from segzoo.data.sheet import Cell
 from segzoo.data.whole_file import remove_leftovers
-from segzoo.errors import ConfigError, DataError, SegzooError
+from segzoo.errors import ConfigError, DataError, SegzooError, printable
 from segzoo.inference.areas import AreaTable
 from segzoo.inference.contact_sheet import spread, thumbnail, write_contact_sheet
 from segzoo.inference.jobs import Job, Shard, plan_jobs, select_jobs
-from segzoo.inference.listing import find_images, printable
+from segzoo.inference.listing import find_images
 from segzoo.inference.outputs import AREAS, check_kinds
 from segzoo.inference.predictor import Predictor
 from segzoo.inference.raster import is_raster, segment_raster
@@ -81,7 +82,7 @@ def check_output(folder: Path, output: Path) -> None:
     Raises:
         ConfigError: it is.
     """
-    if output.resolve() == folder.resolve():
+    if os.path.realpath(output) == os.path.realpath(folder):
         raise ConfigError(f"--output: {output} is the input folder; masks would stand among the images. Name another.")
     if output.exists() and not output.is_dir():
         raise ConfigError(f"--output: {output} is no folder.")

@@ -9,8 +9,8 @@ from typing import Any
 
 from segzoo.data.labels import LabelSpace
 from segzoo.data.whole_file import write_whole
+from segzoo.errors import printable
 from segzoo.inference.jobs import Shard
-from segzoo.inference.listing import printable
 
 
 @dataclass

@@ -12,6 +12,7 @@ from segzoo.data.classification.dataset import ImageFiles, register_classificati
 from segzoo.data.classification.files import ImageList, NamedImage, names_in, stated_names
 from segzoo.data.dataset import dataset_root, unknown_split
 from segzoo.data.hold_out import held_out_of_each
+from segzoo.data.tree import composed, files_named
 from segzoo.errors import ConfigError, DataError, did_you_mean
 
 _WHOLE = "labels.csv"
@@ -50,7 +51,7 @@ def list_csv(config: ClassificationDataConfig, split: str) -> ImageList:
         ConfigError: the folder, the tables or the split are not there.
     """
     root = dataset_root(config)
-    tables = sorted({path.stem for path in root.glob("*.csv")} - {Path(_WHOLE).stem})
+    tables = sorted({path.stem for path in files_named(root, ".csv")} - {Path(_WHOLE).stem})
     if (root / f"{split}.csv").is_file():
         rows = _Table(root / f"{split}.csv", root, config.csv)
         return rows.listing(rows.images)
@@ -156,7 +157,7 @@ class _Table:
     def _classes(self, row: Mapping[str, str]) -> tuple[str, ...]:
         text = row[self._config.label_column].strip()
         parts = text.split(self._config.separator) if self._config.multi_label else [text]
-        return tuple(sorted({part.strip() for part in parts} - {""}))
+        return tuple(sorted({composed(part.strip()) for part in parts} - {""}))
 
     def _is_new(self, image: NamedImage) -> bool:
         """Whether a row is the first one of its image; a second one that says the same does no harm."""

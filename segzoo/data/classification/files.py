@@ -1,7 +1,6 @@
 """What the data sets of image files share: files below a folder, split, with classes by name."""
 
 import logging
-import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from segzoo.data.folder_labels import listed_names
 from segzoo.data.labels import LabelSpace
 from segzoo.data.pairs import raise_all
 from segzoo.data.pixels import PixelFormat
+from segzoo.data.tree import composed
 from segzoo.errors import did_you_mean
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class ImageList:
         for warning in self.warnings:
             logger.warning("%s", warning)
         raise_all([*self.problems, *self._unknown_classes(names)])
-        index_of = {name: index for index, name in enumerate(names)}
+        index_of = {composed(name): index for index, name in enumerate(names)}
         tuples: dict[tuple[str, ...], tuple[int, ...]] = {}  # one for all images of a class: there may be a million
         for image in self.images:
             if image.classes not in tuples:
@@ -80,7 +80,7 @@ class ImageList:
 
     def _unknown_classes(self, names: Sequence[str]) -> Iterator[str]:
         """A line for each class that is none of the network's, with its first image."""
-        known, said = set(names), set()
+        known, said = set(map(composed, names)), set()
         for image in self.images:
             for name in image.classes:
                 if name not in known and name not in said:
@@ -101,19 +101,3 @@ def stated_names(config: ClassificationDataConfig, root: Path) -> tuple[str, ...
 def names_in(images: Collection[NamedImage]) -> tuple[str, ...]:
     """The classes of some images, in the order of the alphabet."""
     return tuple(sorted({name for image in images for name in image.classes}))
-
-
-def image_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """Image files at any depth below a folder, sorted; hidden ones and links to folders are left out."""
-    found = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(parent, name) for name in files if Path(name).suffix.lower() in suffixes and not name.startswith(".")
-        ]
-    return sorted(found)
-
-
-def class_folders(folder: Path) -> list[Path]:
-    """The folders directly below one, sorted, without hidden ones."""
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))

@@ -7,15 +7,14 @@ from segzoo.data.classification.dataset import ImageFiles, register_classificati
 from segzoo.data.classification.files import (
     ImageList,
     NamedImage,
-    class_folders,
-    image_files,
     names_in,
     stated_names,
 )
 from segzoo.data.dataset import dataset_root, unknown_split
 from segzoo.data.hold_out import held_out_of_each
 from segzoo.data.pixels import PixelFormat
-from segzoo.errors import ConfigError
+from segzoo.data.tree import files_below, name_of, subfolders, unlisted_lines
+from segzoo.errors import ConfigError, printable
 
 
 @register_classification_dataset("image_folder")
@@ -52,7 +51,7 @@ def list_image_folder(config: ClassificationDataConfig, split: str) -> ImageList
     where = f"{root}, split {split}"
     if any((root / name).is_dir() for name in (config.train_split, config.val_split)):  # or they would be classes
         if not (root / split).is_dir():
-            raise unknown_split(split, [path.name for path in class_folders(root)], str(root))
+            raise unknown_split(split, [path.name for path in subfolders(root)], str(root))
         return _listed(root / split, where, config)
     everything = _listed(root, where, config)
     if split not in {"train", "val"}:
@@ -66,17 +65,18 @@ def list_image_folder(config: ClassificationDataConfig, split: str) -> ImageList
 
 def _listed(folder: Path, where: str, config: ClassificationDataConfig) -> ImageList:
     suffixes = PixelFormat.of(config).suffixes
-    classes = class_folders(folder)
+    classes = subfolders(folder)
     if not classes:
         raise ConfigError(
             f"data.root: '{folder}' has no folder for each class, such as {folder.name}/cat/a.jpg. A table of files "
             "and labels: data.name=csv."
         )
-    files = {path.name: image_files(path, suffixes) for path in classes}
+    unlisted: dict[Path, str] = {}
+    files = {path: files_below(path, suffixes, unlisted=unlisted) for path in classes}
     images = [
-        NamedImage(file.relative_to(folder).as_posix(), file, (name,))
-        for name, found in files.items()
+        NamedImage(printable(file.relative_to(folder).as_posix()), file, (name_of(path),))
+        for path, found in files.items()
         for file in found
     ]
-    empty = [f"{folder / name}: no image in this folder; left out" for name, found in files.items() if not found]
-    return ImageList(tuple(images), where, warnings=empty)
+    empty = [f"{path}: no image in this folder; left out" for path, found in files.items() if not found]
+    return ImageList(tuple(images), where, list(unlisted_lines(unlisted)), empty)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.data.classification.dataset import ImageFiles, register_classification_dataset
-from segzoo.data.classification.files import ImageList, NamedImage, class_folders, image_files
+from segzoo.data.classification.files import ImageList, NamedImage
 from segzoo.data.dataset import dataset_root, unknown_split
 from segzoo.data.images import IMAGE_SUFFIXES
-from segzoo.errors import ConfigError, DataError
+from segzoo.data.tree import files_below, subfolders, unlisted_lines
+from segzoo.errors import ConfigError, DataError, printable
 
 _CLASS = re.compile(r"n\d{8}")
 _KAGGLE_IMAGES = Path("Data/CLS-LOC")
@@ -35,20 +36,21 @@ def build_imagenet(config: ClassificationDataConfig, split: str) -> ImageFiles:
     names = _class_names(images / config.train_split, config)
     folder = images / split
     if not folder.is_dir():
-        raise unknown_split(split, [path.name for path in class_folders(images)], str(images))
+        raise unknown_split(split, [path.name for path in subfolders(images)], str(images))
     where = f"{images}, split {split}"
     if _is_flat(folder):
         return _mapped(root, folder, where, config).dataset(names, config, multi_label=False)
+    unlisted: dict[Path, str] = {}
     found = tuple(
-        NamedImage(file.relative_to(folder).as_posix(), file, (path.name,))
-        for path in class_folders(folder)
-        for file in image_files(path, IMAGE_SUFFIXES)
+        NamedImage(printable(file.relative_to(folder).as_posix()), file, (path.name,))
+        for path in subfolders(folder)
+        for file in files_below(path, IMAGE_SUFFIXES, unlisted=unlisted)
     )
-    return ImageList(found, where).dataset(names, config, multi_label=False)
+    return ImageList(found, where, list(unlisted_lines(unlisted))).dataset(names, config, multi_label=False)
 
 
 def _class_names(folder: Path, config: ClassificationDataConfig) -> list[str]:
-    names = [path.name for path in class_folders(folder)] if folder.is_dir() else []
+    names = [path.name for path in subfolders(folder)] if folder.is_dir() else []
     if not names or not all(_CLASS.fullmatch(name) for name in names):
         raise ConfigError(
             f"data.root: '{folder}' has no folders n01440764, n01443537, ..., as ImageNet's training images have. "
@@ -58,7 +60,7 @@ def _class_names(folder: Path, config: ClassificationDataConfig) -> list[str]:
 
 
 def _is_flat(folder: Path) -> bool:
-    return not class_folders(folder)
+    return not subfolders(folder)
 
 
 def _mapped(root: Path, folder: Path, where: str, config: ClassificationDataConfig) -> ImageList:
@@ -72,10 +74,12 @@ def _mapped(root: Path, folder: Path, where: str, config: ClassificationDataConf
     if not path.is_file():
         raise ConfigError(f"data.imagenet.val_map: no file '{path}'")
     classes = dict(_lines(path))
-    files = image_files(folder, IMAGE_SUFFIXES)
+    files = files_below(folder, IMAGE_SUFFIXES)
     unnamed = [f"{file}: {path.name} does not name it" for file in files if file.stem not in classes]
     images = tuple(
-        NamedImage(file.name, file, (classes[file.stem],), str(path)) for file in files if file.stem in classes
+        NamedImage(printable(file.name), file, (classes[file.stem],), str(path))
+        for file in files
+        if file.stem in classes
     )
     return ImageList(images, where, unnamed)
 

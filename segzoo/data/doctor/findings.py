@@ -9,6 +9,7 @@ from segzoo.data.doctor.scan import Scan, facts_labels
 from segzoo.data.doctor.splits import SplitScan
 from segzoo.data.labels import LabelSpace
 from segzoo.data.listing import Problem
+from segzoo.errors import printable
 
 _NAMED = 3  # files named in a finding about many
 
@@ -28,6 +29,9 @@ class Finding:
     kind: str
     split: str
     line: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "line", printable(self.line))
 
 
 def value_findings(split: SplitScan, labels: LabelSpace) -> Iterator[Finding]:

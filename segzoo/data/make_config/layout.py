@@ -8,6 +8,7 @@ from segzoo.data.arrays import ARRAY_SUFFIXES
 from segzoo.data.folder import TRAIN_FOLDERS
 from segzoo.data.folder_pairs import NamedFiles
 from segzoo.data.images import IMAGE_SUFFIXES
+from segzoo.data.tree import subfolders
 from segzoo.errors import ConfigError
 
 _IMAGES = ("images", "image", "imgs", "img", "jpegimages", "inputs", "input", "photos", "rgb")
@@ -138,7 +139,7 @@ def _one_folder(folder: Path) -> Layout | None:
 
 def _named(folder: Path, names: tuple[str, ...]) -> Path | None:
     """The sub-folder with the first of some names, whatever its case."""
-    present = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()}
+    present = {path.name.lower(): path for path in subfolders(folder)}
     return next((present[name] for name in names if name in present), None)
 
 

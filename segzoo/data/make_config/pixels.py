@@ -9,6 +9,7 @@ from segzoo.data.arrays import ARRAY_SUFFIXES
 from segzoo.data.images import IMAGE_SUFFIXES, image_kind, read_bands
 from segzoo.data.make_config.layout import Layout
 from segzoo.data.pixels import PixelFormat
+from segzoo.data.tree import files_below
 from segzoo.errors import DataError
 
 _LOOKED_AT = 32  # files whose values are read
@@ -30,9 +31,8 @@ def find_pixels(layout: Layout) -> PixelFormat:
     if layout.name != "folder":
         return PixelFormat()
     folder = next(path for path in (layout.root / layout.train_split, layout.root) if (path / layout.images).is_dir())
-    files = sorted(path for path in (folder / layout.images).rglob("*") if not path.name.startswith("."))
-    arrays = [path for path in files if path.suffix.lower() in ARRAY_SUFFIXES]
-    pictures = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    arrays = files_below(folder / layout.images, ARRAY_SUFFIXES)
+    pictures = files_below(folder / layout.images, IMAGE_SUFFIXES)
     if arrays and not pictures:
         return _of_arrays(arrays[:_LOOKED_AT])
     return _of_pictures(pictures[:_LOOKED_AT])

@@ -8,12 +8,12 @@ from segzoo.checkpoint.read import find_checkpoint, model_name
 from segzoo.data.images import MAX_PIXELS
 from segzoo.data.progress import speed_bar
 from segzoo.data.whole_file import remove_leftovers
-from segzoo.errors import ConfigError, DataError, did_you_mean, first_line
+from segzoo.errors import ConfigError, DataError, did_you_mean, first_line, printable
 from segzoo.inference.classify.predictor import ClassPredictor, check_cam
 from segzoo.inference.classify.table import PREDICTIONS, ClassTable
 from segzoo.inference.classify.work import CAM, ClassOutcome, ClassWorker
 from segzoo.inference.jobs import Job, Shard, check_jobs, select_jobs
-from segzoo.inference.listing import Listing, find_images, mask_names, printable
+from segzoo.inference.listing import Listing, find_images, mask_names
 from segzoo.inference.predict import check_output
 from segzoo.inference.report import PredictReport
 

@@ -3,10 +3,9 @@
 import re
 from pathlib import Path
 
-from segzoo.errors import ConfigError
+from segzoo.errors import ConfigError, printable
 from segzoo.inference.classify.predictor import ClassPrediction
 from segzoo.inference.image_table import ImageTable, Row
-from segzoo.inference.listing import printable
 
 PREDICTIONS = "predictions.csv"
 _PROBABILITY = re.compile(r"[01]\.\d{6}")

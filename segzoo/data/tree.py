@@ -1,0 +1,127 @@
+"""The files and folders below a folder, as everything here sees them: links followed, hidden ones left out."""
+
+import os
+import stat
+import unicodedata
+from collections import deque
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from segzoo.errors import printable
+
+_NOT_OURS = frozenset({"__macosx", "@eadir", "$recycle.bin"})
+"""Folders that macOS, network storage and Windows put beside people's files."""
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is a system's own, and none that a person put there."""
+    return name.startswith(".") or name.lower() in _NOT_OURS
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders directly below one, sorted, without hidden ones; none where it cannot be listed."""
+    return [path for path in _shown(folder) if is_folder(path)]
+
+
+def files_named(folder: Path, end: str) -> list[Path]:
+    """The files directly in a folder whose names end in this, sorted, without hidden ones; none without the folder."""
+    return [path for path in _shown(folder) if path.name.endswith(end) and is_file(path)]
+
+
+def files_below(
+    top: Path,
+    suffixes: Collection[str],
+    *,
+    without: Path | None = None,
+    hidden: bool = False,
+    unlisted: dict[Path, str] | None = None,
+) -> list[Path]:
+    """Regular files at any depth below a folder, sorted, each folder's once whatever links lead to it.
+
+    A folder that is below `top` itself keeps its own name; of several links to one folder elsewhere the first counts.
+    Links that lead nowhere and files that cannot be read are among the files, for whoever reads them to report.
+
+    Args:
+        top: the folder.
+        suffixes: of the files, in lower case.
+        without: a folder whose content is left out.
+        hidden: take hidden files and folders too.
+        unlisted: gets the folders that cannot be listed, with the reason.
+    """
+    seen = set() if without is None else {_identity(without)} - {_identity(top)}
+    folders, links = deque([top]), deque[Path]()  # links come last
+    found = []
+    while folders or links:
+        here = (folders or links).popleft()
+        if _identity(here) in seen:
+            continue
+        seen.add(_identity(here))
+        try:
+            with os.scandir(here) as entries:
+                shown = sorted((entry for entry in entries if hidden or not is_hidden(entry.name)), key=_name)
+        except OSError as error:
+            if unlisted is not None:
+                unlisted[here] = error.strerror or str(error)
+            continue
+        for entry in shown:
+            if entry.is_symlink() and is_folder(entry):
+                links.append(Path(entry))
+            elif entry.is_dir(follow_symlinks=False):
+                folders.append(Path(entry))
+            elif os.path.splitext(entry.name)[1].lower() in suffixes and is_regular(entry):  # noqa: PTH122 (quick)
+                found.append(Path(entry))
+    return sorted(found)
+
+
+def unlisted_lines(unlisted: dict[Path, str]) -> Iterable[str]:
+    """A line for each folder that cannot be listed."""
+    for folder, reason in unlisted.items():
+        yield f"{folder}: this folder cannot be listed ({reason}); allow it (chmod u+rx) or take it away"
+
+
+def name_of(path: Path) -> str:
+    """The name of a file or folder as text, the same on every system: accents composed, no bytes that are no text."""
+    return composed(path.name)
+
+
+def composed(name: str) -> str:
+    """As `name_of`, of a name or a path; what macOS decomposes is equal to what others write."""
+    return printable(unicodedata.normalize("NFC", name))
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """As `Path.is_dir`, which raises where a folder may not be searched or a link leads to itself."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """As `Path.is_file`, which raises where a folder may not be searched or a name is too long."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_regular(path: Path | os.DirEntry[str]) -> bool:
+    """Whether a path is a file and no pipe, which would block, or a link that leads nowhere, for a reader to report."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return True
+
+
+def _shown(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if not is_hidden(path.name))
+    except OSError:
+        return []
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What is the same for a folder and all links to it."""
+    try:
+        status = folder.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
