@@ -70,6 +70,7 @@ class CachedDataset:
         self._places = tuple(places)
         self._stem = stem
         self._files: CacheFiles | None = None
+        self._gone = False
         self._whole: set[int] = set()
         self._decoded: tuple[int, Sample] | None = None
 
@@ -87,11 +88,10 @@ class CachedDataset:
             DataError: a file is damaged, the sizes differ, or the mask holds a value that is no class.
         """
         place = self._places[index]
-        if self._files is None:
-            self._files = CacheFiles(self._stem, SampleFormat.of(self.dataset))
-        if place is None or not self._is_whole(index, place, self._files):
-            return self._decode(index, place, self._files)
-        return Sample(*self._files.read(place), self.ids[index])
+        files = self._open()
+        if files is None or place is None or not self._is_whole(index, place, files):
+            return self._decode(index, place, files)
+        return Sample(*files.read(place), self.ids[index])
 
     def read_mask(self, index: int) -> npt.NDArray[np.uint8]:
         """The mask of a sample; errors as above."""
@@ -101,15 +101,25 @@ class CachedDataset:
         """The image of a sample, always at full size; errors as above."""
         return self[index].image
 
+    def _open(self) -> CacheFiles | None:
+        """The cache's files; None where they went away, so that samples come from the data set's own."""
+        if self._files is None and not self._gone:
+            try:
+                self._files = CacheFiles(self._stem, SampleFormat.of(self.dataset))
+            except (OSError, ValueError) as error:  # the second of an empty file
+                self._gone = True
+                logger.warning("data.cache: %s; going on without", first_line(error))
+        return self._files
+
     def _is_whole(self, index: int, place: Place, files: CacheFiles) -> bool:
         """Whether the cache has the sample; its checksum is computed once in every process."""
         if index not in self._whole and files.is_whole(place):
             self._whole.add(index)
         return index in self._whole
 
-    def _decode(self, index: int, place: Place | None, files: CacheFiles) -> Sample:
+    def _decode(self, index: int, place: Place | None, files: CacheFiles | None) -> Sample:
         if self._decoded is None or self._decoded[0] != index:  # mask and image are asked for one after the other
             self._decoded = index, self.dataset[index]
-            if place is not None:
+            if place is not None and files is not None:
                 files.write(place, self._decoded[1])
         return self._decoded[1]

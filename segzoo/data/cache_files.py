@@ -3,16 +3,15 @@
 A split has three files: the pixels of all samples one after the other (`.pixels`), which of them are written, with a
 checksum (`.done`), and the place of each (`.json`). Whoever reads a sample first writes it; several writers of one
 sample write the same bytes. A place belongs to files of one name, size and time of change: another version of a file
-gets another place, so that a process that still reads the old one is left in peace.
+gets another place, so that a process that still reads the old one is left in peace. The checksum is of the version and
+the pixels, so that a place that is said to hold one sample and holds another is found out.
 """
 
 import hashlib
 import json
 import logging
-import secrets
+import os
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from segzoo.data.dataset import Sample
+from segzoo.data.own_files import locked, open_own, read_json
 from segzoo.data.pairs import FileDataset, Pair
 from segzoo.data.pixels import PixelFormat
 from segzoo.data.sample import mask_extent
+from segzoo.data.whole_file import write_whole
 from segzoo.errors import DataError, first_line
 
 logger = logging.getLogger(__name__)
@@ -99,14 +100,14 @@ class CacheFiles:
     def __init__(self, stem: Path, shape: SampleFormat) -> None:
         self._stem = stem
         self._format = shape
-        self._pixels = np.memmap(_file(stem, "pixels"), np.uint8, mode="r").view(np.ndarray)
-        self._done = np.memmap(_file(stem, "done"), _RECORD, mode="r").view(np.ndarray)
+        self._pixels = _mapped(_file(stem, "pixels"), np.dtype(np.uint8))
+        self._done = _mapped(_file(stem, "done"), _RECORD)
         self._writable = True
 
     def is_whole(self, place: Place) -> bool:
         """Whether a sample is there, as it was written."""
-        record = self._done[place.slot]
-        return bool(record["written"]) and zlib.crc32(self._bytes(place).data) == record["checksum"]
+        record = self._done[place.slot : place.slot + 1]  # none where the cache was made anew meanwhile
+        return bool(record["written"].any()) and _checksum(place, self._bytes(place).data) == record["checksum"][0]
 
     def read(self, place: Place) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
         """Image and mask, as views that cannot be written to."""
@@ -120,7 +121,7 @@ class CacheFiles:
         if not self._writable or mask_extent(sample.mask) != (place.height, place.width):
             return
         content = sample.image.tobytes() + sample.mask.tobytes()
-        record = np.array([(1, zlib.crc32(content))], _RECORD).tobytes()
+        record = np.array([(1, _checksum(place, content))], _RECORD).tobytes()
         try:
             _write_at(_file(self._stem, "pixels"), content, place.offset)
             _write_at(_file(self._stem, "done"), record, place.slot * _RECORD.itemsize)
@@ -143,9 +144,10 @@ def place_samples(dataset: FileDataset, stem: Path) -> list[Place | None]:
         OSError: the files cannot be written.
     """
     shape = SampleFormat.of(dataset)
-    with _locked(_file(stem, "lock")):
-        known = _read_index(_file(stem, "json"))
+    with locked(_file(stem, "lock"), wait=True):
         slots, end = _sizes(stem)
+        index = _read_index(_file(stem, "json"))
+        known = {sample_id: place for sample_id, place in index.items() if _is_within(place, shape, slots, end)}
         places: list[Place | None] = []
         for sample_id, pair in zip(dataset.ids, dataset.pairs, strict=True):
             place = _kept(known.get(sample_id), pair) or _new(pair, shape, slots, end)
@@ -155,13 +157,14 @@ def place_samples(dataset: FileDataset, stem: Path) -> list[Place | None]:
         _grow(_file(stem, "pixels"), max(end, 1))
         _grow(_file(stem, "done"), max(slots, 1) * _RECORD.itemsize)
         named = {sample_id: place for sample_id, place in zip(dataset.ids, places, strict=True) if place is not None}
-        _write_index(_file(stem, "json"), known | named)
+        written = json.dumps({sample_id: asdict(place) for sample_id, place in (known | named).items()})
+        write_whole(_file(stem, "json"), written.encode())
     return places
 
 
 def bytes_to_write(places: list[Place | None], stem: Path, shape: SampleFormat) -> int:
     """How many bytes the samples take that are not in the cache yet."""
-    done = np.fromfile(_file(stem, "done"), _RECORD)
+    done = _mapped(_file(stem, "done"), _RECORD)
     missing = [place for place in places if place is not None and not done[place.slot]["written"]]
     return sum(shape.length(place.height, place.width) for place in missing)
 
@@ -196,7 +199,8 @@ def _version(pair: Pair) -> str | None:
         stats = [(str(path.absolute()), path.stat()) for path in (pair.image, *pair.mask_files)]
     except OSError:
         return None
-    return fingerprint([(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats])
+    # A copy can keep its time of change; the time at which it came to stand there, it cannot.
+    return fingerprint([(path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for path, stat in stats])
 
 
 def fingerprint(*values: object) -> str:
@@ -212,45 +216,38 @@ def _sizes(stem: Path) -> tuple[int, int]:
     return done.stat().st_size // _RECORD.itemsize, _aligned(pixels.stat().st_size)
 
 
-def _grow(path: Path, size: int) -> None:
-    with path.open("ab") as file:
-        if file.tell() < size:
-            file.truncate(size)
-
-
-def _write_at(path: Path, content: bytes, offset: int) -> None:
-    with path.open("r+b") as file:
-        file.seek(offset)
-        file.write(content)
+def _is_within(place: Place, shape: SampleFormat, slots: int, end: int) -> bool:
+    """Whether a place that an index names lies in the files; the index may be damaged, or somebody's invention."""
+    numbers = (place.slot, place.offset, place.height, place.width)
+    if not all(type(number) is int and number >= 0 for number in numbers) or place.offset % _ALIGNMENT:
+        return False
+    return place.slot < slots and place.offset + shape.length(place.height, place.width) <= end
 
 
 def _read_index(path: Path) -> dict[str, Place]:
     """The places by sample; none where the file is missing or is none of ours."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {sample_id: Place(**values) for sample_id, values in found.items()}
+        return {sample_id: Place(**values) for sample_id, values in read_json(path).items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
 
-def _write_index(path: Path, places: dict[str, Place]) -> None:
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        temporary.write_text(json.dumps({key: asdict(place) for key, place in places.items()}), encoding="utf-8")
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+def _checksum(place: Place, content: bytes | memoryview) -> int:
+    return zlib.crc32(content, zlib.crc32(place.version.encode()))
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time; the lock ends with its process, however that ends."""
-    import fcntl  # not on Windows, where everything else here works
+def _grow(path: Path, size: int) -> None:
+    with os.fdopen(open_own(path, os.O_WRONLY | os.O_CREAT), "wb") as file:
+        if file.seek(0, os.SEEK_END) < size:
+            file.truncate(size)
 
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:  # closing is not enough where a process forked meanwhile
-            fcntl.flock(file, fcntl.LOCK_UN)
+
+def _write_at(path: Path, content: bytes, offset: int) -> None:
+    with os.fdopen(open_own(path, os.O_WRONLY), "wb") as file:
+        file.seek(offset)
+        file.write(content)
+
+
+def _mapped(path: Path, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    with os.fdopen(open_own(path, os.O_RDONLY), "rb") as file:
+        return np.memmap(file, dtype, mode="r").view(np.ndarray)

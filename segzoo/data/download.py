@@ -7,6 +7,7 @@ over, which for gigabytes from slow university hosts means never to finish.
 import hashlib
 import http.client
 import logging
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from segzoo.data.archive import is_archive
+from segzoo.data.own_files import open_own
 from segzoo.data.progress import byte_bar
 from segzoo.data.sources import Source
 from segzoo.errors import DataError, first_line
@@ -184,7 +186,10 @@ def _receive(response: http.client.HTTPResponse, part: Path, start: int, total: 
 
 def _opened(part: Path, start: int) -> IO[bytes]:
     try:
-        return part.open("ab" if start else "wb", buffering=0)
+        file = os.fdopen(open_own(part, os.O_WRONLY | os.O_CREAT), "wb", buffering=0)
+        file.truncate(start)
+        file.seek(start)
+        return file
     except OSError as error:
         raise _not_written(part, error) from error
 

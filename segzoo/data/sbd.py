@@ -13,6 +13,7 @@ from segzoo.data.images import write_mask
 from segzoo.data.progress import item_bar
 from segzoo.data.split_list import read_split_list
 from segzoo.data.voc import AUGMENTED_MASKS, LABELS, LISTS, MASKS, TRAINAUG_LIST
+from segzoo.data.whole_file import write_whole
 from segzoo.errors import DataError, first_line
 
 logger = logging.getLogger(__name__)
@@ -41,9 +42,8 @@ def write_trainaug(sbd: Path, voc: Path) -> int:
     sbd_ids = [name for split in ("train", "val") for name in _ids(sbd / f"{split}.txt")]
     ids = trainaug_ids(voc_train, voc_val, sbd_ids)
     _write_masks(ids, set(voc_train), sbd, voc)
-    temporary = (voc / TRAINAUG_LIST).with_suffix(".part")
-    temporary.write_text("".join(f"{name}\n" for name in ids))
-    temporary.replace(voc / TRAINAUG_LIST)  # last: who finds the list finds the masks
+    # Last: who finds the list finds the masks.
+    write_whole(voc / TRAINAUG_LIST, "".join(f"{name}\n" for name in ids).encode())
     logger.info("%s and %s are written; %s is not needed any more", voc / AUGMENTED_MASKS, voc / TRAINAUG_LIST, sbd)
     return len(ids)
 

@@ -2,56 +2,46 @@
 
 import os
 import socket
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from segzoo.data.own_files import locked
 from segzoo.errors import ConfigError
+
+_OURS = b"process "
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from training into a folder.
-
-    The system takes the lock back when the process ends, however it ends, and processes forked from it do not have
-    it. So a crashed run blocks nobody.
+def locked_run(folder: Path) -> Iterator[None]:
+    """Keep other processes from training into a folder; a crashed run blocks nobody.
 
     Args:
         folder: a run directory, which exists.
 
     Raises:
-        ConfigError: another process trains there; the message names it.
+        ConfigError: another process trains there, and the message names it; or its `.lock` is none of ours.
     """
     path = folder / ".lock"
-    file = _open(path)
-    try:
-        _take(file, path)
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(locked(path, wait=False))
+            before = os.pread(file, len(_OURS), 0)
+            if before in {b"", _OURS}:
+                os.ftruncate(file, 0)
+                os.pwrite(file, b"%s%d on %s" % (_OURS, os.getpid(), socket.gethostname().encode()), 0)
+        except BlockingIOError:
+            raise ConfigError(
+                f"run_dir: {_holder(path)} is training in {folder}. Wait for it, stop it, or name another folder."
+            ) from None
+        except OSError as error:
+            raise ConfigError(
+                f"run_dir: cannot write to {folder} ({path.name}: {error.strerror}). Name another folder."
+            ) from None
+        if before not in {b"", _OURS}:
+            raise ConfigError(f"run_dir: {path} is no lock of segzoo's. Move it away, or name another folder.")
         yield
-    finally:
-        os.close(file)
 
 
-def _open(path: Path) -> int:
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise ConfigError(f"run_dir: cannot write to {path.parent} ({error.strerror}). Name another folder.") from None
-
-
-def _take(file: int, path: Path) -> None:
-    if sys.platform == "win32":  # no such locks there
-        return
-    import fcntl
-
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(file, 200, 0).decode(errors="replace") or "another process"
-        raise ConfigError(
-            f"run_dir: {holder} is training in {path.parent}. Wait for it, stop it, or name another folder."
-        ) from None
-    except OSError:  # a file system without locks: nothing to hold on to
-        return
+def _holder(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")[:200] or "another process"

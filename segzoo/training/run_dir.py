@@ -19,7 +19,7 @@ from segzoo.config.load import dump_config
 from segzoo.data.whole_file import write_whole
 from segzoo.errors import ConfigError
 from segzoo.tasks.processes import is_first_process
-from segzoo.training.lock import locked
+from segzoo.training.lock import locked_run
 
 
 class RunDir:
@@ -110,7 +110,7 @@ def new_run_dir(config: AnyRunConfig, name: str) -> Iterator[RunDir]:
         (path / "checkpoints").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _cannot_write(path, error) from None
-    with locked(path):
+    with locked_run(path):
         run_dir = RunDir(path)
         if run_dir.config.exists():
             raise ConfigError(
@@ -135,7 +135,7 @@ def resumed_run_dir(path: Path) -> Iterator[RunDir]:
     if not is_first_process():
         yield run_dir
         return
-    with locked(path):
+    with locked_run(path):
         for pattern in ("checkpoints/*.part", ".*.tmp", "overlays/.*.tmp"):
             for leftover in path.glob(pattern):
                 leftover.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import queue
+import shutil
 from collections import namedtuple
 from pathlib import Path
 
@@ -17,9 +18,9 @@ from PIL import Image
 from segzoo.config.schema import DataConfig
 from segzoo.data import build_dataset
 from segzoo.data.cache import CachedDataset, cached
-from segzoo.data.cache_files import _locked
 from segzoo.data.datamodule import SegmentationData
 from segzoo.data.images import read_image
+from segzoo.data.own_files import locked
 from segzoo.data.pairs import FileDataset
 from segzoo.errors import ConfigError
 
@@ -225,7 +226,7 @@ def test_places_are_given_by_one_process_at_a_time(folder: Path, tmp_path: Path)
     context = multiprocessing.get_context("fork")
     errors = context.Queue()
     process = context.Process(target=_read_all, args=(settings, context.Barrier(1), errors))
-    with _locked(lock):
+    with locked(lock, wait=False):
         process.start()
         with pytest.raises(queue.Empty):
             errors.get(timeout=1)
@@ -262,3 +263,120 @@ def test_a_broken_file_is_named_as_without_a_cache(folder: Path, tmp_path: Path)
     for dataset in datasets:
         with pytest.raises(Exception, match=r"images/1\.png: damaged or unreadable"):
             dataset[1]
+
+
+@pytest.mark.parametrize("suffix", ["lock", "pixels", "done"])
+def test_a_link_in_somebody_elses_cache_leads_nowhere(folder: Path, tmp_path: Path, suffix: str) -> None:
+    settings = config(folder, tmp_path / "cache")
+    assert_equal(open_cached(settings), build_dataset(settings, "train"))
+    precious = tmp_path / "precious"
+    precious.write_text("weeks of work")
+    (planted,) = (tmp_path / "cache").glob(f"*.{suffix}")
+    planted.unlink()
+    planted.symlink_to(precious)
+    with pytest.raises(ConfigError, match=r"data\.cache: .* cannot be used .*a link"):
+        open_cached(settings)
+    assert precious.read_text() == "weeks of work"
+
+
+@pytest.mark.parametrize("suffix", ["lock", "pixels", "done", "json"])
+def test_a_pipe_in_a_cache_is_not_waited_for(folder: Path, tmp_path: Path, suffix: str) -> None:
+    settings = config(folder, tmp_path / "cache")
+    plain = list(build_dataset(settings, "train"))  # type: ignore[call-overload]
+    assert_equal(open_cached(settings), plain)
+    (planted,) = (tmp_path / "cache").glob(f"*.{suffix}")
+    planted.unlink()
+    os.mkfifo(planted)
+    if suffix == "json":  # which is written anew
+        assert_equal(open_cached(settings), plain)
+    else:
+        with pytest.raises(ConfigError, match=r"data\.cache: .* cannot be used"):
+            open_cached(settings)
+
+
+PLANTED = {
+    "slots beyond": {"slot": 10**12},
+    "bytes beyond": {"offset": 64 * 10**15},
+    "before the beginning": {"offset": -64},
+    "no numbers": {"slot": "1", "height": [2]},
+    "no whole numbers": {"offset": 0.5, "slot": True},
+    "huge": {"height": 10**9, "width": 10**9},
+    "odd bytes": {"offset": 3},
+    "another sample's": {"slot": 0, "offset": 0, "height": 20, "width": 30},
+}
+
+
+@pytest.mark.parametrize("change", PLANTED.values(), ids=PLANTED)
+def test_an_index_that_says_what_is_not_so_changes_nothing(
+    folder: Path, tmp_path: Path, change: dict[str, object]
+) -> None:
+    settings = config(folder, tmp_path / "cache")
+    plain = list(build_dataset(settings, "train"))  # type: ignore[call-overload]
+    assert_equal(open_cached(settings), plain)
+    (index,) = (tmp_path / "cache").glob("*.json")
+    places = json.loads(index.read_text())
+    for name in list(places)[2:5]:
+        places[name] |= change
+    index.write_text(json.dumps(places))
+    assert_equal(open_cached(settings), plain)
+    assert sum(path.stat().st_size for path in (tmp_path / "cache").iterdir()) < 10**6
+
+
+def test_an_index_nested_without_end_is_written_anew(folder: Path, tmp_path: Path) -> None:
+    settings = config(folder, tmp_path / "cache")
+    plain = list(build_dataset(settings, "train"))  # type: ignore[call-overload]
+    assert_equal(open_cached(settings), plain)
+    (index,) = (tmp_path / "cache").glob("*.json")
+    index.write_text("[" * 100_000)
+    assert_equal(open_cached(settings), plain)
+
+
+@pytest.mark.parametrize("emptied", [False, True])
+def test_a_cache_that_went_away_is_said_once_and_training_goes_on(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, emptied: bool
+) -> None:
+    settings = config(folder, tmp_path / "cache")
+    plain = list(build_dataset(settings, "train"))  # type: ignore[call-overload]
+    found = open_cached(settings)
+    if emptied:
+        for file in (tmp_path / "cache").iterdir():
+            file.write_bytes(b"")
+    else:
+        shutil.rmtree(tmp_path / "cache")
+    with caplog.at_level(logging.WARNING, logger="segzoo"):
+        assert_equal(found, plain)
+        assert_equal(found, plain)
+    (record,) = caplog.records
+    assert "data.cache: " in record.message
+    assert "going on without" in record.message
+
+
+def test_a_cache_that_was_made_anew_for_other_images_is_not_read(folder: Path, tmp_path: Path) -> None:
+    """As where one run's cache is deleted, and another run writes one of the same name."""
+    settings = config(folder, tmp_path / "cache")
+    plain = list(build_dataset(settings, "train"))  # type: ignore[call-overload]
+    found = open_cached(settings)
+    shutil.rmtree(tmp_path / "cache")
+    for stem in ("0", "1", "2"):
+        for kind in ("images", "masks"):
+            (folder / "train" / kind / f"{stem}.png").rename(tmp_path / f"{kind}{stem}.png")
+    others = open_cached(settings)
+    assert_equal(others, plain[3:])
+    for stem in ("0", "1", "2"):
+        for kind in ("images", "masks"):
+            (tmp_path / f"{kind}{stem}.png").rename(folder / "train" / kind / f"{stem}.png")
+    assert_equal(found, plain)
+
+
+def test_a_file_with_the_time_and_size_of_another_is_another(folder: Path, tmp_path: Path) -> None:
+    """Labels mended by a program that keeps the time of change, as archives and `cp -p` do."""
+    settings = config(folder, tmp_path / "cache")
+    mask = folder / "train/masks/4.png"
+    values = np.asarray(Image.open(mask))
+    Image.fromarray(values).save(mask, compress_level=0)
+    assert_equal(open_cached(settings), build_dataset(settings, "train"))
+    before = mask.stat()
+    Image.fromarray(2 - values).save(mask, compress_level=0)
+    os.utime(mask, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (mask.stat().st_size, mask.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    np.testing.assert_array_equal(open_cached(settings)[4].mask, 2 - values)

@@ -2,10 +2,12 @@
 
 import hashlib
 import io
+import os
 import resource
 import tarfile
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -281,6 +283,24 @@ def test_without_a_checksum_it_is_an_archive_at_least(server, tmp_path):
     with pytest.raises(DataError, match="no tar or zip archive"):
         download(source(server, "page", size=None, md5=None), tmp_path, LIMITS)
     assert left_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("size", [SIZE, None])
+def test_a_part_that_is_a_link_is_not_written_through(server, tmp_path, size):
+    precious = tmp_path / "precious"
+    precious.write_bytes(CONTENT[:CUT])
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "file.tar.part").symlink_to(precious)
+    with pytest.raises(DataError, match=r"file\.tar\.part: cannot be written \(a link") if size else nullcontext():
+        download(source(server, "good", size=size), folder, LIMITS)
+    assert precious.read_bytes() == CONTENT[:CUT]
+
+
+def test_a_part_that_is_a_pipe_is_not_waited_for(server, tmp_path):
+    os.mkfifo(tmp_path / "file.tar.part")
+    with pytest.raises(DataError, match=r"file\.tar\.part: cannot be written"):
+        download(source(server, "good"), tmp_path, LIMITS)
 
 
 def test_what_cannot_be_written_ends_at_once_and_resumes(server, tmp_path):
