@@ -88,6 +88,15 @@ def _escaped(sign: re.Match[str]) -> str:
     return f"\\x{byte:02x}" if byte < 0x100 else f"\\u{byte:04x}"
 
 
+def shortened(text: str, most: int = 80) -> str:
+    """A text of others inside a line of ours, without what exceeds `most` characters.
+
+    >>> shortened("x" * 5000, most=5)
+    'xxxxx...'
+    """
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
     """The end of a sentence that suggests the nearest known name, or lists them all.
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, Self, TypedDict, get_args
 
-from segzoo.errors import ConfigError, did_you_mean
+from segzoo.config.fields import MAX_BANDS, MAX_MULTIPLIER, MAX_SEGMENTS, MAX_WIDTH, MIN_WIDTH
+from segzoo.errors import ConfigError, did_you_mean, shortened
 
 OutputStride = Literal[8, 16, 32]
 Padding = Literal["symmetric", "same"]
@@ -18,7 +19,7 @@ _CHOICES = {
     "norm": get_args(NormName),
     "depthwise_activation": get_args(DepthwiseActivation),
 }
-_COUNTS = ("in_channels", "depth_multiplier", "channel_segments")
+_MOST = {"in_channels": MAX_BANDS, "depth_multiplier": MAX_MULTIPLIER, "channel_segments": MAX_SEGMENTS}
 
 
 @dataclass(frozen=True)
@@ -68,16 +69,16 @@ class BackboneOptions:
     def _wrong_numbers(self) -> Iterator[str]:
         if not 1 <= self.depth <= 5:
             yield f"depth is {self.depth}; it must be 1 to 5"
-        for key in _COUNTS:
+        for key, most in _MOST.items():
             value = getattr(self, key)
-            if value is not None and value < 1:
-                yield f"{key} is {value}; it must be at least 1"
-        if not 0 < self.width < float("inf"):
-            yield f"width is {self.width}; it must be above 0"
+            if value is not None and not 1 <= value <= most:
+                yield f"{key} is {shortened(repr(value))}; it must be 1 to {most}"
+        if not MIN_WIDTH <= self.width <= MAX_WIDTH:
+            yield f"width is {self.width}; it must be {MIN_WIDTH} to {MAX_WIDTH}"
         if not 0 < self.norm_momentum <= 1:
             yield f"norm_momentum is {self.norm_momentum}; it must be above 0 and at most 1"
-        if self.norm_eps is not None and not self.norm_eps > 0:
-            yield f"norm_eps is {self.norm_eps}; it must be above 0"
+        if self.norm_eps is not None and not 0 < self.norm_eps <= 1:
+            yield f"norm_eps is {self.norm_eps}; it must be above 0 and at most 1"
         if not 0 <= self.drop_path < 1:
             yield f"drop_path is {self.drop_path}; it must be at least 0 and below 1"
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from segzoo.config.classification_data import ClassificationDataConfig
-from segzoo.config.fields import ClassWeights, NonNegativeInt, PositiveInt, Section
+from segzoo.config.fields import BatchSize, ClassWeights, FilePath, Section
 from segzoo.config.model import BackboneConfig
 from segzoo.config.schema import RunConfig, SharedRunConfig
 
@@ -13,16 +13,16 @@ from segzoo.config.schema import RunConfig, SharedRunConfig
 class ClassifierModelConfig(Section):
     """The network: a backbone, global average pooling, class scores."""
 
-    weights: str | None = None
+    weights: FilePath | None = None
     """Checkpoint or run directory whose whole classifier this run starts from, instead of backbone.weights; with other
     classes, the layer that gives class scores starts anew. It has to be of the same backbone."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Probability of dropping a number before the class scores, in training: 0.5 in Xception's ImageNet recipe, 0 in
     its JFT recipe."""
-    fc_width: PositiveInt | None = None
+    fc_width: Annotated[int, Field(ge=1, le=2**16)] | None = None
     """Width of two fully connected layers between pooling and class scores, 4096 in Xception's JFT runs; null has
     none."""
-    frozen_modules: NonNegativeInt | Literal["all"] = 0
+    frozen_modules: Annotated[int, Field(ge=0, le=1000)] | Literal["all"] = 0
     """So many of the backbone's first modules stay as loaded, BatchNorm statistics included; the stem is the first,
     Chollet's network has 14. all trains what is behind the backbone only."""
     norm: Literal["batch", "frozen", "group"] = "batch"
@@ -46,9 +46,9 @@ class ClassificationLossConfig(Section):
 class ClassifierEvaluationConfig(Section):
     """How validation and `segzoo evaluate` measure."""
 
-    batch_size: PositiveInt = 16
+    batch_size: BatchSize = 16
     """Images that run together. Does not change any number."""
-    split: str | None = None
+    split: FilePath | None = None
     """Split that `segzoo evaluate` measures; null takes data.val_split."""
 
 

@@ -6,15 +6,17 @@ from pydantic import Field, model_validator
 
 from segzoo.config.data import DataConfig, Preprocessing, neutral_preprocessing, refuse_unfit_pixels
 from segzoo.config.fields import (
+    Bands,
+    BatchSize,
+    FilePath,
     Fraction,
     Names,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveInt,
     Range,
     Section,
+    Seed,
     Size,
     ValueRange,
+    Workers,
 )
 
 Degrees = Annotated[float, Field(ge=0, le=180)]
@@ -43,7 +45,7 @@ class CsvConfig(Section):
 class ImageNetConfig(Section):
     """ImageNet's own layout."""
 
-    val_map: str | None = None
+    val_map: FilePath | None = None
     """File below data.root with lines as `ILSVRC2012_val_00000001.JPEG n01751748`, or Kaggle's LOC_val_solution.csv,
     where the validation images lie in one folder; null: each class has a folder, as in training."""
 
@@ -65,9 +67,9 @@ class ClassificationAugmentation(Section):
     """Brightness, contrast and saturation change by up to this share, hue by a quarter of it (of the colour circle)."""
     rand_augment: Magnitude | None = None
     """RandAugment's magnitude M, 9 in its paper; null leaves it out."""
-    rand_augment_operations: PositiveInt = 2
+    rand_augment_operations: Annotated[int, Field(ge=1, le=100)] = 2
     """rand_augment only: operations on an image, the paper's N."""
-    mixup: NonNegativeFloat = 0.0
+    mixup: Annotated[float, Field(ge=0, le=1000)] = 0.0
     """Mixup's alpha, 0.2 in its paper for ImageNet: images are blended in pairs, and so are their classes; 0: none."""
 
 
@@ -76,32 +78,32 @@ class ClassificationDataConfig(Section):
 
     name: str
     """Data set: image_folder, csv, cifar10, imagenet, or one you registered."""
-    root: str | None = None
+    root: FilePath | None = None
     """Folder of the data set. image_folder: holds a folder for each class, or train and val with these; csv: train.csv
     and val.csv, or labels.csv; cifar10: cifar-10-python.tar.gz or cifar-10-batches-py; imagenet: train and val."""
-    train_split: str = "train"
+    train_split: FilePath = "train"
     """Split to train on."""
-    val_split: str = "val"
+    val_split: FilePath = "val"
     """Split to validate on; val of cifar10 is its test batch."""
     classes: Names | None = None
     """image_folder, csv: class names in the order of the network's outputs; without it classes.txt, else those of the
     training split in the order of the alphabet."""
     val_fraction: OpenFraction = 0.2
     """image_folder, csv: share of each class's images held out as val, where nothing else splits them."""
-    split_seed: NonNegativeInt = 0
+    split_seed: Seed = 0
     """Another number holds other images out."""
     csv: CsvConfig = CsvConfig()
     """csv only: headings, several labels."""
     imagenet: ImageNetConfig = ImageNetConfig()
     """imagenet only: the classes of validation images in one folder."""
-    channels: PositiveInt = 3
+    channels: Bands = 3
     """Channels of an image. Other than 3: .npy arrays (H, W, C), TIFFs, gray or RGBA pictures, as they are stored."""
     value_range: ValueRange | None = None
     """Stored pixel values that mean 0 and 1; values beyond are cut off. null: the full range of the files' type, 255
     or 65535; pixels of floating-point files need it stated."""
     preprocessing: Preprocessing = Field(default_factory=neutral_preprocessing)
     """How pixels become network input."""
-    batch_size: PositiveInt = 32
+    batch_size: BatchSize = 32
     """Images in one batch, over all devices; a step takes trainer.accumulate of them."""
     image_size: Size = (299, 299)
     """Height and width of what the network sees in pixels; one number is a square."""
@@ -114,7 +116,7 @@ class ClassificationDataConfig(Section):
     largest one."""
     augmentation: ClassificationAugmentation = ClassificationAugmentation()
     """What training does to an image beside cropping it."""
-    num_workers: NonNegativeInt | None = None
+    num_workers: Workers | None = None
     """Processes that read and augment; null takes one where the processor itself trains, and with a GPU one per core,
     at most 8, shared among the devices."""
 

@@ -6,10 +6,12 @@ from pydantic import Field, model_validator
 
 from segzoo.config.augmentation import AugmentationConfig
 from segzoo.config.fields import (
+    Bands,
+    BatchSize,
+    FileName,
+    FilePath,
     Fraction,
     Names,
-    NonNegativeFloat,
-    NonNegativeInt,
     PerChannel,
     PositiveInt,
     PositivePerChannel,
@@ -17,8 +19,10 @@ from segzoo.config.fields import (
     RawValues,
     Rgb,
     Section,
+    Seed,
     Size,
     ValueRange,
+    Workers,
 )
 
 
@@ -61,14 +65,18 @@ def refuse_unfit_pixels(preprocessing: Preprocessing, channels: int, value_range
         raise ValueError(f"value_range: {list(value_range)} is empty; write the smaller value first")
 
 
+MAX_FACTORS = 10_000
+"""Factors that images are scaled by, from scale_range in steps of scale_step."""
+
+
 class FolderConfig(Section):
     """Any folder of images and masks that share their names."""
 
-    images: str = "images"
+    images: FileName = "images"
     """Name of the sub-folder with the images."""
-    masks: str = "masks"
+    masks: FileName = "masks"
     """Name of the sub-folder with the masks."""
-    mask_suffix: str = ""
+    mask_suffix: FileName = ""
     """What the names of masks have after those of their images, such as _mask where a_mask.png belongs to a.jpg."""
     mask_values: dict[str, RawValues] | None = None
     """Class name to the number, or list of numbers, that stands for it in the masks, such as {background: 0,
@@ -82,11 +90,11 @@ class FolderConfig(Section):
     """multi_label only: an image without a file in a class's folder has none of it; false takes it for a fault."""
     ignore_value: Annotated[int, Field(ge=0, le=255)] | None = None
     """multi_label only: the number in a class's masks whose pixels do not count for it, such as 255; null: none."""
-    mask_offset: NonNegativeInt = 0
+    mask_offset: Annotated[int, Field(ge=0, lt=2**16)] = 0
     """Subtracted from the numbers in the masks; those below it are ignored. 1 suits masks whose 0 is unlabelled."""
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the images held out as val, where neither folders nor train.txt and val.txt split them."""
-    split_seed: NonNegativeInt = 0
+    split_seed: Seed = 0
     """Another number holds other images out."""
 
     @model_validator(mode="after")
@@ -124,12 +132,12 @@ class DataConfig(Section):
 
     name: str
     """Data set: voc, cityscapes, camvid, folder, synthetic, or one you registered."""
-    root: str | None = None
+    root: FilePath | None = None
     """Folder of the data set. voc: VOCdevkit or the VOC2012 inside it; cityscapes: the one that holds leftImg8bit and
     gtFine; camvid: SegNet's, or the one with 701_StillsRaw_full. synthetic needs none."""
-    train_split: str = "train"
+    train_split: FilePath = "train"
     """Split to train on."""
-    val_split: str = "val"
+    val_split: FilePath = "val"
     """Split to validate on."""
     classes: Names | None = None
     """folder only: class names in the order of the mask values; without it classes.txt, else class_0, class_1, ..."""
@@ -141,20 +149,20 @@ class DataConfig(Section):
     """folder only: names of the sub-folders, what the masks hold, how images are split."""
     synthetic: SyntheticConfig = SyntheticConfig()
     """synthetic only: how many images, how large."""
-    channels: PositiveInt = 3
+    channels: Bands = 3
     """Channels of an image. Other than 3: .npy arrays (H, W, C), TIFFs, gray or RGBA pictures, as they are stored."""
     value_range: ValueRange | None = None
     """Stored pixel values that mean 0 and 1; values beyond are cut off. null: the full range of the files' type, 255
     or 65535; pixels of floating-point files need it stated."""
     preprocessing: Preprocessing = Field(default_factory=neutral_preprocessing)
     """How pixels become network input."""
-    batch_size: PositiveInt = 16
+    batch_size: BatchSize = 16
     """Images in one batch, over all devices; a step takes trainer.accumulate of them."""
     crop_size: Size = (513, 513)
     """Height and width of training crops in pixels; one number is a square."""
     scale_range: Range = (0.5, 2.0)
     """Training images are scaled by a random factor from this range."""
-    scale_step: NonNegativeFloat = 0.25
+    scale_step: Annotated[float, Field(ge=0, le=100)] = 0.25
     """Distance between the factors of scale_range; 0 draws any factor in it, in steps of 1/32."""
     flip_probability: Fraction = 0.5
     """Probability of a left-right flip in training."""
@@ -163,10 +171,10 @@ class DataConfig(Section):
     reduced_decoding: bool = False
     """Decode JPEGs at 1/2, 1/4 or 1/8 size where the scale factor is at most that: quicker for large photos, and
     smoother than sampling the full picture."""
-    cache: str | None = None
+    cache: FilePath | None = None
     """Folder for decoded images and masks: written when a sample is first read, then read in place of the files.
     Takes height x width x (channels + 1) bytes a sample; null reads the files each time."""
-    num_workers: NonNegativeInt | None = None
+    num_workers: Workers | None = None
     """Processes that read and augment; null takes none for synthetic, one where the processor itself trains, and with
     a GPU one per core, at most 8, shared among the devices."""
 
@@ -205,4 +213,6 @@ class DataConfig(Section):
         low, high = self.scale_range
         if low > high:
             raise ValueError(f"scale_range: {low} is above {high}; write the smaller factor first")
+        if 0 < self.scale_step < (high - low) / MAX_FACTORS:
+            raise ValueError(f"scale_step: {self.scale_step} is too fine for scale_range; 0 draws any factor in it")
         return self

@@ -4,14 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from segzoo.config.fields import PositiveInt, Section, list_to_tuple
+from segzoo.config.fields import AtrousRate, Channels, Section, list_to_tuple
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
-MultipleOf32 = Annotated[int, Field(ge=32, multiple_of=32)]
-ThreeRates = Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], BeforeValidator(list_to_tuple)]
-FiveChannels = Annotated[
-    tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt], BeforeValidator(list_to_tuple)
-]
+MultipleOf32 = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
+ThreeRates = Annotated[tuple[AtrousRate, AtrousRate, AtrousRate], BeforeValidator(list_to_tuple)]
+FiveChannels = Annotated[tuple[Channels, Channels, Channels, Channels, Channels], BeforeValidator(list_to_tuple)]
 Norm = Literal["batch", "instance", "none"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 
@@ -25,7 +23,7 @@ class SmpDeepLabV3PlusConfig(Section):
     atrous_rates: ThreeRates = (12, 24, 36)
     """Rates of the three atrous branches at `model.output_stride`, whichever it is; evaluation at another output stride
     scales them."""
-    channels: PositiveInt = 256
+    channels: Channels = 256
     """Channels of each branch and of everything behind."""
     separable: bool = True
     """Depthwise separable convolutions in the atrous branches; false makes them plain ones."""
@@ -62,7 +60,7 @@ class UnetConfig(Section):
 class FpnConfig(Section):
     """SMP's feature pyramid network; its norms are GroupNorm with 32 groups."""
 
-    pyramid_channels: PositiveInt = 256
+    pyramid_channels: Channels = 256
     """Channels of the pyramid's levels."""
     segmentation_channels: MultipleOf32 = 128
     """Channels of each level's branch, a multiple of the 32 groups."""
@@ -77,7 +75,7 @@ class FpnConfig(Section):
 class PspnetConfig(Section):
     """SMP's PSPNet on the deepest tap."""
 
-    channels: PositiveInt = 512
+    channels: Channels = 512
     """Channels behind the pyramid of pools."""
     norm: Norm = "batch"
     """Norm of the decoder's convolutions; the branch pooled to one pixel has none."""
@@ -88,7 +86,7 @@ class PspnetConfig(Section):
 class PanConfig(Section):
     """SMP's pyramid attention network."""
 
-    channels: PositiveInt = 32
+    channels: Channels = 32
     """Channels of the decoder."""
     interpolation: Literal["bilinear", "nearest"] = "bilinear"
     """How deeper maps are brought to the size of shallower ones."""
@@ -108,7 +106,7 @@ class ManetConfig(Section):
     """Channels of the five blocks, deep to shallow."""
     norm: Norm = "batch"
     """Norm of the decoder's convolutions; instance norm does not depend on the batch."""
-    pab_channels: PositiveInt = 64
+    pab_channels: Channels = 64
     """Channels in which the position attention compares pixels. Its memory grows with the square of the pixels."""
     interpolation: Interpolation = "nearest"
     """How a block doubles its input."""
@@ -117,12 +115,12 @@ class ManetConfig(Section):
 class UpernetConfig(Section):
     """SMP's unified perceptual parsing network."""
 
-    channels: PositiveInt = 256
+    channels: Channels = 256
     """Channels of the decoder."""
 
 
 class SegformerConfig(Section):
     """SMP's SegFormer decoder: every tap through a linear layer, resized and joined."""
 
-    channels: PositiveInt = 256
+    channels: Channels = 256
     """Channels that each tap is brought to."""

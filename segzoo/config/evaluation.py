@@ -4,10 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from segzoo.config.fields import PositiveInt, Section, list_to_tuple
+from segzoo.config.fields import BatchSize, FilePath, Section, list_to_tuple
 
 SMALLEST_TILE = 32
 """Pixels: one cell of the coarsest map."""
+
+LARGEST_TILE = 2**16
+"""Pixels."""
 
 LARGEST_OVERLAP = 0.5
 """Share of a tile: three tiles then lie over each other."""
@@ -16,16 +19,16 @@ TILE_OVERLAP = 0.125
 
 Scale = Annotated[float, Field(ge=0.1, le=8)]
 Scales = Annotated[tuple[Scale, ...], BeforeValidator(list_to_tuple), Field(min_length=1)]
-TileSize = Annotated[int, Field(ge=SMALLEST_TILE)]
+TileSize = Annotated[int, Field(ge=SMALLEST_TILE, le=LARGEST_TILE)]
 TileOverlap = Annotated[float, Field(ge=0, le=LARGEST_OVERLAP)]
 
 
 class EvaluationConfig(Section):
     """How validation and `segzoo evaluate` measure: whole images, original resolution, one confusion matrix."""
 
-    batch_size: PositiveInt = 1
+    batch_size: BatchSize = 1
     """Images read at a time; those of equal size run together. Does not change any number."""
-    split: str | None = None
+    split: FilePath | None = None
     """Split that `segzoo evaluate` measures; null takes data.val_split."""
     tta: bool = False
     """Test-time augmentation: mean of what the network says of the image at several scales, and mirrored."""

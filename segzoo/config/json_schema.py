@@ -100,8 +100,9 @@ def _tidy(schema: JsonSchema) -> JsonSchema:
         return {"allOf": [{"$ref": schema["$ref"]}], **described}
     if "prefixItems" in schema:
         schema["items"] = schema.pop("prefixItems")[0]  # our tuples are of one type
-    if "minLength" in schema and schema.get("type") != "string":  # pydantic's word for it behind a validator
-        schema["minItems"] = schema.pop("minLength")
+    for end in ("min", "max"):
+        if f"{end}Length" in schema and schema.get("type") != "string":  # pydantic's word for it behind a validator
+            schema[f"{end}Items"] = schema.pop(f"{end}Length")
     for key, of in _SUBSCHEMAS.items():
         if isinstance(schema.get(key), dict | list):
             schema[key] = of(schema[key])

@@ -9,16 +9,15 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
-from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import Node
 from ruamel.yaml.representer import SafeRepresenter
 
 from segzoo.config.classification import AnyRunConfig, ClassificationRunConfig
 from segzoo.config.packaged import find_config
+from segzoo.config.plain import MAX_BYTES, parse_yaml, plain_copy
 from segzoo.config.schema import RunConfig
 from segzoo.config.stages import listed_stages, stage_key_problems, stage_tree, without_kept_keys
-from segzoo.errors import ConfigError, did_you_mean
+from segzoo.errors import ConfigError, did_you_mean, first_line, shortened
 
 KnownNames = Mapping[str, Collection[str]]
 """Dotted key -> the names it may take, or the keys of its mapping, for choices that live in a registry.
@@ -31,19 +30,23 @@ SCHEMAS: Mapping[str, type[AnyRunConfig]] = {"segmentation": RunConfig, "classif
 
 
 def load_config(
-    path: str | Path | None, overrides: Sequence[str] = (), *, known_names: KnownNames | None = None
+    source: str | Path | Mapping[str, Any] | None,
+    overrides: Sequence[str] = (),
+    *,
+    known_names: KnownNames | None = None,
 ) -> AnyRunConfig:
     """Read a configuration, apply overrides, check everything.
 
     Args:
-        path: YAML 1.2 file, or the name of one that comes with segzoo, such as quickstart; None starts from nothing.
+        source: YAML 1.2 file; the name of one that comes with segzoo, such as quickstart; what such a file says, as
+            nested dictionaries; None starts from nothing.
         overrides: `key.sub=value` strings; values are YAML, so `1e-3` is a number and `null` is None.
         known_names: dotted keys whose values have to be among these names.
 
     Raises:
         ConfigError: one line per problem, each with its key and a suggestion.
     """
-    tree = {} if path is None else read_yaml(Path(path))
+    tree = source or {} if isinstance(source, Mapping | None) else read_yaml(Path(source))
     return config_from_tree(apply_overrides(tree, overrides), known_names=known_names)
 
 
@@ -64,7 +67,7 @@ def config_from_tree(tree: Mapping[str, Any], *, known_names: KnownNames | None 
     Raises:
         ConfigError: one line per problem.
     """
-    names = known_names or {}
+    names, tree = known_names or {}, plain_copy(tree)
     config, problems = _checked(tree, names)
     stages = [line for number, stage in enumerate(listed_stages(tree)) for line in _stage(tree, stage, number, names)]
     # What is wrong at the top level is wrong in every stage, and said once.
@@ -114,12 +117,22 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     path = find_config(path)
     try:
-        tree = _yaml().load(path.read_text(encoding="utf-8-sig"))
-    except (YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path}: {_yaml_problem(error)}") from None
+        tree = parse_yaml(_text_of(path))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: {first_line(error)}") from None
     if not isinstance(tree, dict) or not tree:
         raise ConfigError(f"{path}: no `key: value` pairs in it. Start from a ready one, such as quickstart.")
     return tree
+
+
+def _text_of(path: Path) -> str:
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"larger than {MAX_BYTES >> 20} MiB, which is no configuration.")
+    return content.decode("utf-8-sig")
 
 
 def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -128,19 +141,19 @@ def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
     Raises:
         ConfigError: an override without `=`, or below something that is no section.
     """
-    result = _copy_sections(tree)
+    result = plain_copy(tree)
     problems = []
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
-            problems.append(f"{override}: not understood. Write key.sub=value, such as data.batch_size=4.")
+            problems.append(f"{shortened(override)}: not understood. Write key.sub=value, such as data.batch_size=4.")
             continue
         try:
-            _set(result, key, _yaml().load(text) if text.strip() else None)
-        except YAMLError as error:
-            problems.append(f"{override}: {_yaml_problem(error)}")
+            _set(result, key, parse_yaml(text) if text.strip() else None)
         except ConfigError as error:
             problems += error.problems
+        except ValueError as error:
+            problems.append(f"{shortened(override)}: {error}")
     if problems:
         raise ConfigError(problems)
     return result
@@ -157,28 +170,9 @@ def dump_config(config: AnyRunConfig) -> str:
     return stream.getvalue()
 
 
-def _yaml() -> YAML:
-    yaml = YAML(typ="safe", pure=True)  # pure: the C parser is YAML 1.1
-    yaml.version = "1.2"
-    return yaml
-
-
 def _plain_list_on_one_line(representer: SafeRepresenter, items: list[object]) -> Node:
     plain = not any(isinstance(item, Mapping) for item in items)
     return representer.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=plain)
-
-
-def _yaml_problem(error: Exception) -> str:
-    if not isinstance(error, MarkedYAMLError):
-        return f"cannot be read as YAML ({str(error).splitlines()[0]})."
-    line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-    if isinstance(error, DuplicateKeyError):
-        return f"{line}{str(error.problem).splitlines()[0].split(' with value')[0]}. Keep one of the two."
-    return f"{line}{str(error.problem).splitlines()[0]}. Only plain YAML 1.2 values are read."
-
-
-def _copy_sections(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _copy_sections(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
 
 
 def _set(tree: dict[str, Any], key: str, value: object) -> None:
@@ -232,12 +226,12 @@ def _unknown_key(section: list[str], rest: list[str], schema: type[BaseModel]) -
 def _message(detail: ErrorDetails) -> str:
     if detail["type"] == "missing":
         if isinstance(detail["loc"][-1], int):  # an item of a list
-            return f"has too few values: {list(detail['input'])}. `--help` explains every key."
+            return f"has too few values: {_shown(detail['input'])}. `--help` explains every key."
         return "missing; it has no default. `--help` explains every key."
     if detail["type"] == "value_error":
         return detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "model_type":
-        return f"is a section with keys of its own, not {detail['input']!r}"
+        return f"is a section with keys of its own, not {_shown(detail['input'])}"
     return f"{_rule(detail)}, not {_shown(detail['input'])}"
 
 
@@ -253,7 +247,7 @@ def _rule(detail: ErrorDetails) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, Mapping):
         return "a section"
-    return repr(list(value) if isinstance(value, tuple) else value)
+    return shortened(repr(list(value) if isinstance(value, tuple) else value))
 
 
 def _name_problems(tree: Mapping[str, Any], known_names: KnownNames) -> Iterator[str]:
@@ -264,7 +258,7 @@ def _name_problems(tree: Mapping[str, Any], known_names: KnownNames) -> Iterator
         asked = [value] if isinstance(value, str) else list(value) if isinstance(value, Mapping) else []
         for name in asked:
             if isinstance(name, str) and name not in names:
-                yield f"{key}: unknown name {name!r}. {did_you_mean(name, names)}"
+                yield f"{key}: unknown name {_shown(name)}. {did_you_mean(name, names)}"
 
 
 def _of_task(known_names: KnownNames, task: str, schema: type[BaseModel]) -> KnownNames:

@@ -16,9 +16,20 @@ from segzoo.config.decoders import (
     UnetConfig,
     UpernetConfig,
 )
-from segzoo.config.fields import NonNegativeFloat, PositiveFloat, PositiveInt, Section, list_to_tuple
+from segzoo.config.fields import (
+    MAX_MULTIPLIER,
+    MAX_SEGMENTS,
+    MAX_WIDTH,
+    MIN_WIDTH,
+    AtrousRate,
+    Channels,
+    FilePath,
+    NonNegativeFloat,
+    Section,
+    list_to_tuple,
+)
 
-AtrousRates = Annotated[tuple[PositiveInt, ...], BeforeValidator(list_to_tuple)]
+AtrousRates = Annotated[tuple[AtrousRate, ...], BeforeValidator(list_to_tuple), Field(max_length=16)]
 
 
 class BackboneConfig(Section):
@@ -26,13 +37,13 @@ class BackboneConfig(Section):
 
     name: str = "xception65"
     """Variant: `segzoo backbones` lists them."""
-    width: PositiveFloat = 1.0
+    width: Annotated[float, Field(ge=MIN_WIDTH, le=MAX_WIDTH)] = 1.0
     """Multiplies every channel count; below 1 for small, fast networks."""
-    weights: str | None = None
+    weights: FilePath | None = None
     """Published tag (imagenet; `segzoo backbones --weights` lists them), path of a weights file, run directory
     or saved model, or owner/name of a saved model on the Hugging Face hub; null starts from random weights. Weights set
     preprocessing, norm_eps and padding where you do not."""
-    norm_eps: PositiveFloat | None = None
+    norm_eps: Annotated[float, Field(gt=0, le=1)] | None = None
     """Added to the variance in the backbone's norms; null is the weights' own, without weights the variant's."""
     padding: Literal["symmetric", "same"] = "symmetric"
     """Padding of strided convolutions and pools: symmetric, or TensorFlow's same (Keras' numbers)."""
@@ -42,11 +53,11 @@ class BackboneConfig(Section):
     """Shortcuts around modules (Xception paper, Fig. 9)."""
     depthwise_activation: Literal["none", "relu", "elu"] = "none"
     """Activation between the depthwise and the pointwise convolution (Xception paper, Fig. 10)."""
-    depth_multiplier: PositiveInt = 1
+    depth_multiplier: Annotated[int, Field(ge=1, le=MAX_MULTIPLIER)] = 1
     """Spatial filters per channel in a separable convolution."""
     pointwise_first: bool = False
     """Pointwise before depthwise, the paper's "extreme Inception" (Fig. 4)."""
-    channel_segments: PositiveInt | None = None
+    channel_segments: Annotated[int, Field(ge=1, le=MAX_SEGMENTS)] | None = None
     """Segments of channels that the spatial convolutions see apart: 1 is a plain convolution, null one per channel."""
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Probability of leaving out the last module's body in training; less for earlier ones."""
@@ -63,22 +74,22 @@ class DeepLabConfig(Section):
     """Have the branch that sees the mean over the whole image."""
     separable: bool = True
     """Depthwise separable 3×3 convolutions in the pyramid and the decoder; false makes them plain ones."""
-    aspp_channels: PositiveInt = 256
+    aspp_channels: Channels = 256
     """Channels of each branch of the pyramid, and of what they are joined to."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Probability of dropping a number behind the pyramid, in training."""
-    low_level_channels: PositiveInt = 48
+    low_level_channels: Channels = 48
     """deeplabv3plus only: channels that the tap of stride 4 is brought down to."""
-    decoder_channels: PositiveInt = 256
+    decoder_channels: Channels = 256
     """deeplabv3plus only: channels of the decoder's 3×3 convolutions."""
-    decoder_convolutions: PositiveInt = 2
+    decoder_convolutions: Annotated[int, Field(ge=1, le=16)] = 2
     """deeplabv3plus only: how many 3×3 convolutions follow the join with the tap of stride 4."""
 
 
 class ModelConfig(Section):
     """The network."""
 
-    weights: str | None = None
+    weights: FilePath | None = None
     """Checkpoint, run directory or saved model (its folder, or owner/name on the Hugging Face hub) whose whole network
     this run starts from, instead of backbone.weights; with other classes, the layers that give class scores start anew.
     It has to be of the same backbone and decoder."""

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field
 
 from segzoo.config.data import DataConfig, FolderConfig, Preprocessing, SyntheticConfig
 from segzoo.config.evaluation import EvaluationConfig
-from segzoo.config.fields import Section, list_to_tuple
+from segzoo.config.fields import FilePath, Section, Seed, list_to_tuple
 from segzoo.config.model import BackboneConfig, ModelConfig
 from segzoo.config.training import (
     DiceConfig,
@@ -45,6 +45,9 @@ __all__ = [
 ]
 
 
+MAX_STAGES = 100
+
+
 class SharedRunConfig(Section):
     """What the runs of every task have in common; in this order, which their own sections keep."""
 
@@ -57,11 +60,11 @@ class SharedRunConfig(Section):
     trainer: TrainerConfig
     """How long, how often, on what."""
     evaluation: Section
-    run_dir: str | None = None
+    run_dir: FilePath | None = None
     """Folder of this run; null is runs/<config>/<time>."""
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Seed = 0
     """Seed of weights, sample order and augmentation."""
-    stages: Annotated[tuple[dict[str, Any], ...], BeforeValidator(list_to_tuple)] = ()
+    stages: Annotated[tuple[dict[str, Any], ...], BeforeValidator(list_to_tuple), Field(max_length=MAX_STAGES)] = ()
     """Several runs in a row, each a list item with its changes to the keys above, such as [{}, {model: {output_stride:
     8, norm: frozen}, optimizer: {learning_rate: 0.001}}]. Each begins with the best network of the one before."""
 

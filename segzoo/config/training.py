@@ -53,7 +53,7 @@ class FocalConfig(Section):
 
     mode: Literal["softmax", "sigmoid"] = "softmax"
     """softmax: classes exclude each other; sigmoid: each class against the rest, summed over classes."""
-    gamma: NonNegativeFloat = 2.0
+    gamma: Annotated[float, Field(ge=0, le=100)] = 2.0
     """How much well-classified pixels are played down; 0 is cross-entropy."""
     alpha: Fraction | None = None
     """sigmoid only: weight of a pixel's own class; the others get 1 - alpha. null weighs them alike."""
@@ -139,7 +139,7 @@ class OptimizerConfig(Section):
     name: Literal["sgd", "adamw", "rmsprop"] = "sgd"
     """sgd (momentum, no Nesterov) is the paper's; adamw learns faster in short runs from random weights; rmsprop is
     TensorFlow's, of Xception's JFT recipe."""
-    learning_rate: PositiveFloat = 0.007
+    learning_rate: Annotated[float, Field(gt=0, le=1e10)] = 0.007
     """Learning rate at the first step after warm-up."""
     scale_to_batch: PositiveInt | None = None
     """Images per step that learning_rate is meant for: it is multiplied by data.batch_size * trainer.accumulate over
@@ -148,7 +148,7 @@ class OptimizerConfig(Section):
     """Momentum of sgd and rmsprop; adamw's first beta."""
     square_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of the mean of squared gradients: null is 0.999 for adamw (its second beta) and 0.9 for rmsprop."""
-    epsilon: PositiveFloat | None = None
+    epsilon: Annotated[float, Field(gt=0, le=1)] | None = None
     """Added to that mean's root (adamw; null is 1e-8), or to the mean under the root (rmsprop; null is 1e-10)."""
     weight_decay: NonNegativeFloat = 4e-5
     """On convolution and linear weights only: none on depthwise kernels, norms and biases."""
@@ -163,13 +163,13 @@ class OptimizerConfig(Section):
     schedule: Literal["poly", "cosine", "step"] = "poly"
     """Learning rate over time: poly is (1 - step / steps) ^ poly_power, cosine falls to 0 along half a wave, step is
     multiplied by step_factor every step_every steps, or step_every_epochs, or step_every_images."""
-    poly_power: NonNegativeFloat = 0.9
+    poly_power: Annotated[float, Field(ge=0, le=100)] = 0.9
     """Power of the poly schedule; 0 keeps the rate constant."""
     step_factor: Annotated[float, Field(gt=0, le=1)] = 0.94
     """step schedule: what the rate is multiplied by. Xception's ImageNet recipe takes 0.94 every 2 epochs."""
     step_every: PositiveInt | None = None
     """step schedule: steps between two changes of the rate."""
-    step_every_epochs: PositiveFloat | None = None
+    step_every_epochs: Annotated[float, Field(ge=0.001, le=1e6)] | None = None
     """step schedule: passes over the training split between two changes, in place of step_every."""
     step_every_images: PositiveInt | None = None
     """step schedule: images between two changes, in place of step_every. Xception's JFT recipe takes 0.9 every
@@ -224,9 +224,9 @@ class TrainerConfig(Section):
     """Steps between rows of metrics.csv."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Device type; auto takes a GPU where there is one."""
-    devices: PositiveInt = 1
+    devices: Annotated[int, Field(ge=1, le=256)] = 1
     """Devices on each machine, one process each, which share every batch; under torchrun and srun what they started."""
-    num_nodes: PositiveInt = 1
+    num_nodes: Annotated[int, Field(ge=1, le=1000)] = 1
     """Machines; more than one needs torchrun or srun."""
     strategy: Literal["auto", "ddp"] = "auto"
     """How processes train together: auto is ddp (every process has the whole network) where there are several."""
@@ -241,7 +241,7 @@ class TrainerConfig(Section):
     """Keep tensors in channels-last memory order: the same numbers, faster convolutions."""
     lean: bool = True
     """Recompute what is cheap in the backward pass: less memory and time, same numbers up to rounding. On CPUs only."""
-    accumulate: PositiveInt = 1
+    accumulate: Annotated[int, Field(ge=1, le=2**16)] = 1
     """Batches in an optimiser step, one after the other: the gradient of data.batch_size times as many images in the
     memory of data.batch_size. Steps, intervals and learning rates count optimiser steps."""
     compile: bool = False
@@ -250,12 +250,12 @@ class TrainerConfig(Section):
     """Largest gradient norm; null does not clip."""
     progress: bool = True
     """Show progress bars."""
-    overlay_images: NonNegativeInt = 4
+    overlay_images: Annotated[int, Field(ge=0, le=1000)] = 4
     """Segmentation: validation images, always the same, that each validation draws beside truth and prediction in
     overlays/."""
     tensorboard: bool = False
     """Write losses and scores for TensorBoard, too; needs `pip install tensorboard`."""
-    wandb: str | None = None
+    wandb: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     """Project on Weights & Biases that losses and scores go to, too; needs `pip install wandb`."""
 
     @model_validator(mode="after")

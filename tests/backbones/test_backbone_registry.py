@@ -25,7 +25,9 @@ def test_unknown_name_suggests():
     ("wrong", "message"),
     [
         ({"output_stride": 5}, "output_stride is 5; it must be 8, 16 or 32"),
-        ({"width": 0}, "width is 0; it must be above 0"),
+        ({"width": 0}, "width is 0; it must be 0.01 to 8.0"),
+        ({"width": 1e300}, "width is 1e+300; it must be 0.01 to 8.0"),
+        ({"in_channels": 2**31}, "in_channels is 2147483648; it must be 1 to 1024"),
         ({"width": float("nan")}, "width is nan"),
         ({"padding": "symetric"}, "padding is 'symetric'. Did you mean symmetric?"),
         ({"norm": "batchnorm"}, "norm is 'batchnorm'. Did you mean batch?"),

@@ -92,7 +92,7 @@ def test_problem_lines(overrides: list[str], line: str) -> None:
         ("", "no `key: value` pairs"),
         ("- 1\n", "no `key: value` pairs"),
         ("data:\n  name: a\n  name: b\n", 'line 3: found duplicate key "name"'),
-        ("a: !!python/object/apply:os.system ['true']\n", "line 1: could not determine a constructor"),
+        ("a: !!python/object/apply:os.system ['true']\n", "line 1: tag !!python/object/apply:os.system"),
         ("a: [1\n", "line 2: "),
     ],
 )

@@ -48,12 +48,12 @@ def test_every_key_stands_there_with_its_default_and_meaning():
 
 def test_types_say_what_is_allowed():
     kinds = {key: kind for heading, (key, kind, *_) in cells_of(config_reference()) if "(" not in heading}
-    assert kinds["data.batch_size"] == "integer ≥ 1"
-    assert kinds["data.crop_size"] == "integer ≥ 1, or list of 2, each integer ≥ 1"
+    assert kinds["data.batch_size"] == "integer ≥ 1, ≤ 65536"
+    assert kinds["data.crop_size"] == "integer ≥ 1, ≤ 16384, or list of 2, each integer ≥ 1, ≤ 16384"
     assert kinds["model.output_stride"] == "8 or 16 or 32"
     assert kinds["model.eval_output_stride"] == "8 or 16 or 32, or null"
     assert kinds["optimizer.momentum"] == "number ≥ 0, < 1"
-    assert kinds["optimizer.learning_rate"] == "number > 0"
+    assert kinds["optimizer.learning_rate"] == "number > 0, ≤ 10000000000.0"
     assert kinds["data.merge_classes"] == "mapping to list, each text, or null"
     assert kinds["stages"] == "list, each changes"
 

@@ -123,7 +123,7 @@ def test_last_validation_runs_when_the_interval_does_not_divide(tiny_config: Con
 
 
 def test_loss_that_is_not_finite_stops_with_the_images(tiny_config: Config, tmp_path: Path) -> None:
-    config = tiny_config(f"run_dir={tmp_path}/run", "optimizer.name=sgd", "optimizer.learning_rate=1e30")
+    config = tiny_config(f"run_dir={tmp_path}/run", "optimizer.name=sgd", "optimizer.learning_rate=1e10")
     with pytest.raises(TrainingError, match=r"the loss is .*, for the images"):
         train(config)
 
