@@ -6,7 +6,8 @@ traceback; anything that is not a `SegzooError` is a defect of ours and keeps it
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 _UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]")
@@ -38,6 +39,23 @@ class UnknownNameError(ConfigError):
 
 class DataError(SegzooError):
     """The data set's content is wrong: a missing mask, a value out of range, a file that is no image."""
+
+
+@contextmanager
+def data_errors_about(names: Sequence[object]) -> Iterator[None]:
+    """Put the images that were looked at in front of what is wrong with one of them; three names are enough.
+
+    Args:
+        names: of the images; none leaves the message as it is.
+    """
+    try:
+        yield
+    except DataError as error:
+        if not names:
+            raise
+        shown = ", ".join(map(str, names[:3])) + (", ..." if len(names) > 3 else "")
+        image = shown if len(names) == 1 else f"one of {shown}"
+        raise DataError(f"{image}: {problem}" for problem in error.problems) from None
 
 
 class CheckpointError(SegzooError):

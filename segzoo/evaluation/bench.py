@@ -12,7 +12,7 @@ from segzoo.config.load import apply_overrides, config_from_tree
 from segzoo.config.schema import RunConfig
 from segzoo.data.dataset import SegmentationDataset, build_dataset
 from segzoo.data.items import Item
-from segzoo.errors import ConfigError, DataError, printable
+from segzoo.errors import ConfigError, DataError, data_errors_about, printable
 from segzoo.evaluation.boundary import count_boundary
 from segzoo.evaluation.counts import ImageCounts, image_counts
 from segzoo.evaluation.results import Protocol
@@ -83,7 +83,8 @@ class Bench:
 
     def _count(self, batch: Batch) -> Iterator[ImageCounts]:
         labels = self.dataset.labels
-        predictions = self.predictor.classes(batch["image"])
+        with data_errors_about([printable(name) for name in batch["id"]]):
+            predictions = self.predictor.classes(batch["image"])
         for name, truth, predicted in zip(batch["id"], batch["mask"], predictions, strict=True):
             there = truth.to(predicted.device)
             if labels.multi_label:

@@ -15,7 +15,7 @@ from segzoo.checkpoint.read import TrainedSegmenter, load_segmenter
 from segzoo.config.evaluation import TILE_OVERLAP
 from segzoo.data.images import picture_to_rgb
 from segzoo.data.pixels import PixelFormat, Pixels, as_picture
-from segzoo.errors import DataError, SegzooError
+from segzoo.errors import DataError, SegzooError, data_errors_about
 from segzoo.inference.augment import TestTimeAugmentation, augmented_scores, published_augmentation
 from segzoo.inference.engines.base import Engine, Precision
 from segzoo.inference.engines.choose import build_engine
@@ -25,7 +25,7 @@ from segzoo.inference.tile_plan import GRID, check_tiling
 from segzoo.inference.tile_size import choose_batch, choose_tile
 from segzoo.inference.tiles import tiled_classes, tiled_scores
 from segzoo.models.segmenter import pad_to_multiple
-from segzoo.tasks.decide import decide, probabilities
+from segzoo.tasks.decide import check_scores, decide, probabilities
 
 T = TypeVar("T", bound=np.generic)
 
@@ -88,15 +88,19 @@ class Predictor:
         return GRID if self.tta is None else self.tta.grid
 
     def logits(self, images: Tensor) -> Tensor:
-        """Logits float32 (N, K, H, W) of images (N, C, H, W), uint8 or float32 from 0 to 1; on the engine's device."""
-        return self.engine(images)
+        """Logits float32 (N, K, H, W) of images (N, C, H, W), uint8 or float32 from 0 to 1; on the engine's device.
+
+        Raises:
+            DataError: they are no numbers.
+        """
+        return check_scores(self.engine(images))
 
     @torch.inference_mode()
     def whole_scores(self, images: Tensor) -> Tensor:
         """As `logits`, made of augmented images where these were asked for, but never of tiles."""
         if self.tta is None:
-            return self.engine(images)
-        return augmented_scores(self.engine, images, self.tta, multi_label=self.labels.multi_label)
+            return self.logits(images)
+        return augmented_scores(self.logits, images, self.tta, multi_label=self.labels.multi_label)
 
     @torch.inference_mode()
     def scores(self, images: Tensor) -> Tensor:
@@ -134,9 +138,10 @@ class Predictor:
         """Segment one image.
 
         Raises:
-            DataError: a file that is no image, or not of the kind that the network was trained on.
+            DataError: a file that is no image, or not of the kind that the network was trained on; scores that are no
+                numbers.
         """
-        return self.segment([self.read(image)])[0]
+        return self._segment_one(image, self.read(image))
 
     def stream(self, images: Iterable[Picture]) -> Iterator[Prediction]:
         """Segment images one after the other, reading the next ones meanwhile; as many as there are.
@@ -150,7 +155,7 @@ class Predictor:
             for entry in filter(None, loaded):
                 if entry.pixels is None:
                     raise entry.fault or DataError("not read")
-                yield self.segment([entry.pixels])[0]
+                yield self._segment_one(entry.item, entry.pixels)
                 room.give_back(entry.cost)
 
     def segment(self, images: Sequence[Pixels], *, keep_probabilities: bool = False) -> list[Prediction]:
@@ -159,6 +164,9 @@ class Predictor:
         Args:
             images: as `read` gives them, (H, W, C) each.
             keep_probabilities: keep what the masks were made of; else it is computed again when asked for.
+
+        Raises:
+            DataError: an image's scores are no numbers.
         """
         if len(images) > 1 and self.is_tiled(images[0].shape[:2]):  # tiles are chosen for the memory of one image's
             return [found for image in images for found in self.segment([image], keep_probabilities=keep_probabilities)]
@@ -201,6 +209,10 @@ class Predictor:
     def is_tiled(self, size: Sequence[int]) -> bool:
         """Whether an image of this height and width is computed by parts."""
         return self.tile is not None and max(size) > self.tile
+
+    def _segment_one(self, image: Picture, pixels: Pixels) -> Prediction:
+        with data_errors_about([image] if isinstance(image, str | Path) else []):
+            return self.segment([pixels])[0]
 
     def _padded(self, size: tuple[int, int]) -> tuple[int, int]:
         decoder = self.source.segmenter.decoder

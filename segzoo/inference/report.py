@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +12,8 @@ from segzoo.data.labels import LabelSpace
 from segzoo.data.whole_file import write_whole
 from segzoo.errors import printable
 from segzoo.inference.jobs import Shard
+
+_NAMED = 3  # images that failed for one reason
 
 
 @dataclass
@@ -44,8 +47,17 @@ class PredictReport:
     def __str__(self) -> str:
         counts = f"{len(self.written)} written, {len(self.skipped)} skipped, {len(self.failed)} failed"
         speed = f" ({self.images_per_second:.1f} images/s)" if self.written else ""
-        failures = [f"failed: {image}: {reason}" for image, reason in self.failed.items()]
-        return "\n".join([f"{counts}{speed}; {printable(self.output)}", *failures])
+        return "\n".join([f"{counts}{speed}; {printable(self.output)}", *self._failures()])
+
+    def _failures(self) -> Iterator[str]:
+        """A line for each reason, whatever the number of images; failed.json lists them all."""
+        images: dict[str, list[str]] = {}
+        for image, reason in self.failed.items():
+            images.setdefault(reason.split(f"{image}: ", 1)[-1], []).append(image)
+        for reason, names in images.items():
+            count = f"{len(names)} images: " if len(names) > _NAMED else ""
+            more = ", ..." if len(names) > _NAMED else ""
+            yield f"failed: {count}{', '.join(names[:_NAMED])}{more}: {reason}"
 
     def __enter__(self) -> "PredictReport":
         self._start = time.perf_counter()

@@ -15,7 +15,7 @@ from segzoo.data.classification.dataset import ClassificationDataset, build_clas
 from segzoo.data.classification.items import target_tensor
 from segzoo.data.progress import counted
 from segzoo.data.whole_file import make_output
-from segzoo.errors import ConfigError
+from segzoo.errors import ConfigError, data_errors_about
 from segzoo.evaluation.bench import changed_config, default_output, weights_kind
 from segzoo.evaluation.classify.files import write_metrics, write_per_image
 from segzoo.evaluation.classify.results import ClassEvaluation, ClassifiedImage, ClassProtocol
@@ -98,13 +98,17 @@ class _Bench:
         rank, world_size = (process_number(), process_count()) if process_count() > 1 else (0, 1)
         loader = central_loader(self.dataset, self.config.data, self.config.evaluation.batch_size, rank, world_size)
         batches = counted(loader, len(loader), "evaluating") if rank == 0 else loader
-        mine = [self.predictor.logits(batch["image"]).cpu() for batch in batches if batch]
+        mine = [self._logits(batch["id"], batch["image"]) for batch in batches if batch]
         parts = _of_all_processes(torch.cat(mine) if mine else None)
         logits = torch.empty(len(self.dataset), self.dataset.labels.num_classes)
         for number, part in enumerate(parts):
             if part is not None:
                 logits[number::world_size] = part
         return logits
+
+    def _logits(self, names: Sequence[str], images: Tensor) -> Tensor:
+        with data_errors_about(names):
+            return self.predictor.logits(images).cpu()
 
     def evaluation(self, logits: Tensor, folder: Path, command: str | None) -> ClassEvaluation:
         labels = self.dataset.labels

@@ -16,8 +16,9 @@ from segzoo.data.images import Array8
 from segzoo.data.labels import LabelSpace
 from segzoo.data.pixels import PixelFormat, Pixels, as_picture
 from segzoo.data.preprocessing import normalize
-from segzoo.errors import ConfigError
+from segzoo.errors import ConfigError, data_errors_about
 from segzoo.inference.classify.heat import heat_overlay
+from segzoo.tasks.decide import check_scores
 
 Map = npt.NDArray[np.float32]
 
@@ -68,11 +69,13 @@ class ClassPredictor:
         """Classify one image: a file, or an array (H, W, C) with values as files hold them.
 
         Raises:
-            DataError: a file that is no image, or not of the kind that the network was trained on.
+            DataError: a file that is no image, or not of the kind that the network was trained on; scores that are no
+                numbers.
             ConfigError: activation maps of a network that has none.
         """
         pixels = self.pixels.read(Path(image)) if isinstance(image, str | Path) else self.pixels.from_array(image)
-        return self.classify([self.seen(pixels)], cam=cam)[0]
+        with data_errors_about([image] if isinstance(image, str | Path) else []):
+            return self.classify([self.seen(pixels)], cam=cam)[0]
 
     def seen(self, pixels: Pixels) -> Pixels:
         """The part of an image that the network sees, at its size. Shape: (H, W, C) to (*image_size, C)."""
@@ -81,9 +84,13 @@ class ClassPredictor:
 
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
-        """Scores float32 (N, K) of what `seen` gives as (N, C, *image_size), on the network's device."""
+        """Scores float32 (N, K) of what `seen` gives as (N, C, *image_size), on the network's device.
+
+        Raises:
+            DataError: they are no numbers.
+        """
         logits: Tensor = self._network(self._input(images))
-        return logits.float()
+        return check_scores(logits.float())
 
     @torch.inference_mode()
     def classify(self, seen: Sequence[Pixels], *, cam: bool = False) -> list[ClassPrediction]:
@@ -95,11 +102,12 @@ class ClassPredictor:
 
         Raises:
             ConfigError: activation maps of a network that has none.
+            DataError: scores that are no numbers.
         """
         if cam:
             check_cam(self.source)
         features = self._network.backbone(self._input(torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2)))[-1]
-        logits = self._network.scores(features).float()
+        logits = check_scores(self._network.scores(features).float())
         scores = logits.cpu().double()  # in float32 a sigmoid is 1 from 17 on, and ranks would be lost
         chances = scores.sigmoid() if self.labels.multi_label else scores.softmax(1)
         maps = activation_maps(features, self._network.logits.weight, chances.argmax(1)) if cam else None

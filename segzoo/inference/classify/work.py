@@ -108,6 +108,8 @@ class ClassWorker:
             return [entry.fault or DataError("not read") for entry in batch]
         try:
             return list(self._predictor.classify(seen, cam=any(CAM in entry.item.targets for entry in batch)))
+        except DataError as error:
+            failure = error
         except (RuntimeError, MemoryError) as error:  # torch's words for too little memory
             logger.debug("classifying failed", exc_info=error)
             failure = DataError(_reason(error, batch[0].item.file))

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from segzoo.checkpoint.read import TrainedSegmenter
-from segzoo.errors import ConfigError, did_you_mean, first_line
+from segzoo.errors import ConfigError, data_errors_about, did_you_mean, first_line
 from segzoo.inference.engines.agreement import compare, probe_image
 from segzoo.inference.engines.base import Engine, Precision
 from segzoo.inference.engines.onnx_runtime import OnnxRuntimeEngine
 from segzoo.inference.engines.open_vino import OpenVinoEngine
 from segzoo.inference.engines.pytorch import TorchEngine, plain_logits
+from segzoo.tasks.decide import check_scores
 
 _logger = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 _PACKAGES = {"onnxruntime": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
 _PROBE_SIZE = (256, 320)
 _PROBE_RUNS = 3
+_SMALL = (64, 64)
 
 
 def build_engine(
@@ -48,6 +50,7 @@ def build_engine(
     Raises:
         ConfigError: an unknown name; not installed; a precision or a device it does not have; a network that it
             cannot compute.
+        DataError: scores that are no numbers, where the engine would hide it.
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"--precision: unknown precision {precision!r}. {did_you_mean(precision, PRECISIONS)}")
@@ -74,6 +77,8 @@ def _build(source: TrainedSegmenter, name: str, precision: Precision, device: st
     if device is not None and str(device).partition(":")[0] != "cpu":
         raise ConfigError(f"--engine: {name} computes on the CPU here, not on {device}. Take torch.")
     if name == "openvino":
+        with data_errors_about([source.path]):  # its ReLU makes 0 of NaN, which nobody sees afterwards
+            check_scores(plain_logits(source, probe_image(1, len(source.preprocessing.mean), *_SMALL)))
         return OpenVinoEngine(source, precision=precision)
     if precision != "fp32":
         raise ConfigError(f"--precision: onnxruntime computes in fp32 on the CPU, not in {precision}. Take openvino.")
