@@ -2,8 +2,9 @@
 
 import logging
 
-from rich.console import Console
 from rich.logging import RichHandler
+
+from segzoo.escapes import terminal
 
 
 def show_log(*, anew: bool = False) -> None:
@@ -23,7 +24,7 @@ def show_log(*, anew: bool = False) -> None:
         logger.setLevel(logging.INFO)
     if logger.hasHandlers():
         return
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     handler: logging.Handler = logging.StreamHandler()  # a log file gets lines that are neither wrapped nor padded
     if console.is_terminal:
         handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False)

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from segzoo.escapes import markdown_text
+
 R = TypeVar("R")
 
 
@@ -23,7 +25,7 @@ class Column(Generic[R]):
 
 
 def markdown_table(columns: Sequence[Column[R]], rows: Sequence[R]) -> str:
-    r"""A table; bars in its cells are escaped.
+    r"""A table; its cells are text, whatever they hold.
 
     >>> print(markdown_table([Column("name", str, words=True), Column("length", lambda row: f"{len(row)}")], ["a|b"]))
     | name | length |
@@ -37,4 +39,4 @@ def markdown_table(columns: Sequence[Column[R]], rows: Sequence[R]) -> str:
 
 
 def _escaped(cells: Sequence[str]) -> list[str]:
-    return [cell.replace("|", "\\|") for cell in cells]
+    return [markdown_text(cell) for cell in cells]

@@ -1,6 +1,7 @@
 """The model card: what a saved model is, how good, and where it comes from, for people who find its folder."""
 
 import json
+import re
 from pathlib import PurePath
 
 from segzoo.backbones.weights.published import find_published
@@ -8,6 +9,7 @@ from segzoo.checkpoint.read import TrainedSegmenter
 from segzoo.config.load import dump_config
 from segzoo.config.schema import DataConfig, ModelConfig, RunConfig
 from segzoo.data.pixels import PixelFormat
+from segzoo.escapes import markdown_text
 from segzoo.markdown import Column, markdown_table
 
 
@@ -37,7 +39,7 @@ def model_card(source: TrainedSegmenter, config: RunConfig, name: str) -> str:
         "Training": _training(config),
     }
     body = "\n\n".join(f"## {title}\n\n{text}" if title else text for title, text in sections.items())
-    return f"---\n{front}\n---\n\n# {PurePath(name).name}\n\n{body}\n"
+    return f"---\n{front}\n---\n\n# {markdown_text(PurePath(name).name)}\n\n{body}\n"
 
 
 def started_from(config: ModelConfig) -> tuple[str, str]:
@@ -75,7 +77,7 @@ def _results(source: TrainedSegmenter, config: RunConfig) -> str:
     titles = {"miou": "mIoU", "pixel_accuracy": "pixel accuracy"}
     columns: list[Column[tuple[str, float | None]]] = [
         Column(
-            f"on {config.data.name}, split `{config.data.val_split}`",
+            f"on {config.data.name}, split {config.data.val_split}",
             lambda row: titles.get(row[0], row[0]),
             words=True,
         ),
@@ -122,7 +124,7 @@ def _classes(source: TrainedSegmenter) -> str:
     labels = source.labels
     columns: list[Column[int]] = [
         Column("index", str),
-        Column("class", lambda index: " ".join(labels.names[index].split()), words=True),
+        Column("class", lambda index: labels.names[index], words=True),
         Column("colour (RGB)", lambda index: str(list(labels.palette[index])), words=True),
     ]
     kind = "A pixel may have several classes, or none: each is decided on its own.\n\n" if labels.multi_label else ""
@@ -132,18 +134,20 @@ def _classes(source: TrainedSegmenter) -> str:
 def _origin(config: RunConfig) -> str:
     origin, licence = started_from(config.model)
     return (
-        f"Training started from {origin}. Licence of what it started from: {licence}. It was trained on the data set "
-        f"`{config.data.name}`, which has a licence of its own."
+        f"Training started from {markdown_text(origin)}. Licence of what it started from: {markdown_text(licence)}. It "
+        f"was trained on the data set {markdown_text(config.data.name)}, which has a licence of its own."
     )
 
 
 def _training(config: RunConfig) -> str:
+    text = dump_config(config).rstrip()
+    fence = max(["``", *re.findall("`+", text)], key=len) + "`"  # longer than any within, which would end it
     return f"""With this as `config.yaml`: `segzoo train config.yaml data.root=FOLDER`
 
 <details><summary>config.yaml</summary>
 
-```yaml
-{dump_config(config).rstrip()}
-```
+{fence}yaml
+{text}
+{fence}
 
 </details>"""

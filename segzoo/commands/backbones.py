@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from rich.console import Console
+from segzoo.escapes import terminal
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         if options.json:
             print(json.dumps([asdict(entry) | {"source": entry.source} for entry in entries], indent=2))
         else:
-            Console().print(weights_table(entries))
+            terminal().print(weights_table(entries))
         return 0
     names = [options.name] if options.name else list_backbones()
     size = (options.size[0], options.size[1])
@@ -37,5 +37,5 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     if options.json:
         print(json.dumps(asdict(found[0]) if options.name else [asdict(one) for one in found], indent=2))
     else:
-        Console().print(cost_table(found), *map(tap_table, found if options.name else []))
+        terminal().print(cost_table(found), *map(tap_table, found if options.name else []))
     return 0

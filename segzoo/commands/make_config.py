@@ -4,6 +4,8 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
+from segzoo.errors import printable
+
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser = ArgumentParser(prog=prog, description=__doc__, allow_abbrev=False)
@@ -17,7 +19,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
     made = make_config(arguments.folder, arguments.output)
     for line in made.findings:
-        print(line)
+        print(printable(line))
     print(f"written: {made.path}")
     names = f"name the classes in {made.path}, " if made.nameless else ""
     print(f"next: {names}look at what is read, and train:")

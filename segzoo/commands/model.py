@@ -4,10 +4,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from rich.console import Console
-
 from segzoo.cli import config_parser, parse_overrides
 from segzoo.config.load import for_segmentation, load_config
+from segzoo.escapes import terminal
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -29,7 +28,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     if arguments.json:
         print(json.dumps(asdict(described) | {"num_classes_from": source}, indent=2))
     else:
-        Console().print(segmenter_table(described))
+        terminal().print(segmenter_table(described))
         print(f"{num_classes} classes: {source}")
         print("kept: what training keeps of one image for the backward pass, in float32")
     return 0

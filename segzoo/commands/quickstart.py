@@ -4,9 +4,8 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from segzoo.cli import config_parser, parse_overrides
+from segzoo.escapes import terminal
 
 SCENES = 12
 
@@ -28,7 +27,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
     config = for_segmentation(requested_config(str(packaged_configs()["quickstart"]), arguments.overrides))
     result = train(config, name="quickstart")
-    Console().print(score_table(result.scores, result.labels.names))
+    terminal().print(score_table(result.scores, result.labels.names))
     scenes = build_dataset(config.data, config.data.val_split)
     images = result.run_dir / "images"
     images.mkdir()

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from segzoo.cli import config_parser, parse_overrides
 from segzoo.config.load import dump_config
+from segzoo.escapes import terminal
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -38,7 +37,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     else:
         result = train(config, name=Path(arguments.config or "run").stem, resume=arguments.resume)
         if is_first_process():
-            Console().print(score_table(result.scores, result.labels.names))
+            terminal().print(score_table(result.scores, result.labels.names))
             main = result.main_metric
             print(f"best val {main.title}: {percent(result.summary[f'best_val_{main.name}'])}")
             print(f"run directory: {result.run_dir}")

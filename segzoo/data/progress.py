@@ -1,10 +1,14 @@
 """What a person sees while files come in, are unpacked or are converted."""
 
+import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from threading import Event, Thread
 from typing import TypeVar
 
-from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -18,6 +22,13 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from segzoo.escapes import terminal
+
+logger = logging.getLogger(__name__)
+
+LINE_EVERY = 60.0
+"""Seconds between lines where nobody sees a bar."""
+
 T = TypeVar("T")
 
 MoveTo = Callable[[int], None]
@@ -26,20 +37,20 @@ MoveTo = Callable[[int], None]
 
 @contextmanager
 def byte_bar(what: str, total: int | None) -> Iterator[MoveTo]:
-    """A bar in bytes with speed and time left, on standard error; nothing where that is no terminal.
+    """A bar in bytes with speed and time left, on standard error; a line of the log each minute without a terminal.
 
     Args:
         what: one word or two in front of the bar.
         total: bytes in all; None while nobody knows.
     """
-    with _bar(what, total, DownloadColumn(), TransferSpeedColumn()) as move_to:
+    with _bar(what, total, _in_bytes, DownloadColumn(), TransferSpeedColumn()) as move_to:
         yield move_to
 
 
 @contextmanager
 def item_bar(what: str, total: int) -> Iterator[MoveTo]:
     """As `byte_bar`, counting items."""
-    with _bar(what, total, MofNCompleteColumn()) as move_to:
+    with _bar(what, total, _plain, MofNCompleteColumn()) as move_to:
         yield move_to
 
 
@@ -52,7 +63,7 @@ def speed_bar(what: str, total: int, unit: str) -> Iterator[MoveTo]:
         total: items in all.
         unit: what they are, such as "images".
     """
-    with _bar(what, total, MofNCompleteColumn(), _SpeedColumn(unit)) as move_to:
+    with _bar(what, total, _plain, MofNCompleteColumn(), _SpeedColumn(unit)) as move_to:
         yield move_to
 
 
@@ -82,9 +93,53 @@ class _SpeedColumn(ProgressColumn):
 
 
 @contextmanager
-def _bar(what: str, total: int | None, *columns: ProgressColumn) -> Iterator[MoveTo]:
-    console = Console(stderr=True)
-    shown = (TextColumn("{task.description}"), BarColumn(), *columns, TimeRemainingColumn())
-    with Progress(*shown, console=console, transient=True, disable=not console.is_terminal) as progress:
+def _bar(what: str, total: int | None, shown: Callable[[float], str], *columns: ProgressColumn) -> Iterator[MoveTo]:
+    """A bar in a terminal; elsewhere, such as in a log, a line each minute.
+
+    Args:
+        what: in front.
+        total: of what is counted; None while nobody knows.
+        shown: a count as lines have it.
+        columns: of the bar.
+    """
+    console = terminal(stderr=True)
+    if not console.is_terminal:
+        with _lines(what, total, shown) as move_to:
+            yield move_to
+        return
+    everything = (TextColumn("{task.description}", markup=False), BarColumn(), *columns, TimeRemainingColumn())
+    with Progress(*everything, console=console, transient=True) as progress:
         task = progress.add_task(what, total=total)
         yield lambda completed: progress.update(task, completed=completed)
+
+
+@contextmanager
+def _lines(what: str, total: int | None, shown: Callable[[float], str]) -> Iterator[MoveTo]:
+    done, start, ended = 0, time.monotonic(), Event()
+
+    def move_to(completed: int) -> None:
+        nonlocal done
+        done = completed
+
+    def say() -> None:  # in a thread, for a single image may take minutes
+        while not ended.wait(LINE_EVERY):
+            speed = done / (time.monotonic() - start)
+            of_all = f" of {shown(total)}" if total is not None else ""
+            left = f", {timedelta(seconds=round((total - done) / speed))} left" if total is not None and speed else ""
+            logger.info("%s: %s%s, %s a second%s", what, shown(done), of_all, shown(speed), left)
+
+    thread = Thread(target=say, daemon=True)
+    thread.start()
+    try:
+        yield move_to
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _plain(count: float) -> str:
+    return f"{count:,}" if isinstance(count, int) else f"{count:.1f}"
+
+
+def _in_bytes(count: float) -> str:
+    return decimal(int(count))

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
-from rich.markup import escape
 from rich.table import Table
 
 from segzoo.evaluation.compare import PROTOCOL, Comparison, Difference, Measured
@@ -51,11 +50,11 @@ def grids(comparison: Comparison) -> list[Grid]:
 
 def as_table(grid: Grid) -> Table:
     """For the terminal."""
-    table = Table(*(escape(text) for text in grid.head))
+    table = Table(*grid.head)
     for column in table.columns[1:]:
         column.justify = "right"
     for row in grid.rows:
-        table.add_row(*(escape(text) for text in row))
+        table.add_row(*row)
     return table
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from rich.markup import escape
 from rich.table import Table
 
 from segzoo.evaluation.results import Evaluation
@@ -83,5 +82,5 @@ def scores_table(head: str, names: tuple[str, ...], columns: dict[str, tuple[flo
     for column in table.columns[1:]:
         column.justify = "right"
     for name, *values in zip(names, *columns.values(), strict=True):
-        table.add_row(escape(name), *map(percent, values))
+        table.add_row(name, *map(percent, values))
     return table

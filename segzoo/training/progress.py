@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from segzoo.data.progress import LINE_EVERY
+from segzoo.escapes import terminal
 from segzoo.tasks.table import percent
 from segzoo.tasks.task import Task
 from segzoo.training.callbacks import TrainingClock, as_task
@@ -19,7 +20,6 @@ from segzoo.training.callbacks import TrainingClock, as_task
 logger = logging.getLogger(__name__)
 
 LOSS_EVERY = 5  # steps between readings of the loss for the progress bar
-LINE_EVERY = 60.0  # seconds between lines where nobody sees a bar
 
 
 class ProgressReport(Callback):
@@ -47,13 +47,13 @@ class ProgressReport(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Open the bar on the first process."""
-        console = Console(stderr=True)
+        console = terminal(stderr=True)
         if self._bar is None and self.show_bar and console.is_terminal and trainer.is_global_zero:
             columns = (
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
                 TimeRemainingColumn(),
             )
             self._bar = Progress(*columns, console=console, transient=True)

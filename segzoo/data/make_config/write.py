@@ -1,15 +1,11 @@
 """A configuration as YAML with the reason for each choice beside it."""
 
-import json
-import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from segzoo.data.make_config.choose import Choice, Choices
 from segzoo.data.make_config.classes import Classes
-
-_PLAIN = re.compile(r"[A-Za-z_][\w ./+-]*")
-_RESERVED = frozenset({"null", "true", "false"})
+from segzoo.errors import printable
+from segzoo.escapes import yaml_value
 
 
 def config_text(head: Sequence[str], choices: Choices, classes: Classes) -> str:
@@ -20,7 +16,7 @@ def config_text(head: Sequence[str], choices: Choices, classes: Classes) -> str:
         choices: every key, in order; keys of a section next to each other.
         classes: for the key that names the classes, which comes one line a class.
     """
-    lines = [f"# {line}" for line in head]
+    lines = [f"# {printable(line)}" for line in head]
     sections: list[str] = []
     for key, choice in choices.items():
         *parents, name = key.split(".")
@@ -34,7 +30,7 @@ def config_text(head: Sequence[str], choices: Choices, classes: Classes) -> str:
             lines.append(f"{indent}{name}:{_comment(choice)}")
             lines += (f"{indent}  {line}" for line in _class_lines(classes))
         else:
-            lines.append(f"{indent}{name}: {_plain(choice.value)}{_comment(choice)}")
+            lines.append(f"{indent}{name}: {yaml_value(choice.value)}{_comment(choice)}")
     return "\n".join(lines) + "\n"
 
 
@@ -44,17 +40,10 @@ def _class_lines(classes: Classes) -> Iterator[str]:
     for index, (name, count) in enumerate(zip(classes.names, classes.pixels, strict=True)):
         share = f" # {100 * count / total:.3g} % of the pixels"
         if classes.values:
-            yield f"{_plain(name)}: {_plain(classes.values[index])}{share}"
+            yield f"{yaml_value(name)}: {yaml_value(classes.values[index])}{share}"
         else:
-            yield f"- {_plain(name)}{share}"
+            yield f"- {yaml_value(name)}{share}"
 
 
 def _comment(choice: Choice) -> str:
-    return f" # {choice.reason}" if choice.reason else ""
-
-
-def _plain(value: Any) -> str:
-    """A value as YAML on one line."""
-    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _RESERVED:
-        return value
-    return json.dumps(value, ensure_ascii=False)
+    return f" # {printable(choice.reason)}" if choice.reason else ""

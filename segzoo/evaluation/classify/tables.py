@@ -1,6 +1,5 @@
 """An evaluation of a classifier as tables for the terminal."""
 
-from rich.markup import escape
 from rich.table import Table
 
 from segzoo.evaluation.classify.results import ClassEvaluation
@@ -55,6 +54,6 @@ def worst_table(evaluation: ClassEvaluation, count: int) -> Table:
     for column in (table.columns[2], table.columns[4]):
         column.justify = "right"
     for image in evaluation.worst(count):
-        truth, predicted = escape(", ".join(image.truth)), escape(image.predicted)
-        table.add_row(escape(image.id), truth, percent(image.truth_probability), predicted, percent(image.probability))
+        truth, predicted = ", ".join(image.truth), image.predicted
+        table.add_row(image.id, truth, percent(image.truth_probability), predicted, percent(image.probability))
     return table
