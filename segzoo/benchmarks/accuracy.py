@@ -17,10 +17,10 @@ from segzoo.data.dataset import SegmentationDataset, build_dataset
 from segzoo.data.labels import LabelSpace
 from segzoo.data.pairs import FileDataset
 from segzoo.data.sampling import StepBatchSampler
-from segzoo.data.whole_file import make_output
 from segzoo.errors import ConfigError
 from segzoo.evaluation.bench import Bench, Job, build_predictor
 from segzoo.evaluation.evaluate import measure
+from segzoo.evaluation.files import check_results
 from segzoo.evaluation.results import Evaluation
 from segzoo.models.smp.peer import ENCODER, peer_network, peer_with_our_encoder
 
@@ -43,7 +43,7 @@ class Peer:
     network: nn.Module
 
 
-def train_peer(config: RunConfig, output: Path) -> Evaluation:
+def train_peer(config: RunConfig, output: Path, *, overwrite: bool = False) -> Evaluation:
     """Train SMP's DeepLabV3+ as its users write it, and measure it on whole images as `evaluate` does.
 
     Pillow and albumentations on whole pictures, cross-entropy, AdamW over all parameters, the learning rate falling by
@@ -54,9 +54,10 @@ def train_peer(config: RunConfig, output: Path) -> Evaluation:
     Args:
         config: of a segmentation of files in pairs.
         output: gets metrics.json and the tables of an evaluation.
+        overwrite: replace an evaluation that is there.
 
     Raises:
-        ConfigError: no `trainer.max_steps`, other data, or an output that cannot be made.
+        ConfigError: no `trainer.max_steps`, other data, or an output that cannot be made or would be replaced.
         CheckpointError: weights that do not fit.
     """
     steps = config.trainer.max_steps
@@ -76,7 +77,7 @@ def train_peer(config: RunConfig, output: Path) -> Evaluation:
     order = StepBatchSampler(len(dataset), config.images_per_step, steps, config.seed)
     split = config.evaluation.split or config.data.val_split
     measured = build_dataset(config.data, split)  # what is wrong with it is said before the training
-    make_output(output)
+    check_results(output, config.data, report=False, overwrite=overwrite)
     _train(peer.network, iter(DataLoader(plain, batch_sampler=order)), config, steps)
     return _measured(peer, config, split, measured, output)
 

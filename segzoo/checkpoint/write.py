@@ -9,6 +9,7 @@ import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from segzoo.checkpoint.read import read_checkpoint
+from segzoo.data.whole_file import flush_folder
 from segzoo.errors import CheckpointError, first_line
 
 
@@ -58,13 +59,3 @@ def _read_back(path: Path) -> None:
         damaged = archive.testzip()
     if damaged is not None:
         raise OSError(f"{damaged} did not read back as it was written")
-
-
-def flush_folder(folder: Path) -> None:
-    """Bring the new name to the disk, as far as the system can."""
-    if os.name == "posix":
-        opened = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)

@@ -18,6 +18,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser = config_parser(__doc__ or "", prog)
     parser.add_argument("--part", choices=PARTS, required=True, help="what to measure")
     parser.add_argument("--output", metavar="FILE", type=Path, help="also write the numbers there as JSON")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that --output and --plot name")
     _add_settings(parser)
     parser.add_argument("config", metavar="CONFIG", help="YAML file, or the name of a ready one, such as quickstart")
     parser.add_argument("overrides", metavar="key.sub=value", nargs="*", help="changes to the configuration")
@@ -26,17 +27,20 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
     from segzoo.benchmarks.parts import measure_part  # needs torch, which --help does not
     from segzoo.config.load import for_segmentation, load_config
-    from segzoo.data.whole_file import make_output
+    from segzoo.data.listing import input_folders
+    from segzoo.data.whole_file import check_outputs, make_output, write_whole
     from segzoo.tasks.names import known_names
 
     config = for_segmentation(load_config(arguments.config, arguments.overrides, known_names=known_names()))
     for option, file in (("--output", arguments.output), ("--plot", arguments.plot)):
         if file is not None:
+            inputs = input_folders(config.data)
+            check_outputs([file], overwrite=arguments.overwrite, inputs=inputs, option=option)
             make_output(file.parent, option)
     report = measure_part(arguments.part, config, _settings(arguments))
     print(report.markdown())
     if arguments.output:
-        arguments.output.write_text(report.json(), encoding="utf-8")
+        write_whole(arguments.output, report.json().encode())
     return 0
 
 

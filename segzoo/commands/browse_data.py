@@ -13,6 +13,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser.add_argument("--split", help="split to draw (default: data.train_split; others come without augmentation)")
     parser.add_argument("--count", metavar="N", type=int, default=6, help="images to draw (default: 6)")
     parser.add_argument("--output", metavar="FILE", help="picture to write (default: data_check/<config>/<split>.png)")
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that --output names")
     arguments = parse_overrides(parser, argv)
     if arguments.count < 1:
         parser.error("--count: draw at least one image")
@@ -24,5 +25,6 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     config = for_segmentation(load_config(arguments.config, arguments.overrides, known_names=data_set_names()))
     split = arguments.split or config.data.train_split
     output = Path(arguments.output or Path("data_check", Path(arguments.config).stem, f"{split}.png"))
-    print(browse(config, output, split=split, count=arguments.count))
+    overwrite = arguments.overwrite or arguments.output is None  # a place of ours is drawn anew
+    print(browse(config, output, split=split, count=arguments.count, overwrite=overwrite))
     return 0

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from segzoo.cli import config_parser, parse_overrides
+from segzoo.escapes import terminal
 
 if TYPE_CHECKING:
     from segzoo.config.classification_data import ClassificationDataConfig
@@ -20,15 +19,17 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     shown = parser.add_mutually_exclusive_group()  # there is a sheet, or there is nothing but JSON
     shown.add_argument("--output", metavar="DIR", help="folder for the sheet of masks (default: data_check/<config>)")
     shown.add_argument("--json", action="store_true", help="print the whole report as JSON and nothing else")
+    parser.add_argument("--overwrite", action="store_true", help="replace a sheet in the folder of --output")
     arguments = parse_overrides(parser, argv)
 
     from segzoo.config.load import load_config
     from segzoo.config.schema import RunConfig
     from segzoo.data.doctor import report as show
     from segzoo.data.doctor.check import check_data
-    from segzoo.data.doctor.samples import write_samples
+    from segzoo.data.doctor.samples import SAMPLES, write_samples
+    from segzoo.data.listing import input_folders
     from segzoo.data.names import data_set_names
-    from segzoo.data.whole_file import make_output
+    from segzoo.data.whole_file import check_outputs, make_output
     from segzoo.errors import ConfigError
 
     config = load_config(arguments.config, arguments.overrides, known_names=data_set_names())
@@ -37,7 +38,9 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
             raise ConfigError("--output: classification data has no sheet of samples. Leave the option out.")
         return _check_classes(config.data, as_json=arguments.json)
     if arguments.output:
-        make_output(Path(arguments.output))  # before every file is read
+        sheet_file = Path(arguments.output, SAMPLES)
+        check_outputs([sheet_file], overwrite=arguments.overwrite, inputs=input_folders(config.data))
+        make_output(sheet_file.parent)  # before every file is read
     report = check_data(config.data, progress=not arguments.json)
     if arguments.json:
         print(json.dumps(show.report_dict(report), indent=2))
@@ -45,11 +48,11 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
     for line in show.finding_lines(report):
         print(line)
-    Console().print(show.image_table(report))
+    terminal().print(show.image_table(report))
     print(show.SIZE_NOTE, show.COLOR_NOTE, sep="\n")
     classes = show.class_table(report)
     if classes is not None:
-        Console().print(classes)
+        terminal().print(classes)
         print(show.WEIGHT_NOTE)
     sheet = write_samples(
         config.data, report, Path(arguments.output or Path("data_check", Path(arguments.config).stem))
@@ -68,7 +71,7 @@ def _check_classes(config: "ClassificationDataConfig", *, as_json: bool) -> int:
     else:
         for line in finding_lines(report):
             print(line)
-        Console().print(class_image_table(report))
+        terminal().print(class_image_table(report))
         print(SIZE_NOTE)
         print(verdict(report))
     return 1 if report.errors else 0

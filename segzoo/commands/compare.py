@@ -8,7 +8,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
+from segzoo.escapes import terminal
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -21,16 +21,22 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser.add_argument("--split", help="which evaluation, where a run has several")
     parser.add_argument("--output", metavar="FILE", type=Path, help="also write the tables there as Markdown")
     parser.add_argument("--images", metavar="N", type=int, default=5, help="images to name (default: %(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file that --output names")
     arguments = parser.parse_args(argv)
 
-    from segzoo.data.whole_file import make_output  # these need torch, which --help does not
+    from segzoo.data.whole_file import (  # these need torch, which --help does not
+        check_outputs,
+        make_output,
+        write_whole,
+    )
     from segzoo.evaluation.compare import compare
     from segzoo.evaluation.compare_tables import as_markdown, as_table, grids
 
     if arguments.output:
+        check_outputs([arguments.output], overwrite=arguments.overwrite)
         make_output(arguments.output.parent)
     tables = grids(compare(arguments.runs, split=arguments.split, images=arguments.images))
-    Console().print(*map(as_table, tables), sep="\n")
+    terminal().print(*map(as_table, tables), sep="\n")
     if arguments.output:
-        arguments.output.write_text(as_markdown(tables), encoding="utf-8")
+        write_whole(arguments.output, as_markdown(tables).encode())
     return 0

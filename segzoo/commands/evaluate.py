@@ -12,10 +12,11 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from segzoo.cli import config_parser, parse_overrides, refuse_idle
 from segzoo.errors import ConfigError
+from segzoo.escapes import terminal
 
 if TYPE_CHECKING:
     from segzoo.evaluation.classify.results import ClassEvaluation
@@ -58,6 +59,7 @@ def _evaluate(arguments: Namespace, overrides: Sequence[str], command: str) -> i
         boundary=arguments.boundary,
         processes=arguments.processes,
         report=not arguments.no_report,
+        overwrite=arguments.overwrite,
         command=command,
     )
     return _show(result, tables(result, worst=WORST), arguments)
@@ -75,6 +77,7 @@ def _evaluate_classifier(arguments: Namespace, command: str) -> int:
         output=arguments.output,
         averaged=not arguments.raw_weights,
         report=not arguments.no_report,
+        overwrite=arguments.overwrite,
         command=command,
     )
     return _show(result, tables(result, worst=WORST), arguments)
@@ -84,7 +87,7 @@ def _show(result: "Evaluation | ClassEvaluation", tables: Iterable[RenderableTyp
     from segzoo.tasks.processes import is_first_process
 
     if is_first_process():
-        Console().print(*tables, sep="\n")
+        terminal().print(*tables, sep="\n")
         print(f"{result.images} images; {result.output / ('metrics.json' if arguments.no_report else 'report.html')}")
     return 0
 
@@ -101,6 +104,7 @@ def _submit(arguments: Namespace, overrides: Sequence[str]) -> int:
         averaged=not arguments.raw_weights,
         engine=arguments.engine,
         precision=arguments.precision,
+        overwrite=arguments.overwrite,
     )
     print(f"{masks} masks, read back and in order: {archive}")
     return 0
@@ -112,6 +116,7 @@ def _parser(prog: str | None = None) -> ArgumentParser:
     add("checkpoint", metavar="CHECKPOINT", help=".ckpt file, run directory, or saved model (folder, or on the hub)")
     add("--split", help="split to measure (default: the run's validation split; for --submission: test)")
     add("--output", metavar="DIR", help="folder for the files (default: RUN_DIR/evaluation/SPLIT)")
+    add("--overwrite", action="store_true", help="replace an evaluation that is in the folder")
     add("--tta", action="store_true", help="average over scales and mirrored images, those of the papers")
     add("--tile", metavar="N", help="cut large images into squares of N pixels, or auto")
     add("--boundary", action="store_true", help="boundary IoU and F-score too")

@@ -17,13 +17,16 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser.add_argument(
         "--output", type=Path, default="find_lr.png", metavar="FILE", help="plot (default: find_lr.png)"
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace the plot that is there")
     arguments = parse_overrides(parser, argv)
 
-    from segzoo.data.whole_file import make_output  # these need torch, which --help does not
+    from segzoo.data.listing import input_folders
+    from segzoo.data.whole_file import check_outputs, make_output  # these need torch, which --help does not
     from segzoo.training.find_lr import find_learning_rate, plot
     from segzoo.training.resume import requested_config
 
     config = requested_config(arguments.config, arguments.overrides)
+    check_outputs([arguments.output], overwrite=arguments.overwrite, inputs=input_folders(config.data))
     make_output(arguments.output.parent)
     lowest, highest = arguments.range
     test = find_learning_rate(config, lowest=lowest, highest=highest, steps=arguments.steps)

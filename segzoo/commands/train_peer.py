@@ -8,14 +8,14 @@ import resource
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from segzoo.cli import config_parser, parse_overrides
+from segzoo.escapes import terminal
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser = config_parser(__doc__ or "", prog)
     parser.add_argument("--output", metavar="DIR", type=Path, required=True, help="folder for its evaluation")
+    parser.add_argument("--overwrite", action="store_true", help="replace an evaluation that is there")
     parser.add_argument("config", metavar="CONFIG", help="YAML file, or the name of a ready one")
     parser.add_argument("overrides", metavar="key.sub=value", nargs="*", help="changes to the configuration")
     arguments = parse_overrides(parser, argv)
@@ -26,8 +26,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     from segzoo.tasks.names import known_names
 
     config = for_segmentation(load_config(arguments.config, arguments.overrides, known_names=known_names()))
-    result = train_peer(config, arguments.output)
-    Console().print(*tables(result, worst=0), sep="\n")
+    result = train_peer(config, arguments.output, overwrite=arguments.overwrite)
+    terminal().print(*tables(result, worst=0), sep="\n")
     usage = resource.getrusage(resource.RUSAGE_SELF)
     print(f"{usage.ru_utime + usage.ru_stime:.0f} s of processor time, {usage.ru_maxrss / 2**20:.1f} GiB at most")
     return 0

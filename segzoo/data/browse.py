@@ -10,18 +10,19 @@ from segzoo.data.augmentation import check_extra_transforms
 from segzoo.data.dataset import SegmentationDataset, build_dataset
 from segzoo.data.images import Array8, write_image
 from segzoo.data.items import AugmentedDataset, Item, WholeDataset
+from segzoo.data.listing import input_folders
 from segzoo.data.pixels import as_picture
 from segzoo.data.preprocessing import normalize
 from segzoo.data.sample import mask_extent
 from segzoo.data.sampling import SampleKey, StepBatchSampler
 from segzoo.data.sheet import Cell, draw_sheet
 from segzoo.data.transforms import train_transform
-from segzoo.data.whole_file import make_output
+from segzoo.data.whole_file import check_outputs, make_output
 
 _EPOCHS = 2  # augmentations of each image
 
 
-def browse(config: RunConfig, path: Path, *, split: str | None = None, count: int = 6) -> Path:
+def browse(config: RunConfig, path: Path, *, split: str | None = None, count: int = 6, overwrite: bool = False) -> Path:
     """Draw samples as the network gets them.
 
     Of the training split: the first `count` samples of the run, each stored, and augmented as in its first passes over
@@ -32,14 +33,17 @@ def browse(config: RunConfig, path: Path, *, split: str | None = None, count: in
         path: picture to write; its folder is made where it is not there.
         split: None takes the training split.
         count: images to show.
+        overwrite: replace a picture that is there.
 
     Raises:
-        ConfigError: the data set, the split or a transform is not there, or the picture's folder cannot be made.
+        ConfigError: the data set, the split or a transform is not there, the picture is there already or would lie
+            among the data set's files, or its folder cannot be made.
         DataError: a file cannot be used, or `path` names no kind of picture.
     """
     check_extra_transforms(config.data)
     split = split or config.data.train_split
     dataset = build_dataset(config.data, split)
+    check_outputs([path], overwrite=overwrite, inputs=input_folders(config.data))
     make_output(path.parent)
     keys = StepBatchSampler(len(dataset), min(count, len(dataset)), 1, config.seed).batch(0)
     if split == config.data.train_split:

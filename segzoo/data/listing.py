@@ -6,15 +6,19 @@ the listing with the same function, collects the problems and goes on to the pix
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
+from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.config.schema import DataConfig
+from segzoo.data.classification.dataset import CLASSIFICATION_DATASETS
 from segzoo.data.images import mask_size
 from segzoo.data.labels import LabelSpace
 from segzoo.data.pairs import Pair, raise_all, size_mismatch
 from segzoo.data.pixels import PixelFormat
-from segzoo.errors import DataError
+from segzoo.errors import DataError, SegzooError
 from segzoo.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -77,6 +81,19 @@ def register_listing(name: str) -> Callable[[ListingBuilder], ListingBuilder]:
         ValueError: the name is taken.
     """
     return LISTINGS.register(name)
+
+
+def input_folders(config: DataConfig | ClassificationDataConfig) -> set[Path]:
+    """The folders that a run's images and masks lie in, where no output belongs; none of a set that is in no files."""
+    files: list[Path] = []
+    for split in {config.train_split, config.val_split}:
+        with suppress(SegzooError):  # the command's own work says what is wrong
+            if isinstance(config, ClassificationDataConfig):
+                files += getattr(CLASSIFICATION_DATASETS[config.name](config, split), "files", ())
+            elif config.name in LISTINGS:
+                pairs = LISTINGS[config.name](config, split).pairs
+                files += (file for pair in pairs for file in (pair.image, *pair.mask_files))
+    return {file.parent for file in files}
 
 
 def with_headers(listing: Listing, pixels: PixelFormat) -> Listing:

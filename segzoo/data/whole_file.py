@@ -5,7 +5,7 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,6 +34,34 @@ def make_output(folder: Path, option: str = "--output") -> None:
         ) from None
 
 
+def check_outputs(
+    files: Iterable[Path], *, overwrite: bool, inputs: Collection[Path] = (), option: str = "--output"
+) -> None:
+    """The rule for all commands, before their work: nothing is replaced unasked, and nothing goes among the input.
+
+    Args:
+        files: that will be written.
+        overwrite: they may be there already.
+        inputs: folders that the images and masks lie in.
+        option: that named the files or their folder.
+
+    Raises:
+        ConfigError: a file is there already, is a folder, or would lie beside the input's files.
+    """
+    files = list(files)
+    folders = {folder.resolve() for folder in inputs}
+    among = [file for file in files if file.parent.resolve() in folders]
+    if among:
+        raise ConfigError(f"{option}: {among[0]} would lie among the images or masks of the input. Name another place.")
+    there = [file for file in files if os.path.lexists(file)]
+    blocked = [file for file in there if file.is_dir()]
+    if blocked:
+        raise ConfigError(f"{option}: {blocked[0]} is a folder. Name another place.")
+    if there and not overwrite:
+        count = f"{len(there)} files are there already, such as" if there[1:] else "there already is"
+        raise ConfigError(f"{option}: {count} {there[0]}. Give --overwrite, or name another place.")
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write beside the target and move over it, so that nobody ever sees half a file.
 
@@ -46,14 +74,31 @@ def write_whole(path: Path, content: bytes) -> None:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A file beside the target to write into; it is moved over the target at the end, or deleted where that fails."""
+    """A file beside the target to write into; at the end it is moved over the target, or deleted where that fails.
+
+    It is on the disk before it has the target's name, and the name is before this returns: a power cut leaves what was
+    there or what was written.
+    """
     temporary = path.with_name(f".{_mark(path)}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
+        flush_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def flush_folder(folder: Path) -> None:
+    """Bring names of new files to the disk, as far as the system can."""
+    if os.name == "posix":
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def remove_leftovers(targets: Iterable[Path]) -> None:

@@ -6,18 +6,18 @@ from pathlib import Path
 from segzoo.checkpoint.read import find_checkpoint
 from segzoo.data.items import WholeDataset
 from segzoo.data.pixels import as_picture
-from segzoo.data.whole_file import make_output
 from segzoo.errors import ConfigError
 from segzoo.evaluation.bench import Bench, Job, default_output, prepare
 from segzoo.evaluation.boundary import boundary_scores
 from segzoo.evaluation.counts import ImageCounts, SplitCounts
-from segzoo.evaluation.files import COUNTS, REPORT, write_metrics, write_per_image
+from segzoo.evaluation.files import COUNTS, REPORT, check_results, write_metrics, write_per_image
 from segzoo.evaluation.interval import miou_interval
 from segzoo.evaluation.numbers import category_scores, class_scores
 from segzoo.evaluation.processes import count_split, launched_processes
 from segzoo.evaluation.report.pictures import Example
 from segzoo.evaluation.results import Evaluation
 from segzoo.inference.engines.base import Precision
+from segzoo.log import show_log
 from segzoo.models.limits import warn_of_other_stride
 from segzoo.tasks.confusion import Scores
 from segzoo.tasks.processes import is_first_process
@@ -35,6 +35,7 @@ def evaluate(
     boundary: bool = False,
     processes: int = 1,
     report: bool = False,
+    overwrite: bool = False,
     command: str | None = None,
 ) -> Evaluation:
     """Measure a checkpoint on whole images at their original resolution.
@@ -56,13 +57,16 @@ def evaluate(
         processes: how many share the images, each with a network of its own. A script that asks for several needs
             `if __name__ == "__main__":` around what it does.
         report: write report.html too.
+        overwrite: replace an evaluation that is in the folder.
         command: the command line that asks for this, for the report.
 
     Raises:
-        ConfigError: no such checkpoint, key, data set, split or engine, or other classes than it was trained on.
+        ConfigError: no such checkpoint, key, data set, split or engine, other classes than it was trained on, or an
+            evaluation that would be replaced.
         CheckpointError: refused, with the reason.
         DataError: the data set's content is wrong, or a process was killed.
     """
+    show_log()
     if processes < 1:
         raise ConfigError(f"--processes: {processes}; take 1 or more.")
     path = find_checkpoint(checkpoint)
@@ -70,7 +74,7 @@ def evaluate(
         bench = prepare(Job(path, tuple(overrides), split, averaged, engine, precision, boundary))
         warn_of_other_stride(bench.config.model)
         folder = Path(output) if output else default_output(path, bench.split)
-        make_output(folder)  # before hours of computing
+        check_results(folder, bench.config.data, report=report, overwrite=overwrite)
         return measure(bench, folder, processes=processes, report=report, command=command)
 
 

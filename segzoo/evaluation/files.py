@@ -1,20 +1,43 @@
 """An evaluation as files: metrics.json for programs, per_image.csv for people and spreadsheets."""
 
-import csv
-import io
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from segzoo.data.whole_file import write_whole
+from segzoo.config.classification_data import ClassificationDataConfig
+from segzoo.config.schema import DataConfig
+from segzoo.data.listing import input_folders
+from segzoo.data.whole_file import check_outputs, make_output, write_whole
+from segzoo.escapes import csv_line
 from segzoo.evaluation.results import Evaluation, Shares
 
 METRICS = "metrics.json"
 PER_IMAGE = "per_image.csv"
 COUNTS = "counts.npz"
 REPORT = "report.html"
+
+
+PLOTS = ("plots/per_class_iou.png", "plots/confusion.png", "plots/curves.png")
+
+
+def check_results(folder: Path, data: DataConfig | ClassificationDataConfig, *, report: bool, overwrite: bool) -> None:
+    """Make the folder of an evaluation before hours of computing, or refuse it.
+
+    Args:
+        folder: for the files.
+        data: what is measured.
+        report: whether there will be a page, with plots.
+        overwrite: replace another evaluation.
+
+    Raises:
+        ConfigError: it holds an evaluation already, lies in the data set, or cannot be written to.
+    """
+    names = (METRICS, PER_IMAGE, COUNTS, REPORT, *(PLOTS if report else ()))
+    check_outputs([folder / name for name in names], overwrite=overwrite, inputs=input_folders(data))
+    make_output(folder)
 
 
 def write_metrics(evaluation: Evaluation) -> None:
@@ -24,13 +47,13 @@ def write_metrics(evaluation: Evaluation) -> None:
 
 def write_per_image(evaluation: Evaluation) -> None:
     """Write per_image.csv: one row for each image in the split's order; empty cells where there is nothing to judge."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
     classes = [f"iou/{name}" for name in evaluation.labels.names]
-    rows.writerow(["index", "id", "pixels", "miou", "pixel_accuracy", *classes])
-    for image in evaluation.per_image:
-        rows.writerow([image.index, image.id, image.pixels, image.miou, image.pixel_accuracy, *image.iou])
-    _write(evaluation, PER_IMAGE, text.getvalue())
+    lines = [csv_line(["index", "id", "pixels", "miou", "pixel_accuracy", *classes])]
+    lines += [
+        csv_line([image.index, image.id, image.pixels, image.miou, image.pixel_accuracy, *image.iou])
+        for image in evaluation.per_image
+    ]
+    _write(evaluation, PER_IMAGE, "".join(lines))
 
 
 def _write(evaluation: Evaluation, name: str, text: str) -> None:

@@ -25,6 +25,8 @@ from segzoo.evaluation.bench import Bench, Job, prepare
 from segzoo.evaluation.counts import ImageCounts
 from segzoo.tasks.processes import is_first_process, process_count, process_number
 
+logger = logging.getLogger(__name__)
+
 
 def count_split(bench: Bench, processes: int) -> list[ImageCounts]:
     """Count every image of a split; in the split's order, whoever counted what first.
@@ -36,6 +38,8 @@ def count_split(bench: Bench, processes: int) -> list[ImageCounts]:
     Raises:
         DataError: an image or mask is wrong, or a process was killed.
     """
+    if is_first_process():
+        logger.info("evaluating: %d images of split %s", len(bench.dataset), bench.split)
     images = _count_in_processes(bench, min(processes, len(bench.dataset))) if processes > 1 else _count_here(bench)
     return sorted(images, key=lambda image: image.index)
 

@@ -20,7 +20,7 @@ from segzoo.data.images import image_size, write_image, write_mask
 from segzoo.data.labels import LabelSpace
 from segzoo.data.progress import counted
 from segzoo.data.split_list import read_split_list
-from segzoo.data.whole_file import make_output
+from segzoo.data.whole_file import check_outputs, make_output
 from segzoo.errors import ConfigError, DataError, did_you_mean, first_line
 from segzoo.evaluation.bench import CHANGEABLE, Job, build_predictor, changed_config, default_output
 from segzoo.inference.engines.base import Precision
@@ -62,6 +62,7 @@ def submit(
     averaged: bool = True,
     engine: str = "torch",
     precision: Precision = "fp32",
+    overwrite: bool = False,
 ) -> tuple[Path, int]:
     """Segment a split of a benchmark and pack the masks as its server takes them; then read the archive back.
 
@@ -76,6 +77,7 @@ def submit(
         averaged: take the averaged weights, where there are two kinds.
         engine: what computes.
         precision: fp32 or bf16.
+        overwrite: replace an archive that is there.
 
     Returns:
         The archive, and how many masks are in it.
@@ -104,8 +106,9 @@ def submit(
     _refuse_other_sizes(images, benchmark)
     predictor = build_predictor(source, config, job)
     folder = Path(output) if output else default_output(job.checkpoint, split)
-    make_output(folder)
     archive = folder / f"{kind}_{split}{benchmark.suffix}"
+    check_outputs([archive], overwrite=overwrite, inputs={image.parent for image in images.values()})
+    make_output(folder)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".submission_") as made:
         for name, image in counted(images.items(), len(images), "segmenting"):
             _write(Path(made, name), predictor(image).mask, benchmark)

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from segzoo.config.classification import AnyRunConfig, ClassificationRunConfig
 from segzoo.data.classification import ClassificationDataset, build_classification_dataset
-from segzoo.data.whole_file import make_output, write_whole
+from segzoo.data.whole_file import check_outputs, make_output, write_whole
 from segzoo.experiments.crops import write_crops
 from segzoo.experiments.drawing import draw_experiment
 from segzoo.experiments.paper import Experiment, Measure, Variant
 from segzoo.experiments.results import Network, chance_level, finished_networks, verdict
 from segzoo.experiments.runs import Run, plan_runs, train_runs
 from segzoo.markdown import Column, markdown_table
+
+REPORT = "report.md"
 
 _COLUMNS: tuple[Column[Network], ...] = (
     Column("network", lambda network: network.variant.title, words=True),
@@ -56,6 +58,8 @@ def run_experiments(config: AnyRunConfig, experiments: Sequence[Experiment], *, 
     output = output.resolve()  # a run's configuration holds it, wherever the next call comes from
     config = _with_data(config, output)
     runs = plan_runs(config, experiments, seeds=seeds, output=output)
+    drawn = [output / REPORT, *(output / f"{experiment.name}.png" for experiment in experiments)]
+    check_outputs(drawn, overwrite=any(run.folder.config.is_file() for run in runs))  # else they are somebody else's
     make_output(output)
     if config.data.root == str(_drawn(output)):
         write_crops(_drawn(output))
@@ -97,7 +101,7 @@ def _report(
             draw_experiment(experiment.title, own, output / f"{experiment.name}.png")
         parts.append(_section(experiment, own, networks, chance))
     parts += [f"* not finished: {line}" for line in failed]
-    markdown, file = "\n\n".join(parts), output / "report.md"
+    markdown, file = "\n\n".join(parts), output / REPORT
     write_whole(file, f"{markdown}\n".encode())
     return Outcome(markdown, file, failed)
 

@@ -12,6 +12,8 @@ from segzoo.data.labels import LabelSpace
 from segzoo.data.sheet import Cell, draw_sheet
 from segzoo.data.whole_file import write_whole
 
+CONTACT_SHEET = "contact_sheet.jpg"
+
 LARGEST = 24
 """Images on a page."""
 

@@ -5,11 +5,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from segzoo.data.labels import LabelSpace
 from segzoo.errors import ConfigError, printable
 from segzoo.inference.listing import Listing, mask_names
 from segzoo.inference.outputs import KINDS, RASTER_SUFFIX, Targets, output_paths
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,15 @@ class Shard:
             raise ConfigError(f"--shard: {text!r} is no i/n. Shards are 0/N to N-1/N, such as 0/4.")
         return cls(int(index), int(count))
 
-    def file_name(self, name: str) -> str:
-        """The name of a file that describes the run: no two shards share one.
+    def of(self, items: Sequence[T]) -> Sequence[T]:
+        """Those that are this shard's."""
+        return items[self.index :: self.count]
 
-        >>> Shard().file_name("failed.json"), Shard(0, 3).file_name("failed.json")
-        ('failed.json', 'failed_0_of_3.json')
+    def file_name(self, name: str) -> str:
+        """The name of a file that each shard has for its own.
+
+        >>> Shard().file_name("done.jsonl"), Shard(0, 3).file_name("done.jsonl")
+        ('done.jsonl', 'done_0_of_3.jsonl')
         """
         stem, dot, suffix = name.rpartition(".")
         return name if self.count == 1 else f"{stem}_{self.index}_of_{self.count}{dot}{suffix}"
@@ -103,32 +110,6 @@ def check_jobs(jobs: Sequence[Job]) -> None:
     """
     _check_clashes(jobs)
     _check_inputs(jobs)
-
-
-def select_jobs(
-    jobs: Iterable[Job], is_done: Callable[[Job], bool], *, skip_existing: bool, overwrite: bool
-) -> tuple[list[Job], list[Job]]:
-    """Jobs to do, and jobs to leave out because their outputs are all there.
-
-    Raises:
-        ConfigError: outputs are there, and neither was said.
-    """
-    jobs = list(jobs)
-    if overwrite:
-        return jobs, []
-    if skip_existing:
-        done = [is_done(job) for job in jobs]
-        return (
-            [job for job, there in zip(jobs, done, strict=True) if not there],
-            [job for job, there in zip(jobs, done, strict=True) if there],
-        )
-    there = [path for job in jobs for path in job.files if path.exists()]
-    if there:
-        raise ConfigError(
-            f"{len(there)} outputs are there already, such as {printable(there[0])}. "
-            "Give --skip-existing, --overwrite or another --output."
-        )
-    return jobs, []
 
 
 def _check_clashes(jobs: Iterable[Job]) -> None:

@@ -1,8 +1,8 @@
 """A folder of images in, a folder of masks out."""
 
+import logging
 import os
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +12,20 @@ from segzoo.data.images import MAX_PIXELS, read_mask
 from segzoo.data.pixels import as_picture
 from segzoo.data.progress import speed_bar
 from segzoo.data.sheet import Cell
-from segzoo.data.whole_file import remove_leftovers
 from segzoo.errors import ConfigError, DataError, SegzooError, printable
-from segzoo.inference.areas import AreaTable
-from segzoo.inference.contact_sheet import spread, thumbnail, write_contact_sheet
-from segzoo.inference.jobs import Job, Shard, plan_jobs, select_jobs
+from segzoo.inference.areas import AREAS_FILE, write_areas
+from segzoo.inference.contact_sheet import CONTACT_SHEET, spread, thumbnail, write_contact_sheet
+from segzoo.inference.jobs import Job, Shard, plan_jobs
 from segzoo.inference.listing import find_images
 from segzoo.inference.outputs import AREAS, check_kinds
 from segzoo.inference.predictor import Predictor
 from segzoo.inference.raster import is_raster, segment_raster
-from segzoo.inference.report import PredictReport
+from segzoo.inference.record import Content, Maker, Record, network_digest
+from segzoo.inference.report import FAILED, SUMMARY, PredictReport, class_areas
 from segzoo.inference.work import Outcome, Worker, not_computed, unwritten
+from segzoo.log import show_log
+
+logger = logging.getLogger(__name__)
 
 
 def predict(
@@ -39,7 +42,9 @@ def predict(
 ) -> PredictReport:
     """Segment a file, every image below a folder, or those that a pattern or a list names.
 
-    Beside the outputs it writes `summary.json`, a contact sheet, and `failed.json` where images failed.
+    Beside the outputs it writes `summary.json`, a contact sheet, and `failed.json` where images failed, all about the
+    whole folder, whichever runs and shards did its parts; and `done.jsonl`, by which the next run goes on.
+    What it is at goes to standard error as `segzoo.log.show_log` says: a bar, or a line at the start and each minute.
 
     Args:
         checkpoint: a `.ckpt`, a run directory or a saved model; or a predictor, which says how to compute.
@@ -47,7 +52,7 @@ def predict(
         output: folder for the results; None takes predictions/<run>.
         save: kinds of output, `outputs.KINDS` and `areas`, a table of all images' areas by class. Masks mirror the
             input's tree; other kinds do so below `_<kind>`.
-        skip_existing: leave out images whose outputs are all there.
+        skip_existing: leave out images whose outputs are all there. The network has to be the one that made them.
         overwrite: replace outputs that are there.
         shard: which part of the images; None takes all.
         batch_size: images of equal padded size that are computed together; None takes 8 on a GPU, else 1. Changes no
@@ -55,10 +60,11 @@ def predict(
         max_pixels: refuse to read larger images whole.
 
     Raises:
-        ConfigError: nothing to do, or outputs that would be overwritten.
+        ConfigError: nothing to do, outputs that would be overwritten, or those of another network among them.
         CheckpointError: refused, with the reason.
         DataError: outputs can no longer be written, as on a full disk.
     """
+    show_log()
     check_kinds(save)
     path = checkpoint.source.path if isinstance(checkpoint, Predictor) else find_checkpoint(checkpoint)
     source = Path(source)
@@ -98,55 +104,60 @@ class _Run:
         self._output = output
         self._save = save
         self._shard = shard
-        self._areas: AreaTable | None = None
-        self._report = PredictReport(output, pixels=[0] * predictor.labels.num_classes, shard=shard)
+        self._report = PredictReport(output)
 
     def do(self, worker: Worker, *, skip_existing: bool, overwrite: bool) -> PredictReport:
         listing = find_images(self._source, without=self._output, suffixes=self._predictor.pixels.suffixes)
         check_output(listing.folder, self._output)
         jobs = plan_jobs(listing, self._output, self._save, self._labels, is_raster)
-        jobs = jobs[self._shard.index :: self._shard.count]
-        if AREAS in self._save:
-            self._areas = self._area_table(keep=skip_existing, replace=overwrite)
-        todo, skipped = select_jobs(jobs, self._is_done, skip_existing=skip_existing, overwrite=overwrite)
+        record = Record(self._output, self._shard, self._maker(), jobs, listing.faults)
+        tables = [AREAS_FILE] if AREAS in self._save else []
+        beside = [self._output / name for name in (*tables, SUMMARY, FAILED, CONTACT_SHEET)]
+        todo, skipped = record.jobs_to_do(beside, skip_existing=skip_existing, overwrite=overwrite)
         self._report.skipped = [job.image for job in skipped]
+        if skipped and record.other_settings():
+            logger.warning("%s: some images were computed with other settings; summary.json lists them", self._output)
         if self._shard.index == 0:  # nobody else would tell
             for image, reason in listing.faults.items():
                 self._report.fail(image, reason)
-        remove_leftovers(file for job in todo for file in job.files)
         on_sheet = [job for job in (jobs[index] for index in spread(len(jobs))) if not job.is_raster]
-        with self._report, self._areas or nullcontext():
-            cells = self._segment(todo, worker, {job.image for job in on_sheet})
-            cells |= {job.image: cell for job in on_sheet if job in skipped and (cell := self._cell_of_files(job))}
-            self._finish(jobs, [cells[job.image] for job in on_sheet if job.image in cells])
+        logger.info("predicting: %d images with %s into %s", len(todo), record.maker, printable(self._output))
+        self._report.start()
+        with record:
+            cells = self._segment(todo, worker, record, {job.image for job in on_sheet})
+            place = {job.image: number for number, job in enumerate(jobs)}
+            self._report.written.sort(key=place.__getitem__)
+            record.write_for_all(lambda: self._write_about_all(record, on_sheet, cells))
         return self._report
 
-    def _area_table(self, *, keep: bool, replace: bool) -> AreaTable:
-        path = self._output / self._shard.file_name(f"{AREAS}.csv")
-        if path.exists() and not (keep or replace):
-            raise ConfigError(f"{path} is there already. Give --skip-existing, --overwrite or another --output.")
-        return AreaTable(path, self._labels.names, keep=keep)
+    def _maker(self) -> Maker:
+        predictor = self._predictor
+        source = predictor.source
+        settings = {
+            "engine": predictor.engine.name,
+            "precision": predictor.engine.precision,
+            "tile": predictor.tile,
+            "tile_overlap": predictor.overlap if predictor.tile else None,
+            "tta": None if predictor.tta is None else {"scales": [*predictor.tta.scales], "flip": predictor.tta.flip},
+        }
+        digest = network_digest(source.segmenter, source.config, source.labels)
+        return Maker(digest, printable(source.path), settings)
 
-    def _is_done(self, job: Job) -> bool:
-        if not all(file.exists() for file in job.files):
-            return False
-        if job.is_raster:
-            return bool(job.files)  # one that has none is refused each time
-        return self._areas is None or job.name in self._areas
-
-    def _segment(self, jobs: Sequence[Job], worker: Worker, on_sheet: set[Path]) -> dict[Path, Cell]:
+    def _segment(
+        self, jobs: Sequence[Job], worker: Worker, record: Record, on_sheet: set[Path]
+    ) -> dict[Path, Cell | None]:
         """Do the jobs, and keep the books; gives the cells of the contact sheet."""
-        cells = {}
+        cells: dict[Path, Cell | None] = {}
         pictures = [job for job in jobs if not job.is_raster]
         with speed_bar("predicting", len(pictures), "images") as move_to:
             for number, outcome in enumerate(worker.outcomes(pictures, on_sheet), start=1):
-                self._note(outcome)
+                self._note(outcome, record)
                 if outcome.cell is not None:
                     cells[outcome.job.image] = outcome.cell
                 move_to(number)
         for job in jobs:
             if job.is_raster:  # each of which has a bar of its own
-                self._note(self._raster(job))
+                self._note(self._raster(job), record)
         return cells
 
     def _raster(self, job: Job) -> Outcome:
@@ -166,19 +177,18 @@ class _Run:
             return Outcome(job, not_computed(error, job.file))
         return Outcome(job)
 
-    def _note(self, outcome: Outcome) -> None:
-        report = self._report
+    def _note(self, outcome: Outcome, record: Record) -> None:
+        job = outcome.job
         if outcome.fault is not None:
-            report.fail(outcome.job.image, outcome.fault)
+            self._report.fail(job.image, outcome.fault)
+            record.failed(job, printable(outcome.fault))
             return
-        report.written.append(outcome.job.image)
-        if outcome.pixels:
-            report.pixels = [total + count for total, count in zip(report.pixels, outcome.pixels, strict=True)]
-        if outcome.pixels and self._areas is not None:
-            self._areas.add(outcome.job.name, outcome.pixels, outcome.size)
+        self._report.written.append(job.image)
+        counts = {index: count for index, count in enumerate(outcome.pixels) if count}
+        record.done(job, Content(pixels=counts, size=outcome.size))
 
     def _cell_of_files(self, job: Job) -> Cell | None:
-        """The cell of an image that an earlier run segmented, where its mask was kept."""
+        """The cell of an image that another run or shard segmented, where its mask was kept."""
         if "mask" not in job.targets:
             return None
         try:
@@ -191,28 +201,36 @@ class _Run:
         mask = np.stack(planes) == 255 if self._labels.multi_label else planes[0]
         return thumbnail(job.name, image, mask.astype(np.uint8))
 
-    def _finish(self, jobs: Sequence[Job], cells: Sequence[Cell]) -> None:
-        place = {job.image: number for number, job in enumerate(jobs)}
-        self._report.written.sort(key=place.__getitem__)
-        if self._areas is not None:
-            self._areas.finish(job.name for job in jobs)
-        sheet = self._output / self._shard.file_name("contact_sheet.jpg")
-        if cells:
-            write_contact_sheet(
-                sheet, cells, self._labels, f"{printable(self._source)} ({len(cells)} of {len(jobs)} images)"
-            )
-        self._report.write_summary(self._labels, self._facts())
-
-    def _facts(self) -> dict[str, object]:
-        predictor = self._predictor
-        return {
-            "input": printable(self._source),
-            "shard": f"{self._shard.index}/{self._shard.count}",
-            "save": list(self._save),
-            "checkpoint": printable(predictor.source.path),
-            "engine": predictor.engine.name,
-            "precision": predictor.engine.precision,
-            "tile": predictor.tile,
-            "tile_overlap": predictor.overlap if predictor.tile else None,
-            "tta": None if predictor.tta is None else {"scales": predictor.tta.scales, "flip": predictor.tta.flip},
+    def _write_about_all(self, record: Record, on_sheet: Sequence[Job], cells: dict[Path, Cell | None]) -> None:
+        """The files about the whole folder, whoever did which part of it."""
+        found = {name: entry.content or Content() for name, entry in record.covered().items()}
+        counts = {
+            name: [content.pixels.get(index, 0) for index in range(self._labels.num_classes)]
+            for name, content in found.items()
         }
+        self._report.pixels = [
+            sum(each[index] for each in counts.values()) for index in range(self._labels.num_classes)
+        ]
+        if AREAS in self._save:
+            sized = [(name, counts[name], content.size) for name, content in found.items() if content.size]
+            write_areas(self._output / AREAS_FILE, self._labels.names, sized)
+        for job in on_sheet:
+            if cells.get(job.image) is None and record.is_done(job):
+                cells[job.image] = self._cell_of_files(job)
+        shown = [cell for job in on_sheet if (cell := cells.get(job.image)) is not None]
+        if shown:
+            title = f"{printable(self._source)} ({len(shown)} of {len(record.jobs)} images)"
+            write_contact_sheet(self._output / CONTACT_SHEET, shown, self._labels, title)
+        self._report.write_summary(
+            {
+                "input": printable(self._source),
+                "shard": f"{self._shard.index}/{self._shard.count}",
+                "save": list(self._save),
+                "checkpoint": record.maker.checkpoint,
+                "network": record.maker.network,
+                **record.maker.settings,
+                "other_settings": record.other_settings(),
+                "images": len(found),
+                "classes": class_areas(self._labels.names, self._report.pixels),
+            }
+        )

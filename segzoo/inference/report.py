@@ -2,16 +2,16 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from segzoo.data.labels import LabelSpace
 from segzoo.data.whole_file import write_whole
 from segzoo.errors import printable
-from segzoo.inference.jobs import Shard
+
+SUMMARY = "summary.json"
+FAILED = "failed.json"
 
 _NAMED = 3  # images that failed for one reason
 
@@ -25,9 +25,8 @@ class PredictReport:
         written: images that were segmented.
         skipped: images whose outputs were there already.
         failed: image -> reason; also in failed.json.
-        pixels: of each class, in the images that were written.
+        pixels: of each class, in all images of the folder that are done, those that were skipped too.
         seconds: that segmenting took, without loading the network.
-        shard: which part of the images this is about.
     """
 
     output: Path
@@ -36,7 +35,6 @@ class PredictReport:
     failed: dict[str, str] = field(default_factory=dict)
     pixels: list[int] = field(default_factory=list)
     seconds: float = 0.0
-    shard: Shard = field(default_factory=Shard)
     _start: float = field(default_factory=time.perf_counter, init=False, repr=False)
 
     @property
@@ -59,43 +57,15 @@ class PredictReport:
             more = ", ..." if len(names) > _NAMED else ""
             yield f"failed: {count}{', '.join(names[:_NAMED])}{more}: {reason}"
 
-    def __enter__(self) -> "PredictReport":
+    def start(self) -> None:
+        """Begin to measure the time."""
         self._start = time.perf_counter()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Write failed.json, also where a signal or a full disk ended the run."""
-        try:
-            self.write_failures()
-        except OSError:  # what ended the run says more
-            if error is None:
-                raise
 
     def fail(self, image: Path | str, reason: str) -> None:
         """Note why there is nothing for an image."""
         self.failed[printable(image)] = printable(reason)
 
-    def write_failures(self) -> None:
-        """failed.json where anything failed; else there is none."""
-        path = self.output / self.shard.file_name("failed.json")
-        if self.failed:
-            self.failed = dict(sorted(self.failed.items()))
-            _write_json(path, self.failed)
-        else:
-            path.unlink(missing_ok=True)
-
-    def write_summary(self, labels: LabelSpace, facts: dict[str, Any]) -> None:
-        """summary.json: counts, speed, the classes' areas, and the facts of the request."""
-        total = sum(self.pixels)
-        classes = {
-            name: {"pixels": count, "share": round(count / total, 6) if total else None}
-            for name, count in zip(labels.names, self.pixels, strict=True)
-        }
-        self.write_facts({**facts, "classes": classes})
-
-    def write_facts(self, facts: dict[str, Any]) -> None:
+    def write_summary(self, facts: dict[str, Any]) -> None:
         """summary.json: counts, speed, and the facts."""
         self.seconds = round(time.perf_counter() - self._start, 3)
         content = {
@@ -106,9 +76,19 @@ class PredictReport:
             "images_per_second": round(self.images_per_second, 3),
             **facts,
         }
-        _write_json(self.output / self.shard.file_name("summary.json"), content)
+        write_json(self.output / SUMMARY, content)
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def class_areas(names: Sequence[str], pixels: Sequence[int]) -> dict[str, Any]:
+    """Each class's pixels, and their share of all."""
+    total = sum(pixels)
+    return {
+        name: {"pixels": count, "share": round(count / total, 6) if total else None}
+        for name, count in zip(names, pixels, strict=True)
+    }
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a file for programs, in a folder that is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, (json.dumps(content, indent=2) + "\n").encode())

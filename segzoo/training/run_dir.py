@@ -16,7 +16,7 @@ from segzoo.checkpoint.format import versions
 from segzoo.checkpoint.metrics import METRICS_CSV
 from segzoo.config.classification import AnyRunConfig
 from segzoo.config.load import dump_config
-from segzoo.data.whole_file import write_whole
+from segzoo.data.whole_file import remove_leftovers, write_whole
 from segzoo.errors import ConfigError
 from segzoo.tasks.processes import is_first_process
 from segzoo.training.lock import locked_run
@@ -116,6 +116,7 @@ def new_run_dir(config: AnyRunConfig, name: str) -> Iterator[RunDir]:
             raise ConfigError(
                 f"run_dir: {path} holds a run already. Continue it with --resume {path}, or name another."
             )
+        remove_leftovers([run_dir.environment, run_dir.config])  # of one that was killed while it began
         try:
             write_json(run_dir.environment, environment())
             write_whole(run_dir.config, dump_config(config).encode())

@@ -57,7 +57,7 @@ def test_it_learns_and_is_measured_by_our_protocol(folder, small_encoder, call_t
 def test_a_seed_is_a_number(folder, small_encoder, call_tool, tmp_path):
     scores = []
     for seed in (1, 1, 2):
-        more = ("trainer.max_steps=3", f"seed={seed}", "--output", tmp_path / "out")
+        more = ("trainer.max_steps=3", f"seed={seed}", "--output", tmp_path / "out", "--overwrite")
         assert call_tool("train_peer.py", *words(folder, *more)).returncode == 0
         scores.append((tmp_path / "out" / "counts.npz").read_bytes())
     assert scores[0] == scores[1] != scores[2]

@@ -103,7 +103,7 @@ def test_the_card(saved: Path, tiny_run: TrainResult, tmp_path: Path) -> None:
     for line in (
         'predictor = segzoo.Predictor("tiny")',
         f"| mIoU | {100 * metrics['val/miou']:.2f}% |",
-        "| on synthetic, split `val` | value |",
+        "| on synthetic, split val | value |",
         "at the images' own resolution",
         f"output stride 16; after {source.description.step} steps.",
         f"{parameters:,} parameters",
@@ -170,9 +170,9 @@ def test_a_run_that_starts_from_it_takes_its_preprocessing(copy: Path, tiny_conf
 def test_the_tools_take_it(saved: Path, tiny_run: TrainResult, tmp_path: Path, call_tool) -> None:
     scores = []
     for source in (tiny_run.run_dir, saved):
-        ended = call_tool("evaluate.py", source, "--output", tmp_path / source.name)
+        ended = call_tool("evaluate.py", source, "--output", tmp_path / source.parent.name)
         assert ended.returncode == 0, ended.stderr
-        scores.append(json.loads((tmp_path / source.name / "metrics.json").read_text())["confusion_matrix"])
+        scores.append(json.loads((tmp_path / source.parent.name / "metrics.json").read_text())["confusion_matrix"])
     assert scores[0] == scores[1]
 
 

@@ -91,7 +91,7 @@ def test_order_is_the_splits_whatever_the_sizes(tiny_run: TrainResult, mixed_siz
         assert (one / name).read_bytes() == (shared_out / name).read_bytes()
     assert compare([one, shared_out], images=5).differences[0].miou == 0
     assert (one / "report.html").exists()
-    evaluate(tiny_run.run_dir, mixed_sizes, output=one)
+    evaluate(tiny_run.run_dir, mixed_sizes, output=one, overwrite=True)
     assert not (one / "report.html").exists()  # it might show other numbers
 
 
@@ -162,7 +162,7 @@ def test_raw_weights(tiny_run: TrainResult, measured: Evaluation, tmp_path: Path
     content["training_state_dict"] = {name: torch.zeros_like(value) for name, value in content["state_dict"].items()}
     torch.save(content, tmp_path / "averaged.ckpt")
     averaged = evaluate(tmp_path / "averaged.ckpt", output=tmp_path)
-    raw = evaluate(tmp_path / "averaged.ckpt", output=tmp_path, averaged=False)
+    raw = evaluate(tmp_path / "averaged.ckpt", output=tmp_path / "raw", averaged=False)
     assert averaged.matrix.tolist() == measured.matrix.tolist()
     assert raw.matrix[:, 1:].sum() == 0  # all logits are equal
     assert (averaged.protocol.weights, raw.protocol.weights) == ("averaged", "raw")

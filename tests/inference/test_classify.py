@@ -22,8 +22,8 @@ from segzoo.errors import ConfigError, DataError
 from segzoo.inference.classify.classify import classify
 from segzoo.inference.classify.heat import heat_overlay
 from segzoo.inference.classify.predictor import ClassPrediction, ClassPredictor, activation_maps
-from segzoo.inference.classify.table import ClassTable
 from segzoo.inference.jobs import Shard
+from segzoo.inference.record import Record
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +107,10 @@ def test_existing_outputs(predictor, images, tmp_path):
     whole = (output / "predictions.csv").read_bytes()
     with pytest.raises(ConfigError, match=r"predictions.csv is there already. Give --skip-existing, --overwrite"):
         classify(predictor, images, output=output)
-    # As a run leaves it that was killed while it wrote the second row.
-    header, first, second, _ = whole.splitlines(keepends=True)
-    (output / "predictions.csv").write_bytes(header + first + second[:-4])
+    # As a run leaves it that was killed while it noted the second image.
+    header, first, second, _ = (output / "done.jsonl").read_bytes().splitlines(keepends=True)
+    (output / "done.jsonl").write_bytes(header + first + second[:-4])
+    (output / "predictions.csv").unlink()
     report = classify(predictor, images, output=output, skip_existing=True)
     assert ([str(path) for path in report.skipped], len(report.written)) == (["a.jpg"], 2)
     assert (output / "predictions.csv").read_bytes() == whole
@@ -124,9 +125,9 @@ def test_shards_together_are_one_run(predictor, images, tmp_path):
     classify(predictor, images, output=tmp_path / "one")
     for index in range(2):
         classify(predictor, images, output=tmp_path / "two", shard=Shard(index, 2))
-    parts = [rows(tmp_path / "two", f"predictions_{index}_of_2.csv") for index in range(2)]
-    assert not parts[0].keys() & parts[1].keys()
-    assert parts[0] | parts[1] == rows(tmp_path / "one")
+    assert (tmp_path / "two" / "predictions.csv").read_bytes() == (tmp_path / "one" / "predictions.csv").read_bytes()
+    summaries = [json.loads((tmp_path / name / "summary.json").read_text()) for name in ("one", "two")]
+    assert summaries[0]["classes"] == summaries[1]["classes"]
 
 
 def test_activation_maps_lie_over_the_images_in_their_tree(predictor, images, tmp_path):
@@ -182,10 +183,10 @@ def test_an_image_that_takes_too_much_memory_fails_alone(predictor, images, tmp_
 
 
 def test_a_full_disk_ends_the_run_in_one_line(predictor, images, tmp_path, monkeypatch):
-    def full(self, image, rows):
+    def full(self, job, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(ClassTable, "write", full)
+    monkeypatch.setattr(Record, "done", full)
     with pytest.raises(DataError, match=r"cannot be written \(No space left on device\). Go on with --skip-existing"):
         classify(predictor, images, output=tmp_path / "out")
 
@@ -245,7 +246,8 @@ def test_fully_connected_layers_have_no_activation_map(predictor, images, tmp_pa
 def test_the_tool_classifies_and_says_what_failed(call_tool, tiny_classifier_run, images, tmp_path):
     run = tiny_classifier_run.run_dir
     done = call_tool("predict.py", run, images, "--output", tmp_path / "out", "--top", 1)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    assert done.stderr.startswith("predicting: 3 images with ")
     assert "3 written, 0 skipped, 0 failed" in done.stdout
     assert list(rows(tmp_path / "out")["a.jpg"]) == ["class_1", "probability_1"]
     (images / "text.jpg").write_text("no image")

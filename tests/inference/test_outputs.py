@@ -16,7 +16,6 @@ from PIL import Image
 from segzoo.data import whole_file
 from segzoo.errors import ConfigError, DataError
 from segzoo.inference import augment, work
-from segzoo.inference.areas import AreaTable
 from segzoo.inference.jobs import Shard, plan_jobs
 from segzoo.inference.listing import find_images
 from segzoo.inference.outputs import KINDS
@@ -126,12 +125,14 @@ def test_shards_one_after_the_other_are_one_run(predictor: Predictor, images: Pa
     predict(predictor, images, output=tmp_path / "whole", save=("mask", "areas"))
     for index in range(3):
         predict(predictor, images, output=tmp_path / "parts", save=("mask", "areas"), shard=Shard(index, 3))
-    whole = {path.name: path.read_bytes() for path in (tmp_path / "whole").glob("*.png")}
-    assert {path.name: path.read_bytes() for path in (tmp_path / "parts").glob("*.png")} == whole
-    failed = [path.name for path in (tmp_path / "parts").glob("failed*")]
-    assert failed == ["failed_0_of_3.json"]
-    rows = [line for path in (tmp_path / "parts").glob("areas*") for line in path.read_text().splitlines()[1:]]
-    assert sorted(rows) == sorted((tmp_path / "whole/areas.csv").read_text().splitlines()[1:])
+    whole, parts = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir() if not path.name.startswith("done")}
+        for name in ("whole", "parts")
+    )
+    summaries = [json.loads(files.pop("summary.json")) for files in (whole, parts)]
+    assert parts == whole  # masks, areas.csv, failed.json and the contact sheet
+    assert summaries[0]["classes"] == summaries[1]["classes"]
+    assert [summary["images"] for summary in summaries] == [12, 12]
 
 
 def test_a_full_disk_ends_the_run_and_leaves_whole_files(
@@ -151,7 +152,7 @@ def test_a_full_disk_ends_the_run_and_leaves_whole_files(
     with pytest.raises(DataError, match="No space left on device.*--skip-existing"):
         predict(predictor, images, output=tmp_path / "out")
     monkeypatch.undo()
-    there = list((tmp_path / "out").iterdir())
+    there = list((tmp_path / "out").glob("*.png"))
     assert len(there) == 5
     for path in there:
         assert np.asarray(Image.open(path)).shape == Image.open(images / path.name).size[::-1]
@@ -218,24 +219,7 @@ def test_what_images_took_of_the_memory_is_given_back(predictor: Predictor, imag
 def test_the_limit_of_pixels_can_be_raised(predictor: Predictor, images: Path, tmp_path: Path) -> None:
     report = predict(predictor, images / "00.png", output=tmp_path / "out", max_pixels=2399)
     assert "60x40 pixels are more than the limit of 2399; --max-pixels" in report.failed["00.png"]
-    assert not predict(predictor, images / "00.png", output=tmp_path / "out", max_pixels=2400).failed
-
-
-def test_an_area_table_goes_on_where_it_was_cut(tmp_path: Path) -> None:
-    path = tmp_path / "areas.csv"
-    names = ["a,b", "c"]
-    with AreaTable(path, names, keep=True) as table:
-        table.add("one.png", [1, 3], 4)
-        table.add('two "2".png', [4, 0], 4)
-    whole = path.read_text()
-    for cut in range(len(whole)):
-        path.write_text(whole[:cut])
-        with AreaTable(path, names, keep=True) as table:
-            for name, counts in (("one.png", [1, 3]), ('two "2".png', [4, 0])):
-                if name not in table:
-                    table.add(name, counts, 4)
-            table.finish(["one.png", 'two "2".png'])
-        assert path.read_text() == whole
+    assert not predict(predictor, images / "00.png", output=tmp_path / "two", max_pixels=2400).failed
 
 
 def test_leftovers_of_own_targets_only_are_removed(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_faults_leave_with_1_and_warnings_with_0(call_tool: CallTool, small_set:
     assert result.returncode == 0
     assert result.stdout.startswith("warning: ")
     (small_set / "train/masks/2.png").unlink()
-    result = check(call_tool, small_set, "--output", tmp_path / "out")
+    result = check(call_tool, small_set, "--output", tmp_path / "out", "--overwrite")
     assert result.returncode == 1
     assert result.stdout.startswith("error: ")
     assert "1 error, 1 warning" in result.stdout

@@ -109,7 +109,7 @@ def test_tool_draws_and_suggests(
         assert len(image.convert("RGB").getcolors(100_000)) > 20
     rising = RangeTest(RATES, tuple(np.linspace(1, 2, 101).tolist()))
     monkeypatch.setattr(find_lr, "find_learning_rate", lambda *_, **__: rising)
-    never = call_tool("find_lr.py", "configs/quickstart.yaml", "--output", plot)
+    never = call_tool("find_lr.py", "configs/quickstart.yaml", "--output", plot, "--overwrite")
     assert (never.returncode, never.stderr) == (1, "")
     assert recwarn.list == []
     assert never.stdout.splitlines()[-1] == "the loss never fell: nothing to suggest. Try a wider --range."

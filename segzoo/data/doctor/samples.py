@@ -16,6 +16,8 @@ from segzoo.data.pixels import PixelFormat, as_picture
 from segzoo.data.sheet import Cell, draw_sheet
 from segzoo.data.whole_file import make_output
 
+SAMPLES = "samples.png"
+
 _SAMPLES = 6  # of each split
 _PER_ROW = 2
 
@@ -40,7 +42,7 @@ def write_samples(config: DataConfig, report: Report, folder: Path) -> Path | No
     if not rows:
         return None
     make_output(folder)
-    path = folder / "samples.png"
+    path = folder / SAMPLES
     write_image(path, draw_sheet(rows, report.labels, f"{config.name} {config.root or ''}: image, mask, overlay"))
     return path
 

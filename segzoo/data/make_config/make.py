@@ -14,7 +14,7 @@ from segzoo.data.make_config.machine import Machine, this_machine
 from segzoo.data.make_config.pixels import find_pixels
 from segzoo.data.make_config.write import config_text
 from segzoo.data.pixels import PixelFormat
-from segzoo.data.whole_file import make_output
+from segzoo.data.whole_file import make_output, write_whole
 from segzoo.errors import ConfigError
 
 
@@ -65,7 +65,7 @@ def make_config(
     findings = _findings(layout, facts, classes, machine)
     editors = schema_line(output)
     head = [*([editors] if editors else []), *findings, f"segzoo train {output}"]
-    output.write_text(config_text(head, choices, classes), encoding="utf-8")
+    write_whole(output, config_text(head, choices, classes).encode())
     load_config(output)  # what was written is read the way training will
     return MadeConfig(output, tuple(findings), classes.nameless)
 

@@ -1,5 +1,6 @@
 """Measuring a classifier on a split."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +15,19 @@ from segzoo.data.classification.datamodule import central_loader
 from segzoo.data.classification.dataset import ClassificationDataset, build_classification_dataset
 from segzoo.data.classification.items import target_tensor
 from segzoo.data.progress import counted
-from segzoo.data.whole_file import make_output
 from segzoo.errors import ConfigError, data_errors_about
 from segzoo.evaluation.bench import changed_config, default_output, weights_kind
 from segzoo.evaluation.classify.files import write_metrics, write_per_image
 from segzoo.evaluation.classify.results import ClassEvaluation, ClassifiedImage, ClassProtocol
-from segzoo.evaluation.files import REPORT
+from segzoo.evaluation.files import REPORT, check_results
 from segzoo.evaluation.numbers import class_scores
 from segzoo.evaluation.processes import launched_processes
 from segzoo.inference.classify.predictor import ClassPredictor
+from segzoo.log import show_log
 from segzoo.tasks.classification_metrics import classification_scores
 from segzoo.tasks.processes import is_first_process, process_count, process_number
+
+logger = logging.getLogger(__name__)
 
 _CHANGEABLE = ("data.", "evaluation.")
 
@@ -37,6 +40,7 @@ def evaluate_classifier(
     output: str | Path | None = None,
     averaged: bool = True,
     report: bool = False,
+    overwrite: bool = False,
     command: str | None = None,
 ) -> ClassEvaluation:
     """Measure a classifier on the central crops of a split's images.
@@ -51,18 +55,21 @@ def evaluate_classifier(
         output: folder for the files; None takes <run directory>/evaluation/<split>.
         averaged: as in `evaluate`.
         report: write report.html and plots, too.
+        overwrite: replace an evaluation that is in the folder.
         command: the command line that asks for this, for the report.
 
     Raises:
-        ConfigError: no such checkpoint, key, data set or split, or other classes than it was trained on.
+        ConfigError: no such checkpoint, key, data set or split, other classes than it was trained on, or an evaluation
+            that would be replaced.
         CheckpointError: refused, with the reason.
         DataError: the data set's content is wrong.
     """
+    show_log()
     path = find_checkpoint(checkpoint)
     with launched_processes(1):
         bench = _Bench.of(load_classifier(path, averaged=averaged), overrides, split, averaged=averaged)
         folder = Path(output) if output else default_output(path, bench.split)
-        make_output(folder)  # before all the computing
+        check_results(folder, bench.config.data, report=report, overwrite=overwrite)
         result = bench.evaluation(bench.logits(), folder, command)
         if is_first_process():
             (folder / REPORT).unlink(missing_ok=True)  # one that is there shows other numbers
@@ -96,6 +103,8 @@ class _Bench:
     def logits(self) -> Tensor:
         """Of every image in the split's order, whoever computed them: float32 (N, K) on the CPU."""
         rank, world_size = (process_number(), process_count()) if process_count() > 1 else (0, 1)
+        if rank == 0:
+            logger.info("evaluating: %d images of split %s", len(self.dataset), self.split)
         loader = central_loader(self.dataset, self.config.data, self.config.evaluation.batch_size, rank, world_size)
         batches = counted(loader, len(loader), "evaluating") if rank == 0 else loader
         mine = [self._logits(batch["id"], batch["image"]) for batch in batches if batch]

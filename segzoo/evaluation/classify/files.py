@@ -1,13 +1,12 @@
 """An evaluation of a classifier as files: metrics.json for programs, per_image.csv for people and spreadsheets."""
 
-import csv
-import io
 import json
 from dataclasses import asdict
 
 import torch
 
 from segzoo.data.whole_file import write_whole
+from segzoo.escapes import csv_line
 from segzoo.evaluation.classify.results import ClassEvaluation
 from segzoo.evaluation.files import METRICS, PER_IMAGE
 from segzoo.evaluation.results import Shares
@@ -36,14 +35,12 @@ def write_metrics(evaluation: ClassEvaluation) -> None:
 
 def write_per_image(evaluation: ClassEvaluation) -> None:
     """Write per_image.csv: one row for each image in the split's order; several true classes stand with semicolons."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["index", "id", "truth", "predicted", "probability", "truth_probability", "rank"])
+    lines = [csv_line(["index", "id", "truth", "predicted", "probability", "truth_probability", "rank"])]
     for image in evaluation.per_image:
         truth = ";".join(image.truth)
         chances = (image.probability, image.truth_probability)
-        rows.writerow([image.index, image.id, truth, image.predicted, *chances, image.rank])
-    _write(evaluation, PER_IMAGE, text.getvalue())
+        lines.append(csv_line([image.index, image.id, truth, image.predicted, *chances, image.rank]))
+    _write(evaluation, PER_IMAGE, "".join(lines))
 
 
 def _write(evaluation: ClassEvaluation, name: str, text: str) -> None:

@@ -1,5 +1,6 @@
 """A folder of images in, a table of their classes out."""
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,15 +8,18 @@ from pathlib import Path
 from segzoo.checkpoint.read import find_checkpoint, model_name
 from segzoo.data.images import MAX_PIXELS
 from segzoo.data.progress import speed_bar
-from segzoo.data.whole_file import remove_leftovers
 from segzoo.errors import ConfigError, DataError, did_you_mean, first_line, printable
 from segzoo.inference.classify.predictor import ClassPredictor, check_cam
-from segzoo.inference.classify.table import PREDICTIONS, ClassTable
+from segzoo.inference.classify.table import PREDICTIONS, write_predictions
 from segzoo.inference.classify.work import CAM, ClassOutcome, ClassWorker
-from segzoo.inference.jobs import Job, Shard, check_jobs, select_jobs
+from segzoo.inference.jobs import Job, Shard, check_jobs
 from segzoo.inference.listing import Listing, find_images, mask_names
 from segzoo.inference.predict import check_output
-from segzoo.inference.report import PredictReport
+from segzoo.inference.record import Content, Maker, Record, network_digest
+from segzoo.inference.report import FAILED, SUMMARY, PredictReport
+from segzoo.log import show_log
+
+logger = logging.getLogger(__name__)
 
 CSV = "csv"
 KINDS = (CSV, CAM)
@@ -47,7 +51,8 @@ def classify(
         output: folder for the results; None takes predictions/<run>.
         save: csv, and cam for class activation maps over the images. The table is written in any case.
         top: classes of each image in the table; at most all there are.
-        skip_existing: leave out images that are in the table, with all their outputs.
+        skip_existing: leave out images that are done, with all their outputs. The network has to be the one that did
+            them.
         overwrite: replace outputs that are there.
         shard: which part of the images; None takes all.
         batch_size: images that are computed together; None takes 8 on a GPU, else 1. Changes no result beyond the
@@ -59,6 +64,7 @@ def classify(
         CheckpointError: refused, with the reason.
         DataError: outputs can no longer be written, as on a full disk.
     """
+    show_log()
     _check_request(save, top)
     path = checkpoint.source.path if isinstance(checkpoint, ClassPredictor) else find_checkpoint(checkpoint)
     source = Path(source)
@@ -93,32 +99,40 @@ class _Run:
         self._save = save
         self._top = min(top, predictor.labels.num_classes)
         self._shard = shard
-        self._report = PredictReport(output, shard=shard)
+        self._report = PredictReport(output)
 
     def do(self, worker: ClassWorker, *, skip_existing: bool, overwrite: bool) -> PredictReport:
         listing = find_images(self._source, without=self._output, suffixes=self._predictor.pixels.suffixes)
-        jobs = self._jobs(listing)[self._shard.index :: self._shard.count]
-        table = self._table(keep=skip_existing, replace=overwrite)
-
-        def is_done(job: Job) -> bool:
-            return job.name in table and all(file.exists() for file in job.files)
-
-        todo, skipped = select_jobs(jobs, is_done, skip_existing=skip_existing, overwrite=overwrite)
+        jobs = self._jobs(listing)
+        record = Record(self._output, self._shard, self._maker(), jobs, listing.faults)
+        beside = [self._output / name for name in (PREDICTIONS, SUMMARY, FAILED)]
+        if skip_existing:
+            self._check_columns(record)
+        todo, skipped = record.jobs_to_do(beside, skip_existing=skip_existing, overwrite=overwrite)
         self._report.skipped = [job.image for job in skipped]
         if self._shard.index == 0:  # nobody else would tell
             for image, reason in listing.faults.items():
                 self._report.fail(image, reason)
-        remove_leftovers(file for job in todo for file in job.files)
+        logger.info("predicting: %d images with %s into %s", len(todo), record.maker, printable(self._output))
+        self._report.start()
         try:
-            with self._report, table, speed_bar("predicting", len(todo), "images") as move_to:
-                for number, outcome in enumerate(worker.outcomes(todo), start=1):
-                    self._note(outcome, table)
-                    move_to(number)
-            self._finish(jobs, table)
+            with record:
+                with speed_bar("predicting", len(todo), "images") as move_to:
+                    for number, outcome in enumerate(worker.outcomes(todo), start=1):
+                        self._note(outcome, record)
+                        move_to(number)
+                place = {job.image: number for number, job in enumerate(jobs)}
+                self._report.written.sort(key=place.__getitem__)
+                record.write_for_all(lambda: self._write_about_all(record))
         except OSError as error:
             reason = error.strerror or first_line(error)
             raise DataError(f"{self._output}: cannot be written ({reason}). Go on with --skip-existing.") from error
         return self._report
+
+    def _maker(self) -> Maker:
+        source = self._predictor.source
+        digest = network_digest(source.classifier, source.config, source.labels)
+        return Maker(digest, printable(source.path), {"top": self._top})
 
     def _jobs(self, listing: Listing) -> list[Job]:
         """A job for each image; names are computed over the whole listing, so that shards agree."""
@@ -129,32 +143,34 @@ class _Run:
         check_jobs(jobs)
         return jobs
 
-    def _table(self, *, keep: bool, replace: bool) -> ClassTable:
-        path = self._output / self._shard.file_name(PREDICTIONS)
-        if path.exists() and not (keep or replace):
-            raise ConfigError(
-                f"{printable(path)} is there already. Give --skip-existing, --overwrite or another --output."
-            )
-        return ClassTable(path, self._top, keep=keep)
+    def _check_columns(self, record: Record) -> None:
+        if record.other_settings():
+            path = printable(self._output / PREDICTIONS)
+            raise ConfigError(f"{path}: has other columns; give the --top it was made with, or --overwrite.")
 
-    def _note(self, outcome: ClassOutcome, table: ClassTable) -> None:
+    def _note(self, outcome: ClassOutcome, record: Record) -> None:
+        job = outcome.job
         if outcome.prediction is None:
-            self._report.fail(outcome.job.image, outcome.fault or "not classified")
+            fault = outcome.fault or "not classified"
+            self._report.fail(job.image, fault)
+            record.failed(job, printable(fault))
             return
-        self._report.written.append(outcome.job.image)
-        table.add(outcome.job.name, outcome.prediction)
+        self._report.written.append(job.image)
+        record.done(job, Content(top=tuple(outcome.prediction.top(self._top))))
 
-    def _finish(self, jobs: Sequence[Job], table: ClassTable) -> None:
-        place = {job.image: number for number, job in enumerate(jobs)}
-        self._report.written.sort(key=place.__getitem__)
-        table.finish(job.name for job in jobs)
-        best = Counter(table.best(job.name) for job in jobs if job.name in table)
-        self._report.write_facts(
+    def _write_about_all(self, record: Record) -> None:
+        """The files about the whole folder, whoever did which part of it."""
+        images = {name: entry.content.top for name, entry in record.covered().items() if entry.content}
+        write_predictions(self._output / PREDICTIONS, self._top, images)
+        best = Counter(ranking[0][0] for ranking in images.values())
+        self._report.write_summary(
             {
                 "input": printable(self._source),
                 "shard": f"{self._shard.index}/{self._shard.count}",
                 "save": list(self._save),
-                "checkpoint": printable(self._predictor.source.path),
+                "checkpoint": record.maker.checkpoint,
+                "network": record.maker.network,
+                "images": len(images),
                 "classes": {name: {"images": best[name]} for name in self._predictor.labels.names},
             }
         )
