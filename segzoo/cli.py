@@ -6,7 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Container, Iterable, Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from segzoo.config.explain import explain_text
 from segzoo.config.schema import RunConfig, Section
@@ -17,9 +17,11 @@ from segzoo.log import show_log
 def run(main: Callable[[], int]) -> NoReturn:
     """Run a command and leave with its exit status; a user's mistake is printed as lines, without a traceback.
 
-    Exit status: what `main` returns; 1 or 2 from a `SegzooError`; 130 on SIGINT, 143 on SIGTERM.
+    Exit status: what `main` returns; 1 or 2 from a `SegzooError`; 130 on SIGINT, 143 on SIGTERM, 129 on SIGHUP.
     """
     signal.signal(signal.SIGTERM, _exit_on_signal)
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under `nohup`
+        signal.signal(signal.SIGHUP, _exit_on_signal)
     show_log(anew=True)
     try:
         status = main()
@@ -27,13 +29,13 @@ def run(main: Callable[[], int]) -> NoReturn:
     except SegzooError as error:
         prefix = "" if isinstance(error, InterruptedTrainingError) else "error: "  # it did what it was told to
         for problem in error.problems:
-            sys.stderr.write(f"{prefix}{problem}\n")
+            _say(f"{prefix}{problem}\n")
         status = error.exit_status
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
+        _say("interrupted\n")
         status = 128 + signal.SIGINT
     except BrokenPipeError:  # the reader of our output left, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or leaving would flush, and fail, again
+        _write_nowhere(sys.stdout)
         status = 0
     sys.exit(status)
 
@@ -105,3 +107,14 @@ def _is_config_key(key: str) -> bool:
 
 def _exit_on_signal(signum: int, frame: FrameType | None) -> NoReturn:
     sys.exit(128 + signum)
+
+
+def _say(line: str) -> None:
+    try:
+        sys.stderr.write(line)
+    except OSError:  # the terminal was closed; the exit status still counts
+        _write_nowhere(sys.stderr)
+
+
+def _write_nowhere(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # or leaving would flush, and fail, again

@@ -2,7 +2,9 @@
 
 import multiprocessing
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -65,6 +67,30 @@ def _do(item: Any) -> Any:
 def available_cores() -> int:
     """Cores this process may use, which a container or a batch system can restrict."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def leave_signals_to_parent(worker: int) -> None:
+    """Make a data process, in which this is called first, end when its parent ends it, and by no other SIGTERM.
+
+    Batch systems, `timeout` and terminals send a signal to every process of a run. The one that trains then finishes
+    its step, and needs its data processes until it has.
+
+    Args:
+        worker: its number, as torch's loaders say it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "linux":  # elsewhere nothing tells who sent a signal
+        return
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_at_word_of, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_at_word_of(parent: int) -> None:
+    # Ignoring all would do, but for a parent that leaves early: it sends SIGTERM, and then waits.
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
 
 
 def _collect(results: Iterable[R], total: int, what: str, progress: bool) -> list[R]:

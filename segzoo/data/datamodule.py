@@ -13,7 +13,7 @@ from segzoo.config.classification_data import AnyDataConfig
 from segzoo.config.schema import DataConfig
 from segzoo.data.augmentation import check_extra_transforms
 from segzoo.data.cache import cached
-from segzoo.data.cores import START_METHOD, available_cores
+from segzoo.data.cores import START_METHOD, available_cores, leave_signals_to_parent
 from segzoo.data.dataset import SegmentationDataset, build_dataset
 from segzoo.data.items import AugmentedDataset, WholeDataset, as_batch, as_list
 from segzoo.data.labels import LabelSpace
@@ -167,6 +167,7 @@ def training_loader(
         collate_fn=collate,
         num_workers=workers,
         multiprocessing_context=START_METHOD if workers else None,
+        worker_init_fn=leave_signals_to_parent,
         generator=torch.Generator(),  # or starting the loader would draw from the global one
         pin_memory=torch.cuda.is_available(),
     )
@@ -218,6 +219,7 @@ def whole_split_loader(
         collate_fn=collate,
         num_workers=workers,
         multiprocessing_context=START_METHOD if workers else None,
+        worker_init_fn=leave_signals_to_parent,
         generator=torch.Generator(),  # as in training
         persistent_workers=workers > 0,  # validation runs many times
         pin_memory=torch.cuda.is_available(),

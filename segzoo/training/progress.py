@@ -4,6 +4,7 @@ import logging
 import math
 import sys
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -120,7 +121,8 @@ class ProgressReport(Callback):
     def close(self) -> None:
         """Take the bar away."""
         if self._bar is not None:
-            self._bar.stop()
+            with suppress(OSError):  # the terminal was closed
+                self._bar.stop()
             self._bar = None
 
 

@@ -66,6 +66,10 @@ def train_run(
             start = newest_checkpoint(run_dir, config)
             if start and start.step >= (finished_step(run_dir) or math.inf):
                 raise already_finished(run_dir)
+            if start is None and is_first_process():
+                logger.warning(
+                    "%s: no checkpoint was saved in it yet, so the run begins at its first step", run_dir.path
+                )
             config, data, task = prepare(config, start)
         else:
             start = None

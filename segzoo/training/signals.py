@@ -1,7 +1,8 @@
-"""SIGTERM and SIGINT: the run stops at the next step, saved, and leaves with the shell's status."""
+"""SIGTERM, SIGINT and SIGHUP: the run stops at the next step, saved, and leaves with the shell's status."""
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +15,17 @@ from segzoo.errors import InterruptedTrainingError
 from segzoo.tasks.processes import largest_of_processes, said_once
 from segzoo.training.checkpoints import Checkpoints
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+def _signals() -> list[signal.Signals]:
+    """What ends a run: SIGHUP comes from a terminal that is closed, unless `nohup` has made the process deaf to it."""
+    signals = [signal.SIGTERM, signal.SIGINT]
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
+    return signals
 
 
 class StopOnSignal(Callback):
-    """On SIGTERM or SIGINT: finish the step, save last.ckpt, stop. A second SIGINT leaves at once.
+    """On SIGTERM, SIGINT or SIGHUP: finish the step, save last.ckpt, stop. A second SIGINT leaves at once.
 
     In a validation the process stops at its next batch, and the resumed run validates anew. Where several processes
     train, one that got the signal stops all. Lightning's own handling ends with status 0 or 1 and saves nothing.
@@ -39,7 +46,7 @@ class StopOnSignal(Callback):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {signum: signal.signal(signum, self._note) for signum in _SIGNALS}
+        before = {signum: signal.signal(signum, self._note) for signum in _signals()}
         try:
             yield
         finally:

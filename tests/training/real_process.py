@@ -9,6 +9,7 @@ import os
 import resource
 import runpy
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -51,6 +52,30 @@ def end(signum: str) -> None:
 
 def in_step(step: str, signum: str = "SIGKILL") -> None:
     at_step(step, lambda: end(signum))
+
+
+def to_all(step: str, signum: str = "SIGTERM", where: str = "training_step") -> None:
+    """A signal to the run and its data processes, as `timeout`, batch systems and closed terminals send it."""
+    os.setpgrp()
+    group = os.getpgrp()
+    assert group == os.getpid() > 1, "nobody else's"
+    code = f"import os, signal; os.killpg({group}, signal.{signum})"
+    # From another process, and outside the group: torch's data processes take the one that trains at its word.
+    at_step(step, lambda: subprocess.run([sys.executable, "-c", code], check=True, start_new_session=True), where)
+
+
+def closed_terminal(step: str) -> None:
+    """The run's terminal, with a progress bar in it, goes away in a step."""
+    ours, theirs = os.openpty()
+    os.dup2(theirs, 2)
+    os.close(theirs)
+    os.setsid()
+
+    def close() -> None:
+        os.close(ours)
+        end("SIGHUP")
+
+    at_step(step, close)
 
 
 def in_validation(step: str, signum: str = "SIGKILL") -> None:

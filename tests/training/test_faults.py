@@ -1,14 +1,18 @@
-"""What BEHAVIOUR promises when a run goes wrong, each in a process of its own."""
+"""What docs/trust.md promises when a run goes wrong, each in a process of its own."""
 
 import json
+import multiprocessing
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from run_files import steps_of, weights
 
 from segzoo.config.schema import RunConfig
+from segzoo.data.cores import leave_signals_to_parent
 from segzoo.errors import CheckpointError, ConfigError, TrainingError
 from segzoo.tasks.segmentation import SegmentationTask
 from segzoo.training.resume import requested_config
@@ -116,12 +120,13 @@ def test_killed_again_and_again_mid_epoch_with_average_and_accumulation(
 
 
 def test_killed_before_the_first_checkpoint_starts_from_zero(
-    run_process: Run, tiny_yaml: Path, tiny_run: TrainResult, same_weights, tmp_path: Path
+    run_process: Run, tiny_yaml: Path, tiny_run: TrainResult, same_weights, tmp_path: Path, caplog
 ) -> None:
     run_dir = tmp_path / "run"
     assert run_process(tiny_yaml, f"run_dir={run_dir}", fault="in_step:1").status == -9
     assert not list((run_dir / "checkpoints").iterdir())
     resume(run_dir)
+    assert f"{run_dir}: no checkpoint was saved in it yet, so the run begins at its first step" in caplog.messages
     assert_equals_one_run(run_dir, tiny_run, same_weights)
 
 
@@ -148,6 +153,53 @@ def test_signals_end_the_process_with_the_shells_status(
     assert (run_dir / "curves.png").is_file() == ("saved" in line)
     resume(run_dir)
     assert_equals_one_run(run_dir, tiny_run, same_weights)
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        ("to_all:4", 143),
+        ("to_all:3:SIGTERM:validation_step", 143),
+        ("to_all:4:SIGHUP", 129),
+        pytest.param("to_all:4:SIGINT", 130, marks=pytest.mark.slow),
+        ("closed_terminal:4", 129),
+    ],
+)
+def test_a_signal_to_all_processes_of_a_run_saves_it(
+    fault: str, status: int, run_process: Run, tiny_yaml: Path, tiny_run: TrainResult, same_weights, tmp_path: Path
+) -> None:
+    """Data processes included, which the step needs to its end."""
+    run_dir = tmp_path / "run"
+    ended = run_process(tiny_yaml, f"run_dir={run_dir}", "data.num_workers=2", "trainer.progress=true", fault=fault)
+    assert ended.status == status, ended.stderr
+    assert ("which is saved" in ended.stderr) == ("closed" not in fault)
+    assert "Traceback" not in ended.stderr
+    step = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert step == (3 if "validation" in fault else 5)
+    resume(run_dir)
+    assert_equals_one_run(run_dir, tiny_run, same_weights)
+
+
+def test_a_data_process_ends_at_its_parents_word_only(tmp_path: Path) -> None:
+    """A parent that leaves early sends it SIGTERM, and waits: were that ignored, it would wait for ever."""
+    context = multiprocessing.get_context("fork")
+    ready, done = context.Event(), context.Event()
+    process = context.Process(target=in_data_process, args=(ready, done), daemon=True)
+    process.start()
+    assert ready.wait(60)
+    for signum in ("TERM", "INT", "HUP"):
+        subprocess.run(["sh", "-c", f"kill -{signum} {process.pid}"], check=True, timeout=60)
+    process.join(1)
+    assert process.is_alive()
+    process.terminate()
+    process.join(60)
+    assert process.exitcode == 0
+
+
+def in_data_process(ready, done) -> None:
+    leave_signals_to_parent(0)
+    ready.set()
+    done.wait()
 
 
 def test_a_full_disk_leaves_the_checkpoint_as_it_was(run_process: Run, tiny_yaml: Path, tmp_path: Path) -> None:
