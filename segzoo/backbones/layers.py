@@ -15,6 +15,10 @@ from torch.utils.checkpoint import checkpoint
 from segzoo.backbones.options import BackboneOptions, DepthwiseActivation, NormName
 from segzoo.backbones.strides import STEM_CHANNELS, PlannedBlock, PlannedConvolution, scale_channels
 
+# oneDNN 3.12, channels-last: the gradient of a strided 1×1 convolution writes past its workspace where the input has
+# fewer channels than a vector has floats, 16 with AVX-512 (uxlfoundation/oneDNN issue 6035).
+_NARROW = 16
+
 
 class Convolution(nn.Conv2d):
     """A convolution without bias, padded by the network's rule.
@@ -50,6 +54,22 @@ class Convolution(nn.Conv2d):
         if self.pads_same:
             x = pad_same(x, self.kernel_size[0], self.stride[0], 0.0)
         return self._conv_forward(x, self.weight, None)
+
+
+class Sampling(nn.Module):
+    """Every stride-th pixel: what a strided 1×1 convolution sees of its input."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Leave the other pixels out.
+
+        Shape:
+            x: (N, C, H, W). Returns (N, C, ceil(H / stride), ceil(W / stride)).
+        """
+        return x[..., :: self.stride, :: self.stride]
 
 
 class MaxPool(nn.Module):
@@ -167,9 +187,10 @@ def shortcut(planned: PlannedBlock, options: BackboneOptions, *, with_norm: bool
     if planned.shortcut == "identity":
         return nn.Identity()
     out_channels = planned.block.channels[-1]
-    layers = OrderedDict[str, nn.Module](
-        convolution=Convolution(planned.in_channels, out_channels, 1, stride=planned.stride)
-    )
+    layers, stride = OrderedDict[str, nn.Module](), planned.stride
+    if stride > 1 and planned.in_channels < _NARROW:
+        layers["sampling"], stride = Sampling(stride), 1
+    layers["convolution"] = Convolution(planned.in_channels, out_channels, 1, stride=stride)
     if with_norm:
         layers["norm"] = norm(out_channels, options)
     return nn.Sequential(layers)

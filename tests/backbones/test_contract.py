@@ -37,6 +37,20 @@ def test_features(variant, output_stride):
             check_features(network, size, STRIDES[output_stride])
 
 
+def test_gradients_of_narrow_networks_are_those_of_float64(variant):
+    """In channels-last memory, where oneDNN 3.12 wrote past its workspace, and often ended the process."""
+    network = build_backbone(variant, width=0.1).eval().to(memory_format=torch.channels_last)
+    image = torch.rand(2, 3, 96, 96) * 2 - 1
+    gradients = {}
+    for dtype in (torch.float32, torch.float64):
+        network.to(dtype).zero_grad()
+        tensor = image.to(dtype, memory_format=torch.channels_last)
+        sum(feature.square().mean() for feature in network(tensor)).backward()
+        gradients[dtype] = [parameter.grad.double() for parameter in network.parameters()]
+    for found, exact in zip(gradients[torch.float32], gradients[torch.float64], strict=True):
+        assert (found - exact).abs().max() <= 1e-4 * exact.abs().max()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("output_stride", STRIDES)
 def test_features_at_full_width(variant, output_stride):
