@@ -132,13 +132,13 @@ def scaling_table(curves: Sequence[Curve]) -> str:
         Column("against", lambda curve: curve.grows, words=True),
         Column("from – to", lambda curve: f"{curve.points[0].value:,} – {curve.points[-1].value:,}"),
         Column("ms", lambda curve: _from_to(curve, lambda point: f"{1000 * point.seconds:,.0f}")),
-        Column("time grows as", lambda curve: f"x^{curve.time_exponent:.2f}"),
+        Column("time grows as", lambda curve: f"x^{curve.time_exponent:z.2f}"),
     ]
     if all(curve.memory_exponent is not None for curve in curves):
         columns.append(
             Column("MiB", lambda curve: _from_to(curve, lambda point: f"{(point.peak_bytes or 0) / 2**20:,.0f}"))
         )
-        columns.append(Column("memory grows as", lambda curve: f"x^{curve.memory_exponent:.2f}"))
+        columns.append(Column("memory grows as", lambda curve: f"x^{curve.memory_exponent:z.2f}"))
     return markdown_table(columns, curves)
 
 
@@ -218,7 +218,7 @@ def _line(axes: "Axes", name: str, values: Sequence[float], costs: Sequence[floa
     known = [(value, cost) for value, cost in zip(values, costs, strict=True) if cost > 0]
     if not known:
         return
-    label = f"{name}, x^{exponent(known):.2f}" if len(known) > 1 else name
+    label = f"{name}, x^{exponent(known):z.2f}" if len(known) > 1 else name
     (line,) = axes.plot(*zip(*known, strict=True), marker="o", label=label)
     first_value, first_cost = known[0]
     linear = [first_cost * value / first_value for value, _ in known]

@@ -108,10 +108,10 @@ def _most(first: Measured, other: Measured, difference: Difference) -> Grid:
 def _points(value: float) -> str:
     """A difference of shares in percentage points.
 
-    >>> _points(0.0123), _points(-0.002)
-    ('+1.2', '-0.2')
+    >>> _points(0.0123), _points(-0.002), _points(-0.0002)
+    ('+1.2', '-0.2', '+0.0')
     """
-    return f"{100 * value:+.1f}"
+    return f"{100 * value:+z.1f}"
 
 
 def _chance(value: float) -> str:

@@ -160,7 +160,7 @@ def verdict(comparison: Comparison, networks: Mapping[Variant, Network], chance:
     first, second = (networks[one].spread(comparison.measure) for one in (comparison.first, comparison.second))
     difference = first.mean - second.mean
     sides = f"{comparison.first.title} {first.percent()} %, {comparison.second.title} {second.percent()} %"
-    found = f"{comparison.measure.value} {sides}: {100 * difference:+.1f} points"
+    found = f"{comparison.measure.value} {sides}: {100 * difference:+z.1f} points"
     if first.deviation is None or second.deviation is None:
         return _line("open", comparison, f"{found}; one seed has no spread")
     spread = math.hypot(first.deviation, second.deviation)

@@ -24,6 +24,23 @@ def one_process(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def another_order(tmp_path_factory):
+    """One process that adds each step up from two parts, as two processes do: what another order of sums changes."""
+    return many_processes.outcome(tmp_path_factory.mktemp("parts"), *many_processes.ACCUMULATED)
+
+
+def assert_equal_but_for_rounding(found, one, another) -> None:
+    """At most ten times as far apart as another order of the same sums is in one process.
+
+    A fixed bound would be that of one processor: rounding grows with each step, on each by another factor.
+    """
+    apart, rounding = (np.abs(np.subtract(values, one)) for values in (found, another))
+    bound = 10 * rounding.max() + 1e-6 * np.abs(one)
+    assert bound.max() < 1e-2 * np.max(one), "rounding would hide a difference"
+    assert np.all(apart <= bound), (apart, bound)
+
+
+@pytest.fixture(scope="module")
 def found(class_folder: Path, tmp_path_factory):
     """What two processes come to, under torchrun, which also says how many they are."""
     path = tmp_path_factory.mktemp("two") / "found.json"
@@ -33,31 +50,30 @@ def found(class_folder: Path, tmp_path_factory):
     return json.loads(path.read_text())
 
 
-def test_two_processes_come_to_the_same_as_one(one_process, found) -> None:
+def test_two_processes_come_to_the_same_as_one(one_process, another_order, found) -> None:
     sizes = zip(many_processes.VALIDATION_IMAGES, found["matrices"], strict=True)
     assert all(0 < np.sum(matrix) <= 48 * 64 * count for count, matrix in sizes)
     assert found["matrices"] == one_process["matrices"]
-    np.testing.assert_allclose(found["losses"][:4], one_process["losses"][:4], rtol=1e-4)
-    # Weights that are 1e-7 away, as rounding makes them, are 3e-4 away in the sixth loss.
-    np.testing.assert_allclose(found["losses"], one_process["losses"], rtol=1e-3)
     assert found["losses"][-1] < found["losses"][0] - 0.1  # it did learn
-    # Two processes of two batches of one image each, averaged, against one batch of four.
-    np.testing.assert_allclose(found["averaged_losses"], one_process["averaged_losses"], rtol=1e-4)
+    # The averaged ones: two processes of two batches of one image each against one batch of four.
+    for key in ("losses", "averaged_losses"):
+        assert_equal_but_for_rounding(found[key], one_process[key], another_order[key])
     assert found["miou"] == pytest.approx(one_process["miou"], rel=1e-2)
     for key in ("state_dict", "training_state_dict"):
-        np.testing.assert_allclose(found[key], one_process[key], rtol=1e-3, atol=1e-6)
+        assert_equal_but_for_rounding(found[key], one_process[key], another_order[key])
     assert not np.allclose(found["state_dict"], found["training_state_dict"], rtol=1e-3)
 
 
 def test_two_processes_train_a_classifier_as_one_does(found, class_folder: Path, tmp_path: Path) -> None:
     """Seven validation images in two processes, and two batches of one image each against one batch of four."""
     one, two = many_processes.classifier_outcome(tmp_path / "run", class_folder), found["classifier"]
-    np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-4)
+    another = many_processes.classifier_outcome(tmp_path / "parts", class_folder, *many_processes.ACCUMULATED)
+    assert_equal_but_for_rounding(two["losses"], one["losses"], another["losses"])
     assert np.sum(two["matrix"]) == 7
     assert two["matrix"] == one["matrix"]
     assert two["scores"] == pytest.approx(one["scores"])
     for key in ("state_dict", "training_state_dict"):
-        np.testing.assert_allclose(two[key], one[key], rtol=1e-3, atol=1e-6)
+        assert_equal_but_for_rounding(two[key], one[key], another[key])
     assert not np.allclose(two["state_dict"], two["training_state_dict"], rtol=1e-3)
 
 

@@ -124,7 +124,7 @@ def _percent(share: float, pixels: int) -> str:
 
 
 def _numbers(values: tuple[float, ...]) -> str:
-    return " ".join(f"{value:.2f}" for value in values)
+    return " ".join(f"{value:z.2f}" for value in values)
 
 
 def _counted(number: int, what: str) -> str:
