@@ -1,5 +1,6 @@
 """The `data` section: where images and masks come from, and how they become network input."""
 
+from collections.abc import Collection
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
@@ -78,9 +79,13 @@ class FolderConfig(Section):
     """Name of the sub-folder with the masks."""
     mask_suffix: FileName = ""
     """What the names of masks have after those of their images, such as _mask where a_mask.png belongs to a.jpg."""
+    lists: FileName = ""
+    """Name of the sub-folder with the lists of the splits, such as ImageSets/Segmentation; empty: none, they lie in the
+    folder itself."""
     mask_values: dict[str, RawValues] | None = None
     """Class name to the number, or list of numbers, that stands for it in the masks, such as {background: 0,
-    cell: 255}; null: masks hold 0, 1, 2, ... 255 is ignored where no class has it; any other number is refused."""
+    cell: 255}; null: masks hold 0, 1, 2, ... 255 is ignored where no class has it, and so is ignore_value; any other
+    number is refused."""
     colors: dict[str, Rgb] | None = None
     """Class name to its [red, green, blue] in the masks, where those are coloured pictures; null: they hold numbers."""
     multi_label: bool = False
@@ -88,8 +93,9 @@ class FolderConfig(Section):
     of 0 where it is absent and 1 or 255 where it is present. Class names are the folders', or those of data.classes."""
     sparse_masks: bool = False
     """multi_label only: an image without a file in a class's folder has none of it; false takes it for a fault."""
-    ignore_value: Annotated[int, Field(ge=0, le=255)] | None = None
-    """multi_label only: the number in a class's masks whose pixels do not count for it, such as 255; null: none."""
+    ignore_value: RawValues | None = None
+    """The number, or list of numbers, in the masks whose pixels do not count, such as -1; null: only 255, where no
+    class has it. With multi_label pixels do not count for the class in whose mask they have it; null: all count."""
     mask_offset: Annotated[int, Field(ge=0, lt=2**16)] = 0
     """Subtracted from the numbers in the masks; those below it are ignored. 1 suits masks whose 0 is unlabelled."""
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -104,13 +110,23 @@ class FolderConfig(Section):
             raise ValueError(f"{' and '.join(set_keys)} exclude each other; keep one")
         if self.multi_label and set_keys:
             raise ValueError(f"{set_keys[0]}: with multi_label each class has masks of its own, of 0 and 1 or 255")
-        if not self.multi_label and (self.sparse_masks or self.ignore_value is not None):
-            raise ValueError(
-                "sparse_masks and ignore_value are of multi_label; set multi_label: true, or leave them out"
-            )
-        if self.ignore_value in (0, 1):
-            raise ValueError(f"ignore_value: {self.ignore_value} says that a class is absent or present; take another")
+        if self.sparse_masks and not self.multi_label:
+            raise ValueError("sparse_masks is of multi_label; set multi_label: true, or leave it out")
+        self._refuse_ignored_classes(self.ignore_value or ())
         return self
+
+    def _refuse_ignored_classes(self, ignored: Collection[int]) -> None:
+        """Raises ValueError where the numbers to ignore stand for something else, or nothing can be a number."""
+        if ignored and self.colors is not None:
+            raise ValueError(
+                "ignore_value: with colors masks hold no numbers; name the colour as a class, and that in "
+                "data.ignore_classes"
+            )
+        for name, values in (self.mask_values or {}).items():
+            if both := sorted({*values} & {*ignored}):
+                raise ValueError(f"ignore_value: {both[0]} is class {name} in mask_values; keep one of the two")
+        if self.multi_label and (wrong := [value for value in ignored if value in (0, 1)]):
+            raise ValueError(f"ignore_value: {wrong[0]} says that a class is absent or present; take another")
 
 
 class SyntheticConfig(Section):

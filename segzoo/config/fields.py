@@ -78,7 +78,8 @@ PositivePerChannel = Annotated[tuple[Deviation, ...], BeforeValidator(list_to_tu
 ClassWeights = Annotated[tuple[NonNegativeFloat, ...], BeforeValidator(list_to_tuple), Field(min_length=1)]
 StoredValue = Annotated[float, Field(ge=-1e12, le=1e12)]
 ValueRange = Annotated[tuple[StoredValue, StoredValue], BeforeValidator(list_to_tuple)]
-RawValue = Annotated[int, Field(ge=0, lt=2**31)]
+RawValue = Annotated[int, Field(gt=-(2**24), lt=2**24)]
+"""Of a mask; a colour as one number has three bytes."""
 _RawValues = tuple[RawValue, ...]
 RawValues = Annotated[
     _RawValues, BeforeValidator(_one_to_tuple, json_schema_input_type=RawValue | _RawValues), Field(min_length=1)

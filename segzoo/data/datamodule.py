@@ -17,6 +17,7 @@ from segzoo.data.cores import START_METHOD, available_cores, leave_signals_to_pa
 from segzoo.data.dataset import SegmentationDataset, build_dataset
 from segzoo.data.items import AugmentedDataset, WholeDataset, as_batch, as_list
 from segzoo.data.labels import LabelSpace
+from segzoo.data.regroup import single_class
 from segzoo.data.sampling import ShardSampler, StepBatchSampler
 from segzoo.data.transforms import train_transform
 from segzoo.errors import ConfigError, DataError
@@ -129,12 +130,15 @@ class SegmentationData(StepData[DataConfig, SegmentationDataset]):
     """Crops to train a segmenter on, and whole images to measure it by; arguments and errors as `StepData`.
 
     Raises:
-        ConfigError: an extra transform is wrong, too.
+        ConfigError: an extra transform is wrong, or there is a single class, too.
     """
 
     def _dataset(self, split: str) -> SegmentationDataset:
         check_extra_transforms(self.config)  # before data are read
-        return cached(build_dataset(self.config, split), self.config, split)
+        dataset = build_dataset(self.config, split)
+        if line := single_class(dataset.labels):
+            raise ConfigError(line)
+        return cached(dataset, self.config, split)
 
     def train_dataloader(self) -> SampleLoader:
         """Augmented batches, from `start_step` to the end of the run."""

@@ -72,7 +72,8 @@ def list_folder(config: DataConfig, split: str) -> Listing:
     layout = config.folder
     labels = stated_labels(config, root)
     where = f"{root}, split {split}"
-    lists = {name: root / f"{name}.txt" for name in {*_LISTED_SPLITS, split} if is_file(root / f"{name}.txt")}
+    list_files = {name: root / layout.lists / f"{name}.txt" for name in {*_LISTED_SPLITS, split}}
+    lists = {name: path for name, path in list_files.items() if is_file(path)}
     folders = split_folders(root, config, listed=bool(lists))
     flat = _named_files(root / layout.images, root / layout.masks, config)
     if layout.multi_label and labels is None:

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from segzoo.config.schema import DataConfig, FolderConfig
+from segzoo.data.class_lists import listed_names
 from segzoo.data.images import read_mask
 from segzoo.data.labels import IGNORED, LabelSpace, color_number, voc_palette
 from segzoo.data.pairs import Pair
 from segzoo.data.planes import plane_labels
-from segzoo.errors import DataError
+from segzoo.errors import ConfigError, DataError
 
 
 def stated_labels(config: DataConfig, root: Path) -> LabelSpace | None:
@@ -27,7 +28,7 @@ def stated_labels(config: DataConfig, root: Path) -> LabelSpace | None:
     """
     folder = config.folder
     if folder.mask_values is not None:
-        return _labels_of_values(folder.mask_values)
+        return _labels_of_values(folder.mask_values, folder.ignore_value or ())
     if folder.colors is not None:
         raw_ids = tuple((color_number(color), index) for index, color in enumerate(folder.colors.values()))
         return LabelSpace(tuple(folder.colors), tuple(folder.colors.values()), raw_ids=raw_ids, raw_colors=True)
@@ -49,7 +50,7 @@ def infer_labels(values: Iterable[int], config: DataConfig) -> LabelSpace:
     """
     offset = config.folder.mask_offset
     found = set(values)
-    classes = {value - offset for value in found - {IGNORED} if value >= offset}
+    classes = {value - offset for value in found - {IGNORED, *(config.folder.ignore_value or ())} if value >= offset}
     # Numbers with wide gaps are gray levels or another set's ids.
     if not classes - {0} or max(classes) >= 4 * len(classes):
         raise _not_counting_up(found, str(config.root))
@@ -96,39 +97,33 @@ def _values_in(path: Path, size: int, changed: int) -> frozenset[int]:
     return frozenset(np.unique(mask).tolist())
 
 
-def listed_names(path: Path) -> tuple[str, ...]:
-    """The names in a file, one a line; none where there is no such file.
-
-    Raises:
-        DataError: the file is no text.
-    """
-    if not path.is_file():
-        return ()
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: no UTF-8 text; save it as UTF-8, one class name a line") from None
-    return tuple(line.strip() for line in lines if line.strip())
-
-
-def _labels_of_values(mask_values: dict[str, tuple[int, ...]]) -> LabelSpace:
-    raw_ids = [(value, index) for index, values in enumerate(mask_values.values()) for value in values]
-    if IGNORED not in dict(raw_ids):
-        raw_ids.append((IGNORED, IGNORED))
-    return LabelSpace(tuple(mask_values), voc_palette(len(mask_values)), raw_ids=tuple(raw_ids))
+def _labels_of_values(mask_values: dict[str, tuple[int, ...]], ignored: Sequence[int]) -> LabelSpace:
+    of_classes = {value: index for index, values in enumerate(mask_values.values()) for value in values}
+    pairs = [(value, index) for index, values in enumerate(mask_values.values()) for value in values]
+    pairs += [(value, IGNORED) for value in dict.fromkeys((*ignored, IGNORED)) if value not in of_classes]
+    return LabelSpace(tuple(mask_values), voc_palette(len(mask_values)), raw_ids=tuple(pairs))
 
 
 def _labels_counting_up(names: Sequence[str], folder: FolderConfig) -> LabelSpace:
-    """Classes whose values in the masks count up from the offset; those below it are ignored."""
+    """Classes whose values in the masks count up from the offset; those below it are ignored.
+
+    Raises:
+        ConfigError: the number of a class is to be ignored.
+    """
     labels = LabelSpace.from_names(names)
-    offset = folder.mask_offset
-    if offset == 0:
+    offset, stated = folder.mask_offset, folder.ignore_value or ()
+    if offset == 0 and not stated:
         return labels
-    raw_ids = [(value, IGNORED) for value in range(offset)]
-    raw_ids += [(index + offset, index) for index in range(len(names))]
-    if IGNORED not in dict(raw_ids):
-        raw_ids.append((IGNORED, IGNORED))
-    return LabelSpace(labels.names, labels.palette, raw_ids=tuple(raw_ids))
+    of_classes = {index + offset: index for index in range(len(names))}
+    for value in stated:
+        if value in of_classes:
+            raise ConfigError(
+                f"data.folder.ignore_value: {value} is the number of class {names[of_classes[value]]}; name the class "
+                "in data.ignore_classes, or state the numbers of all classes in data.folder.mask_values"
+            )
+    ignored = dict.fromkeys((*range(offset), *stated, IGNORED))
+    pairs = [*of_classes.items(), *((value, IGNORED) for value in ignored if value not in of_classes)]
+    return LabelSpace(labels.names, labels.palette, raw_ids=tuple(pairs))
 
 
 def _not_counting_up(values: set[int], where: str) -> DataError:

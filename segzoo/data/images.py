@@ -8,7 +8,7 @@ import io
 import struct
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
+from PIL import (
+    Image,
+    ImageFile,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+)
 
 from segzoo.data.whole_file import write_whole
 from segzoo.errors import DataError
@@ -31,10 +39,13 @@ MID_GRAY = 128  # what shows through transparent pixels
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EXIF_ORIENTATION = 0x0112
+_TIFF_PHOTOMETRIC = 262
+_TIFF_SAMPLE_FORMAT, _TIFF_SIGNED = 339, 2
 _EXIF_TURNED = range(5, 9)  # orientations that swap height and width
-_MASK_MODES = frozenset({"1", "L", "P", "I", "I;16", "I;16B", "I;16L"})
-# Pillow stretches these to 0..255 while reading; dividing gives the stored number back.
-_STRETCHED = {"L;2": 85, "L;4": 17}
+_MASK_MODES = frozenset({"1", "L", "P", "I", "I;16", "I;16B", "I;16L", "F"})
+# Pillow stretches samples of so few bits to 0..255 while reading; dividing gives the stored number back.
+_STRETCHED = {"2": 85, "4": 17}
+_LARGEST_WHOLE = 2**24  # from where on float32 leaves whole numbers out
 _pillow_limit = threading.Lock()
 
 
@@ -50,6 +61,18 @@ class ImageKind(NamedTuple):
     pixels: str
     turned: bool = False
     quarter_turn: bool = False
+
+
+class StoredMask(NamedTuple):
+    """The numbers in a mask file.
+
+    Args:
+        values: palette indices, gray values, or 0 and 1; (H, W).
+        palette: the colour of each index, as one number (`color_number`); empty where the file has no palette.
+    """
+
+    values: npt.NDArray[np.integer]
+    palette: tuple[int, ...] = ()
 
 
 def read_image(path: Path, max_pixels: int = MAX_PIXELS, reduction: int = 1) -> Array8:
@@ -111,31 +134,106 @@ def read_color_mask(path: Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.
     with _opened(path, max_pixels) as image:
         _refuse_jpeg_mask(image, path)
         upright = _upright(image)
-        if upright.has_transparency_data and np.asarray(upright.convert("RGBA"))[..., 3].min(initial=255) < 255:
-            raise DataError(f"{path}: transparent pixels have no colour; save the mask without transparency")
         rgb = np.asarray(upright.convert("RGB")).astype(np.uint32)
-        return (rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2]).astype(np.uint32, copy=False)
+        colors = (rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2]).astype(np.uint32, copy=False)
+        if upright.has_transparency_data:
+            _refuse_lost_colors(upright, colors, path)
+        return colors
+
+
+def _refuse_lost_colors(image: Image.Image, colors: npt.NDArray[np.uint32], path: Path) -> None:
+    """Transparent pixels have no colour to go by, but for those of a palette that gives it to no opaque ones."""
+    clear = np.asarray(image.convert("RGBA"))[..., 3] < 255
+    if clear.any() and (image.mode != "P" or np.isin(np.unique(colors[clear]), colors[~clear]).any()):
+        raise DataError(f"{path}: transparent pixels have no colour; save the mask without transparency")
 
 
 def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.integer]:
-    """Read a mask as the numbers stored in it: palette indices, gray values, or 0 and 1.
-
-    Args:
-        path: single-channel file of a lossless format.
-        max_pixels: refuse larger masks before anything is decoded.
+    """The numbers of `read_stored_mask` alone.
 
     Shape: (H, W).
 
     Raises:
-        DataError: the file is missing, damaged, too large, coloured, or a JPEG.
+        DataError: as `read_stored_mask`.
+    """
+    return read_stored_mask(path, max_pixels).values
+
+
+def read_stored_mask(path: Path, max_pixels: int = MAX_PIXELS) -> StoredMask:
+    """Read a mask as the numbers stored in it, whatever a viewer would make of them.
+
+    Args:
+        path: single-channel file of a lossless format; floating-point numbers have to be whole ones.
+        max_pixels: refuse larger masks before anything is decoded.
+
+    Raises:
+        DataError: the file is missing, damaged, too large, coloured, or a JPEG, or holds fractions.
     """
     with _opened(path, max_pixels) as image:
         _refuse_as_mask(image, path)
-        stretch = _STRETCHED.get(_raw_mode(image), 1)
-        values = np.asarray(_upright(image))
-        if values.dtype == np.bool_:
-            return values.astype(np.uint8)
-        return values // np.uint8(stretch) if stretch > 1 else values.copy()
+        as_stored = _undo_display(image)
+        upright = _upright(image)
+        values = np.asarray(upright)
+        if values.dtype == np.float32:
+            values = _whole_numbers(values, path)
+        values = np.array(as_stored(values.astype(np.uint8) if values.dtype == np.bool_ else values))
+        return StoredMask(values, _palette(upright, image.format))
+
+
+def _undo_display(image: Image.Image) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:
+    """From what Pillow shows to what a file holds; to be asked for before the pixels are decoded.
+
+    Pillow stretches samples of 2 and 4 bits, turns those of TIFFs with white at 0 round, and takes signed bytes for
+    unsigned ones.
+    """
+    packing = _raw_mode(image).partition(";")[2]
+    stretch = _STRETCHED.get(packing[:1], 1) if image.mode == "L" else 1
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    white_is_0 = tags.get(_TIFF_PHOTOMETRIC) == 0 and image.mode in {"1", "L"}
+    signed = tags.get(_TIFF_SAMPLE_FORMAT) == (_TIFF_SIGNED,) and image.mode == "L"
+    white = np.uint8(1 if image.mode == "1" else 255)
+
+    def as_stored(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        values = white - values if white_is_0 else values
+        values = values // np.uint8(stretch) if stretch > 1 else values
+        return values.view(np.int8) if signed else values
+
+    return as_stored
+
+
+def _whole_numbers(values: npt.NDArray[np.floating], path: Path) -> npt.NDArray[np.int32]:
+    """Floating-point numbers as integers.
+
+    Raises:
+        DataError: some are none.
+    """
+    wrong = values[~(np.abs(values) <= _LARGEST_WHOLE) | (values != np.rint(values))]  # NaN fails the first
+    if wrong.size:
+        raise DataError(
+            f"{path}: {wrong.size} px of a floating-point mask are no whole numbers, such as {wrong[0]:g}; write class "
+            "numbers, and one number of its own for pixels without a class, which data.folder.ignore_value names"
+        )
+    return values.astype(np.int32)
+
+
+def _palette(image: Image.Image, file_format: str | None) -> tuple[int, ...]:
+    """The colour of each index of an indexed file. Of GIF and BMP, Pillow makes gray ones of ramps."""
+    if image.mode == "P":
+        channels = np.array(image.getpalette("RGB") or [], np.int64).reshape(-1, 3)
+        return tuple((channels @ (1 << 16, 1 << 8, 1)).tolist())
+    if file_format in {"GIF", "BMP"} and image.mode in {"1", "L"}:
+        return tuple(level * 0x010101 for level in ((0, 255) if image.mode == "1" else range(256)))
+    return ()
+
+
+def is_colored_mask(path: Path) -> bool:
+    """Whether a mask is a picture in which only colours can stand for classes, from its header.
+
+    Raises:
+        DataError: the file is missing or no picture.
+    """
+    with _opened(path) as image:
+        return image.mode not in _MASK_MODES
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -339,7 +437,7 @@ def _raw_mode(image: Image.Image) -> str:
 
 
 def _refuse_jpeg_mask(image: Image.Image, path: Path) -> None:
-    if image.format in {"JPEG", "MPO"}:
+    if image.format in {"JPEG", "MPO"} or image.info.get("compression") in {"jpeg", "tiff_jpeg"}:
         raise DataError(f"{path}: a JPEG cannot be a mask, its compression changes class numbers; use PNG")
 
 

@@ -19,7 +19,9 @@ IGNORED_COLOR: Color = (224, 224, 192)  # what VOC paints its void border with
 _REFUSED = 0  # in the table of raw values, where every class index stands one higher
 _CITYSCAPES_CLASSES = 19
 _LAST_CITYSCAPES_ID = 33
-_LARGEST_RAW = 2**24 - 1  # three bytes: a colour as one number
+LARGEST_RAW = 2**24 - 1
+"""The largest number, and with a minus the lowest, that may stand for a class: three bytes, a colour as one number."""
+_SHOWN = 8  # values in a message
 
 
 def voc_palette(count: int) -> tuple[Color, ...]:
@@ -52,6 +54,15 @@ def color_number(color: Color) -> int:
     """
     red, green, blue = color
     return red << 16 | green << 8 | blue
+
+
+def shown_color(number: int) -> str:
+    """A colour that is one number, as the configuration writes it.
+
+    >>> shown_color(0xff8000)
+    '[255, 128, 0]'
+    """
+    return f"[{number >> 16}, {number >> 8 & 255}, {number & 255}]"
 
 
 @dataclass(frozen=True)
@@ -126,9 +137,10 @@ class LabelSpace:
             encoded_bytes = cv2.LUT(raw_mask, self._encoded_bytes)  # in a fifth of the time
             if not (encoded_bytes == self._refused_byte).any():
                 return np.asarray(encoded_bytes, dtype=np.uint8)
-        last = len(self._table) - 1
-        if raw_mask.min(initial=0) >= 0:
-            in_table = raw_mask if np.iinfo(raw_mask.dtype).max <= last else np.minimum(raw_mask, last)
+        last, lowest = len(self._table) - 1, self._lowest
+        if raw_mask.min(initial=0) >= lowest:
+            above = raw_mask.astype(np.int64) - lowest if lowest else raw_mask
+            in_table = above if np.iinfo(above.dtype).max <= last else np.minimum(above, last)
             encoded = self._table[in_table]
             if encoded.min(initial=1) != _REFUSED:
                 return (encoded - 1).astype(np.uint8)
@@ -141,18 +153,21 @@ class LabelSpace:
             values: the different values of one or many masks.
             counts: pixels of each.
         """
-        known = self._table
+        known = {raw for raw, _ in self._pairs()}
         wrong = [
-            (value, count)
-            for value, count in zip(values.tolist(), counts.tolist(), strict=True)
-            if not 0 <= value < len(known) or known[value] == _REFUSED
+            (value, count) for value, count in zip(values.tolist(), counts.tolist(), strict=True) if value not in known
         ]
         if not wrong:
             return None
-        listed = ", ".join(f"{self._shown(value)} ({count} px)" for value, count in wrong[:8])
-        more = f" and {len(wrong) - 8} more values" if len(wrong) > 8 else ""
+        listed = ", ".join(f"{self._shown(value)} ({count} px)" for value, count in wrong[:_SHOWN])
+        more = f" and {len(wrong) - _SHOWN} more values" if len(wrong) > _SHOWN else ""
         kind = "color" if self.raw_colors else "value"
         return f"{kind} {listed}{more} is no class. {self._hint(set(values.tolist()))}"
+
+    @cached_property
+    def meanings(self) -> Mapping[int, int]:
+        """Value on disk to class index or `ignore_index`, written out."""
+        return dict(self._pairs())
 
     def of_indices(self) -> "LabelSpace":
         """The same classes, for masks that hold class indices and `ignore_index` themselves."""
@@ -228,6 +243,11 @@ class LabelSpace:
         return (*((index, index) for index in range(self.num_values)), (self.ignore_index, self.ignore_index))
 
     @cached_property
+    def _lowest(self) -> int:
+        """The raw value of the table's first entry: 0, or the lowest of negative ones."""
+        return min(0, *self.meanings)
+
+    @cached_property
     def _table(self) -> npt.NDArray[np.uint16]:
         """One more than the class index of every raw value; the last entry stands for all values above the named ones.
 
@@ -235,9 +255,9 @@ class LabelSpace:
         """
         pairs = self._pairs()
         largest = max(raw for raw, _ in pairs)
-        table = np.zeros(max(256, largest + 2), dtype=np.uint16)
+        table = np.zeros(max(256, largest + 2) - self._lowest, dtype=np.uint16)
         for raw, index in pairs:
-            table[raw] = index + 1
+            table[raw - self._lowest] = index + 1
         return table
 
     @cached_property
@@ -248,11 +268,11 @@ class LabelSpace:
     @cached_property
     def _encoded_bytes(self) -> npt.NDArray[np.uint8]:
         """Class index of every value of an 8-bit file; `_refused_byte` for those that mean nothing."""
-        table = self._table[:256]
+        table = self._table[-self._lowest :][:256]
         return np.where(table == _REFUSED, self._refused_byte or 0, table - 1).astype(np.uint8)
 
     def _shown(self, value: int) -> str:
-        return f"[{value >> 16}, {value >> 8 & 255}, {value & 255}]" if self.raw_colors else str(value)
+        return shown_color(value) if self.raw_colors else str(value)
 
     def _hint(self, values: set[int]) -> str:
         if self.multi_label:
@@ -274,6 +294,9 @@ class LabelSpace:
             )
         expected = f"0 to {self.num_classes - 1}" if not self.raw_ids else "the data set's own ids"
         likely = "" if self.raw_ids else self._likely_ids(values - {self.ignore_index})
+        if min(values) < 0:
+            unlabelled = ", ".join(str(value) for value in sorted(values - self.meanings.keys()) if value < 0)
+            likely = f" If pixels of negative numbers have no class: data.folder.ignore_value=[{unlabelled}]"
         return f"The {self.num_classes} classes are {expected}, and {self.ignore_index} is ignored.{likely}"
 
     def _likely_ids(self, values: set[int]) -> str:
@@ -325,7 +348,7 @@ class LabelSpace:
         if not max(self.num_classes, self.num_values) <= self.ignore_index <= 255:
             problems.append(f"ignore_index {self.ignore_index} must lie above the classes and below 256")
         known = {*range(self.num_values), self.ignore_index}
-        wrong = [f"{raw}: {index}" for raw, index in self.raw_ids if index not in known or not 0 <= raw <= _LARGEST_RAW]
+        wrong = [f"{raw}: {index}" for raw, index in self.raw_ids if index not in known or abs(raw) > LARGEST_RAW]
         if wrong:
             problems.append(f"raw ids that lead nowhere: {', '.join(wrong)}")
         twice = sorted(raw for raw, count in Counter(raw for raw, _ in self.raw_ids).items() if count > 1)

@@ -6,23 +6,25 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from segzoo.data.images import read_mask
+from segzoo.data.images import read_stored_mask
 from segzoo.data.labels import IGNORED, LabelSpace
 from segzoo.errors import DataError
 
 PRESENT = (1, 255)
 """What stands for the presence of a class in a file of its own."""
 
+_WHITE = 0xFFFFFF
 
-def plane_labels(names: Sequence[str], ignore_value: int | None) -> LabelSpace:
+
+def plane_labels(names: Sequence[str], ignored: Sequence[int] | None) -> LabelSpace:
     """Classes whose files hold 0, and 1 or 255 where they are present.
 
     Args:
         names: of the classes.
-        ignore_value: what stands for pixels that do not count; 255 means only that then.
+        ignored: what stands for pixels that do not count; 255 means only that then, if it is among them.
     """
     labels = LabelSpace.from_names(names, multi_label=True)
-    values = {0: 0, **dict.fromkeys(PRESENT, 1), **({} if ignore_value is None else {ignore_value: IGNORED})}
+    values = {0: 0, **dict.fromkeys(PRESENT, 1), **dict.fromkeys(ignored or (), IGNORED)}
     return LabelSpace(labels.names, labels.palette, raw_ids=tuple(values.items()), multi_label=True)
 
 
@@ -54,7 +56,10 @@ def read_planes(
 
 
 def _read_plane(path: Path, labels: LabelSpace) -> npt.NDArray[np.uint8]:
-    raw = read_mask(path)
+    raw, palette = read_stored_mask(path)
+    shown = palette[:2]
+    if {*shown} <= {0, _WHITE} and len({*shown}) == len(shown) > raw.max(initial=0):
+        raw = (np.array(shown)[raw] == _WHITE).astype(np.uint8)  # whichever of the two comes first in this file
     try:
         plane = labels.encode(raw)
     except DataError as error:

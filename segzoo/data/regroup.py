@@ -35,6 +35,16 @@ def regrouped_labels(labels: LabelSpace, config: DataConfig) -> LabelSpace:
     return labels.regrouped(config.ignore_classes or (), config.merge_classes or {})
 
 
+def single_class(labels: LabelSpace) -> str | None:
+    """The line for classes of which every pixel, or image, would have the same one; None where there are several."""
+    if labels.num_classes > 1 or labels.multi_label:
+        return None
+    return (
+        f"data: '{labels.names[0]}' is the only class, so that there is nothing to tell apart. Leave at least two of "
+        "those that the data set, data.classes or data.folder name (data.ignore_classes, data.merge_classes)."
+    )
+
+
 class RegroupedDataset:
     """Samples of another data set, their masks in the new classes.
 

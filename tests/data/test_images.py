@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
-from segzoo.data.images import image_size, mask_size, read_image, read_mask, write_image, write_mask
+from segzoo.data.images import image_size, mask_size, read_color_mask, read_image, read_mask, write_image, write_mask
 from segzoo.data.labels import LabelSpace
 from segzoo.data.voc import LABELS as VOC
 from segzoo.errors import DataError
@@ -272,6 +273,47 @@ def test_16_and_1_bit_masks(tmp_path: Path) -> None:
     bits = read_mask(save(tmp_path / "c.png", INDICES > 1))
     assert bits.dtype == np.uint8
     np.testing.assert_array_equal(bits, INDICES > 1)
+
+
+@pytest.mark.parametrize("white", ["minisblack", "miniswhite"])
+@pytest.mark.parametrize("kind", ["bool", "uint8", "uint16", "float32"])
+def test_tiff_masks_are_the_stored_numbers_wherever_white_is(tmp_path: Path, kind: str, white: str) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, INDICES.astype(kind), photometric=white)
+    mask = read_mask(path)
+    assert np.issubdtype(mask.dtype, np.integer)
+    np.testing.assert_array_equal(mask, tifffile.imread(path))
+
+
+@pytest.mark.parametrize("kind", ["int8", "int16", "int32", "float32"])
+def test_negative_numbers_in_masks_stay_negative(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.array([[-1, 0, 1, 100]], kind))
+    assert read_mask(path).tolist() == [[-1, 0, 1, 100]]
+
+
+@pytest.mark.parametrize(("value", "words"), [(0.5, "such as 0.5"), (np.nan, "such as nan"), (3e9, "such as 3e")])
+def test_floating_point_masks_of_no_whole_numbers_are_refused(tmp_path: Path, value: float, words: str) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.array([[0, 1, value]], np.float32))
+    with pytest.raises(DataError, match=rf"a\.tif: 1 px .* no whole numbers, {words}.*data\.folder\.ignore_value"):
+        read_mask(tmp_path / "a.tif")
+
+
+def test_a_jpeg_inside_a_tiff_is_refused_as_a_mask(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.tif", np.zeros((16, 16), np.uint8), compression="jpeg")
+    with pytest.raises(DataError, match="a JPEG cannot be a mask"):
+        read_mask(path)
+
+
+def test_a_transparent_palette_entry_keeps_its_colour_in_a_mask(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.array([[0, 1, 1]], np.uint8))
+    picture.putpalette([9, 8, 7, 1, 2, 3])
+    picture.save(tmp_path / "a.png", transparency=0)
+    assert read_color_mask(tmp_path / "a.png").tolist() == [[0x090807, 0x010203, 0x010203]]
+    picture.putpalette([1, 2, 3, 1, 2, 3])  # as an opaque one
+    picture.save(tmp_path / "a.png", transparency=0)
+    with pytest.raises(DataError, match="transparent pixels have no colour"):
+        read_color_mask(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("read", [read_mask, mask_size])

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from segzoo.config.classification_data import ClassificationDataConfig
+from segzoo.data.class_lists import listed_names
 from segzoo.data.classification.dataset import ImageFiles
-from segzoo.data.folder_labels import listed_names
 from segzoo.data.labels import LabelSpace
 from segzoo.data.pairs import raise_all
 from segzoo.data.pixels import PixelFormat

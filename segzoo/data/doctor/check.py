@@ -10,6 +10,7 @@ from segzoo.data.doctor.findings import (
     class_findings,
     duplicate_findings,
     is_sound,
+    mask_findings,
     split_findings,
     storage_findings,
     value_findings,
@@ -19,7 +20,7 @@ from segzoo.data.doctor.summary import ClassSummary, ImageSummary, class_summary
 from segzoo.data.folder_labels import infer_labels
 from segzoo.data.labels import IGNORED, LabelSpace
 from segzoo.data.pairs import Pair
-from segzoo.data.regroup import regrouped_labels
+from segzoo.data.regroup import regrouped_labels, single_class
 from segzoo.errors import DataError
 
 
@@ -79,8 +80,9 @@ def check_data(config: DataConfig, *, progress: bool = True) -> Report:
         ConfigError: the folder or both splits are not there, or there is no such data set.
     """
     splits = scan_splits(config, progress=progress)
-    labels, refusals = _labels(splits, config)
-    findings = [*refusals]
+    findings = list(mask_findings(splits, next((split.labels for split in splits if split.labels is not None), None)))
+    labels, refusals = _labels(splits, config, sound=not any(finding.severity == "error" for finding in findings))
+    findings += refusals
     for split in splits:
         findings += split_findings(split)
         findings += value_findings(split, labels) if labels else ()
@@ -97,11 +99,19 @@ def _split_report(split: SplitScan, labels: LabelSpace | None) -> SplitReport:
     return SplitReport(split.name, len(split.scans), image_summary(split.scans), classes, tuple(sound))
 
 
-def _labels(splits: Sequence[SplitScan], config: DataConfig) -> tuple[LabelSpace | None, list[Finding]]:
-    """The label space, from the masks' values where nothing else tells, and what is wrong with those."""
+def _labels(splits: Sequence[SplitScan], config: DataConfig, *, sound: bool) -> tuple[LabelSpace | None, list[Finding]]:
+    """The label space, from the masks' values where nothing else tells, and what is wrong with those.
+
+    Args:
+        splits: as they were read.
+        config: the run's `data` section.
+        sound: whether values tell: they are neither smoothed nor of palettes that differ.
+    """
     known = next((split.labels for split in splits if split.labels is not None), None)
+    if known is not None and (line := single_class(known)):
+        return known, [Finding("error", "single class", ", ".join(split.name for split in splits), line)]
     masks = [set(scan.mask.values) for scan in splits[0].scans if scan.mask is not None]
-    if known is not None or not masks:
+    if known is not None or not masks or not sound:
         return known, []
     try:
         return regrouped_labels(infer_labels(set().union(*masks), config), config), []

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from segzoo.data.doctor.mask_facts import find_smoothing, palette_conflict
 from segzoo.data.doctor.scan import Scan, facts_labels
 from segzoo.data.doctor.splits import SplitScan
 from segzoo.data.labels import LabelSpace
@@ -56,6 +57,34 @@ def value_findings(split: SplitScan, labels: LabelSpace) -> Iterator[Finding]:
         severity: Literal["error", "warning"] = "warning" if _marks_ignored(split) else "error"
         for scan in binary:
             yield Finding(severity, "0/255 mask", split.name, _binary_line(scan, labels))
+
+
+def mask_findings(splits: Sequence[SplitScan], labels: LabelSpace | None) -> Iterator[Finding]:
+    """What the masks say together: palettes that differ, and values that only smoothing makes.
+
+    Args:
+        splits: as they were read.
+        labels: what is known of the values without the masks; None: nothing.
+    """
+    masks = [(scan.mask_name, scan.mask) for split in splits for scan in split.scans if scan.mask is not None]
+    names = ", ".join(split.name for split in splits)
+    if labels is not None and labels.multi_label:
+        return
+    if line := palette_conflict(masks):
+        yield Finding("error", "palettes differ", names, line)
+    smoothing = find_smoothing(facts for _, facts in masks)
+    if smoothing is None:
+        return
+    blends = set(smoothing.blends)
+    severity: Literal["error", "warning"] = "error"
+    if labels is not None:  # somebody said what values mean; those that became classes of their own are worth a look
+        known = labels.meanings
+        shared = {labels.ignore_index, *(known.get(value) for value in smoothing.pixels if value not in blends)}
+        blends = {value for value in blends if value not in known or known[value] not in shared}
+        severity = "warning" if blends <= known.keys() else "error"
+    if len(blends) > 1:
+        line = smoothing.line(f"masks of {names}", blends, colored=labels is not None and labels.raw_colors)
+        yield Finding(severity, "smoothed masks", names, line)
 
 
 def class_findings(train: SplitScan, val: SplitScan, labels: LabelSpace) -> Iterator[Finding]:

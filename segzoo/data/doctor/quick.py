@@ -1,18 +1,21 @@
 """The part of the doctor that is cheap enough for the start of every run."""
 
+import logging
 import time
 from collections.abc import Sequence
 
 import numpy as np
 
 from segzoo.config.schema import DataConfig
-from segzoo.data.doctor.findings import Finding, split_findings, value_findings
+from segzoo.data.doctor.findings import Finding, mask_findings, split_findings, value_findings
 from segzoo.data.doctor.scan import scan_pair
 from segzoo.data.doctor.splits import SplitScan, empty_split_problems
 from segzoo.data.listing import LISTINGS, Listing
 from segzoo.data.pairs import Pair, raise_all
 from segzoo.data.pixels import PixelFormat
 from segzoo.data.regroup import regrouped_labels
+
+logger = logging.getLogger(__name__)
 
 _SAMPLES = 50
 _SECONDS = 1.0  # for the pixels of one split
@@ -36,11 +39,18 @@ def quick_check(config: DataConfig, samples: int = _SAMPLES, seconds: float = _S
     if config.name not in LISTINGS:
         return
     findings: list[Finding] = []
+    splits = []
     for name in dict.fromkeys((config.train_split, config.val_split)):
         listing = LISTINGS[config.name](config, name)
         split = _glance(listing, name, config, samples, seconds)
         findings += split_findings(split)
         findings += value_findings(split, split.labels) if split.labels else ()
+        splits.append(split)
+    of_all = list(mask_findings(splits, splits[0].labels))
+    for finding in of_all:
+        if finding.severity == "warning":
+            logger.warning("%s", finding.line)
+    findings += of_all
     raise_all(list(dict.fromkeys(finding.line for finding in findings if finding.severity == "error")))
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from segzoo.data.dataset import SegmentationDataset
-from segzoo.data.images import ImageKind, image_kind, read_mask
+from segzoo.data.doctor.mask_facts import MaskFacts, mask_facts
+from segzoo.data.images import ImageKind, image_kind, read_color_mask, read_stored_mask
 from segzoo.data.labels import LabelSpace
 from segzoo.data.listing import Problem
-from segzoo.data.pairs import Pair, read_raw_mask, size_mismatch
+from segzoo.data.pairs import Pair, size_mismatch
 from segzoo.data.pixels import PixelFormat
 from segzoo.data.planes import read_planes
 from segzoo.data.sample import mask_extent
-from segzoo.data.statistics import mask_pixels
 from segzoo.errors import DataError
 
 _PIXELS_AT_ONCE = 1 << 17
@@ -39,23 +39,6 @@ class ImageFacts:
     digest: bytes
     sums: tuple[float, ...]
     squares: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class MaskFacts:
-    """A mask in numbers.
-
-    Args:
-        values: the values it holds; the numbers of the classes it shows where a pixel may have several.
-        counts: pixels of each.
-    """
-
-    values: tuple[int, ...]
-    counts: tuple[int, ...]
-
-    def arrays(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Values and counts."""
-        return np.array(self.values, np.int64), np.array(self.counts, np.int64)
 
 
 @dataclass(frozen=True)
@@ -99,30 +82,39 @@ def scan_pair(pair: Pair, pixels: PixelFormat, labels: LabelSpace | None) -> Sca
     except DataError as error:
         problems += [Problem("unreadable image", line) for line in error.problems]
     try:
-        raw_mask = pair_mask(pair, pixels, labels)
+        size, facts = pair_mask(pair, pixels, labels)
     except DataError as error:
         problems += [Problem("unusable mask", line) for line in error.problems]
     else:
-        if image is None or image.size == mask_extent(raw_mask):
-            mask = mask_facts(raw_mask)
+        if image is None or image.size == size:
+            mask = facts
         else:
-            problems.append(Problem("size mismatch", size_mismatch(pair, image.size, mask_extent(raw_mask))))
+            problems.append(Problem("size mismatch", size_mismatch(pair, image.size, size)))
     return Scan(str(pair.image), str(pair.mask), image, mask, tuple(problems), pair)
 
 
-def pair_mask(pair: Pair, pixels: PixelFormat, labels: LabelSpace | None) -> npt.NDArray[np.integer]:
-    """The mask of a pair, for `mask_facts`: as it is stored, or the planes of classes that a pixel may have together.
+def pair_mask(
+    pair: Pair, pixels: PixelFormat, labels: LabelSpace | None, *, colored: bool = False
+) -> tuple[tuple[int, int], MaskFacts]:
+    """Height and width of a pair's mask, and what it holds: as it is stored, or the classes of which it has planes.
 
-    Shape: (H, W) or (K, H, W).
+    Args:
+        pair: the files.
+        pixels: what the image file becomes.
+        labels: what the mask file holds; None: numbers, or colours.
+        colored: whether it holds colours, where `labels` do not tell.
 
     Raises:
         DataError: a file is missing or damaged, or a plane holds a value that means nothing.
     """
-    if labels is None:
-        return read_mask(pair.mask)
-    if labels.multi_label:
-        return read_planes(pair.planes, labels, lambda: pixels.size(pair.image))
-    return read_raw_mask(pair.mask, labels)
+    if labels is not None and labels.multi_label:
+        planes = read_planes(pair.planes, labels, lambda: pixels.size(pair.image))
+        return mask_extent(planes), mask_facts(planes)
+    if labels.raw_colors if labels else colored:
+        colors = read_color_mask(pair.mask)
+        return mask_extent(colors), mask_facts(colors, colored=True)
+    stored = read_stored_mask(pair.mask)
+    return mask_extent(stored.values), mask_facts(stored.values, stored.palette)
 
 
 def facts_labels(labels: LabelSpace) -> LabelSpace:
@@ -162,24 +154,6 @@ def stored_kind(path: Path) -> ImageKind:
         return image_kind(path)
     except DataError:  # what is no picture and could be read is an array
         return ImageKind("array")
-
-
-def mask_facts(mask: npt.NDArray[np.integer]) -> MaskFacts:
-    """The numbers of a mask.
-
-    Shape: (H, W), or (K, H, W) with planes of classes.
-    """
-    if mask.ndim == 3:
-        pixels = mask_pixels(mask.astype(np.uint8))
-        present = np.flatnonzero(pixels)
-        return MaskFacts(tuple(present.tolist()), tuple(pixels[present].tolist()))
-    if mask.dtype in (np.uint8, np.uint16):  # counting is much faster than the sorting of np.unique
-        pixels = np.bincount(mask.ravel())
-        values = np.flatnonzero(pixels)
-        counts = pixels[values]
-    else:
-        values, counts = np.unique(mask, return_counts=True)
-    return MaskFacts(tuple(values.tolist()), tuple(counts.tolist()))
 
 
 def _moments(channel: npt.NDArray[Any]) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from statistics import median
 
@@ -11,21 +11,20 @@ import numpy as np
 
 from segzoo.config.schema import DataConfig, FolderConfig
 from segzoo.data.cores import map_on_all_cores
-from segzoo.data.doctor.scan import mask_facts, pair_mask, stored_kind
-from segzoo.data.images import image_kind, read_color_mask
+from segzoo.data.doctor.mask_facts import MaskFacts, find_smoothing, palette_conflict
+from segzoo.data.doctor.scan import pair_mask, stored_kind
+from segzoo.data.images import is_colored_mask
 from segzoo.data.labels import IGNORED, LabelSpace
 from segzoo.data.listing import LISTINGS, Listing
 from segzoo.data.make_config.layout import Layout
 from segzoo.data.pairs import Pair, empty_split, raise_all, size_mismatch
 from segzoo.data.pixels import PixelFormat
-from segzoo.data.sample import mask_extent
 from segzoo.errors import ConfigError, DataError
 
 _MOST_PAIRS = 5000  # that are read; of larger sets, pairs from all over them
 _KINDS_LOOKED_AT = 20
 _STRAY_PIXELS = 16  # at most, of a value in a single mask that is a slip of the brush rather than a class
 _STRAY_MASKS = 10  # at least, for that to be odd
-_COLORED = frozenset({"RGB", "with alpha", "CMYK"})
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,8 @@ class Facts:
         values: pixels of each value, or colour as a number, in all masks.
         train_values: the same in the training masks that were read.
         labels: None for a folder whose masks alone tell.
-        strays: masks with a few pixels of a value that no other mask holds, a line each; `values` leave them out.
+        warnings: a line each: palettes that differ, and masks with a few pixels of a value that no other mask holds,
+            which `values` leave out.
     """
 
     train_images: int
@@ -54,15 +54,16 @@ class Facts:
     values: Counter[int]
     train_values: Counter[int]
     labels: LabelSpace | None
-    strays: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
-def collect_facts(layout: Layout, pixels: PixelFormat, *, progress: bool) -> Facts:
+def collect_facts(layout: Layout, pixels: PixelFormat, known_colors: Collection[int] = (), *, progress: bool) -> Facts:
     """Read headers of images, and masks.
 
     Args:
         layout: where they are.
         pixels: what the image files become.
+        known_colors: of classes, from a list beside the images; palettes of such colours count as colours.
         progress: show a bar on standard error.
 
     Raises:
@@ -72,13 +73,24 @@ def collect_facts(layout: Layout, pixels: PixelFormat, *, progress: bool) -> Fac
     train, val, problems = _listings(layout, pixels)
     labels = train.labels if layout.name != "folder" or layout.multi_label else None
     colored = labels.raw_colors if labels else _are_colored(train.pairs)
-    look = partial(_look, pixels=pixels, labels=labels, colored=colored)
-    train_looks = map_on_all_cores(look, _spread(train.pairs), "reading train", progress=progress)
-    val_looks = map_on_all_cores(look, _spread(val.pairs), "reading val", progress=progress)
+    look = partial(_look_at_all, train, val, pixels, labels, progress=progress)
+    train_looks, val_looks = look(colored=colored)
+    raise_all([*problems, *(line for found in (*train_looks, *val_looks) for line in found.problems)])
+    notes = []
+    conflict = palette_conflict((found.name, found.mask) for found in (*train_looks, *val_looks))
+    if conflict and labels:
+        raise DataError(conflict)
+    if conflict or _speak_of(known_colors, [*train_looks, *val_looks]):
+        colored, (train_looks, val_looks) = True, look(colored=True)
+    if conflict:
+        _refuse_lone_colors([*train_looks, *val_looks], conflict)
+        notes.append(f"{conflict.partition(': palettes differ')[0]}: masks are read by their colours, not by numbers")
     looks = [*train_looks, *val_looks]
-    raise_all([*problems, *(line for found in looks for line in found.problems)])
-    heights, widths = zip(*(found.size for found in train_looks), strict=True)
     strays = {} if labels else _strays(looks)
+    heights, widths = zip(*(found.size for found in train_looks), strict=True)
+    values = _sum(looks)
+    if not labels and (smoothing := find_smoothing(found.mask for found in looks)):
+        raise DataError(smoothing.line(f"masks in {layout.root}", smoothing.blends, colored=colored))
     return Facts(
         len(train.pairs),
         len(val.pairs),
@@ -86,11 +98,38 @@ def collect_facts(layout: Layout, pixels: PixelFormat, *, progress: bool) -> Fac
         int(median(widths)),
         Counter(found.kind for found in looks),
         colored,
-        _sum(looks, strays),
-        _sum(train_looks, strays),
+        _without(values, strays),
+        _without(_sum(train_looks), strays),
         labels,
-        tuple(strays.values()),
+        (*notes, *strays.values()),
     )
+
+
+def _look_at_all(
+    train: Listing, val: Listing, pixels: PixelFormat, labels: LabelSpace | None, *, colored: bool, progress: bool
+) -> tuple[list["_Look"], list["_Look"]]:
+    """Pairs of both splits, as many as are read."""
+    look = partial(_look, pixels=pixels, labels=labels, colored=colored)
+    train_looks = map_on_all_cores(look, _spread(train.pairs), "reading train", progress=progress)
+    return train_looks, map_on_all_cores(look, _spread(val.pairs), "reading val", progress=progress)
+
+
+def _speak_of(known_colors: Collection[int], looks: Sequence["_Look"]) -> bool:
+    """Whether all masks are indexed, with palettes that give what they hold the colours of known classes."""
+    return bool(known_colors) and all(
+        found.mask.colors and set(found.mask.colors) <= set(known_colors) for found in looks
+    )
+
+
+def _refuse_lone_colors(looks: Sequence["_Look"], conflict: str) -> None:
+    """Colours can stand for classes where most are in several masks.
+
+    Raises:
+        DataError: `conflict`; they cannot, or some pixels have none.
+    """
+    masks = Counter(color for found in looks for color in found.mask.values)
+    if any(found.problems for found in looks) or 2 * sum(count > 1 for count in masks.values()) < len(masks):
+        raise DataError(conflict)
 
 
 def draft(layout: Layout, pixels: PixelFormat) -> DataConfig:
@@ -104,6 +143,7 @@ def draft(layout: Layout, pixels: PixelFormat) -> DataConfig:
             images=layout.images,
             masks=layout.masks,
             mask_suffix=layout.mask_suffix,
+            lists=layout.lists,
             multi_label=layout.multi_label,
         ),
         channels=pixels.channels,
@@ -115,23 +155,21 @@ def draft(layout: Layout, pixels: PixelFormat) -> DataConfig:
 class _Look:
     size: tuple[int, int] = (0, 0)
     kind: str = ""
-    values: tuple[int, ...] = ()
-    counts: tuple[int, ...] = ()
+    name: str = ""
+    mask: MaskFacts = field(default_factory=lambda: MaskFacts((), ()))
     problems: tuple[str, ...] = ()
-    mask: str = ""
 
 
 def _look(pair: Pair, pixels: PixelFormat, labels: LabelSpace | None, *, colored: bool) -> _Look:
     """A pair's header and mask."""
     try:
         size = pixels.size(pair.image)
-        mask = read_color_mask(pair.mask) if colored else pair_mask(pair, pixels, labels)
+        mask_size, facts = pair_mask(pair, pixels, labels, colored=colored)
     except DataError as error:
         return _Look(problems=tuple(error.problems))
-    if size != mask_extent(mask):
-        return _Look(problems=(size_mismatch(pair, size, mask_extent(mask)),))
-    facts = mask_facts(mask)
-    return _Look(size, stored_kind(pair.image).pixels, facts.values, facts.counts, mask=str(pair.mask))
+    if size != mask_size:
+        return _Look(problems=(size_mismatch(pair, size, mask_size),))
+    return _Look(size, stored_kind(pair.image).pixels, str(pair.mask), facts)
 
 
 def _are_colored(pairs: Sequence[Pair]) -> bool:
@@ -139,7 +177,7 @@ def _are_colored(pairs: Sequence[Pair]) -> bool:
     colored = []
     for pair in pairs[:: max(1, len(pairs) // _KINDS_LOOKED_AT)]:
         with suppress(DataError):  # comes up again, with all other problems, when every mask is read
-            colored.append(image_kind(pair.mask).pixels in _COLORED)
+            colored.append(is_colored_mask(pair.mask))
     return 2 * sum(colored) > len(colored)
 
 
@@ -170,18 +208,22 @@ def _spread(pairs: Sequence[Pair]) -> list[Pair]:
 
 def _strays(looks: Sequence[_Look]) -> dict[int, str]:
     """Values that are most likely slips, and a line for each."""
-    masks = Counter(value for found in looks for value in found.values)
+    masks = Counter(value for found in looks for value in found.mask.values)
     return {
-        value: f"{found.mask}: {count} px of {value}, which no other mask holds; taken for a slip, not for a class. "
+        value: f"{found.name}: {count} px of {value}, which no other mask holds; taken for a slip, not for a class. "
         "Training will refuse this mask: mend it, or name the class"
         for found in looks
-        for value, count in zip(found.values, found.counts, strict=True)
+        for value, count in zip(found.mask.values, found.mask.counts, strict=True)
         if len(looks) >= _STRAY_MASKS and masks[value] == 1 and count <= _STRAY_PIXELS and value != IGNORED
     }
 
 
-def _sum(looks: Sequence[_Look], without: Collection[int]) -> Counter[int]:
+def _sum(looks: Sequence[_Look]) -> Counter[int]:
     total: Counter[int] = Counter()
     for found in looks:
-        total.update(dict(zip(found.values, found.counts, strict=True)))
-    return Counter({value: count for value, count in total.items() if value not in without})
+        total.update(dict(zip(found.mask.values, found.mask.counts, strict=True)))
+    return total
+
+
+def _without(values: Counter[int], strays: Collection[int]) -> Counter[int]:
+    return Counter({value: count for value, count in values.items() if value not in strays})

@@ -1,21 +1,28 @@
 """How a folder of images and masks is laid out: which data set it is, and where its parts are."""
 
+import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from segzoo.data import cityscapes, voc
 from segzoo.data.arrays import ARRAY_SUFFIXES
 from segzoo.data.folder import TRAIN_FOLDERS
 from segzoo.data.folder_pairs import NamedFiles
-from segzoo.data.images import IMAGE_SUFFIXES
-from segzoo.data.tree import subfolders
-from segzoo.errors import ConfigError
+from segzoo.data.images import IMAGE_SUFFIXES, read_mask
+from segzoo.data.labels import IGNORED
+from segzoo.data.tree import files_named, subfolders
+from segzoo.errors import ConfigError, DataError
 
 _IMAGES = ("images", "image", "imgs", "img", "jpegimages", "inputs", "input", "photos", "rgb")
 _MASKS = (
-    "masks", "mask", "labels", "label", "annotations", "annotation", "segmentationclass", "segmentation",
-    "segmentations", "gt", "groundtruth", "ground_truth", "targets", "target",
+    "masks", "mask", "labels", "label", "annotations", "annotation", "segmentationclasspng", "segmentationclass",
+    "segmentation", "segmentations", "gt", "groundtruth", "ground_truth", "targets", "target",
 )  # fmt: skip
+_VOC_ID = re.compile(r"20\d\d_\d{6}")
+_LOOKED_AT = 50  # masks whose values tell whether this is VOC
 _VAL = ("val", "valid", "validation", "dev", "test", "testing")
 
 
@@ -31,6 +38,7 @@ class Layout:
         images: folder data sets only: name of the sub-folder with images.
         masks: of the one with masks.
         mask_suffix: what the names of masks have after those of their images.
+        lists: sub-folder with the lists of the splits.
         multi_label: whether the masks lie in a folder for each class.
         reason: how it was told, in words.
     """
@@ -43,6 +51,7 @@ class Layout:
     images: str = "images"
     masks: str = "masks"
     mask_suffix: str = ""
+    lists: str = ""
     multi_label: bool = False
 
 
@@ -63,16 +72,49 @@ def find_layout(folder: Path) -> Layout:
     layout = known or _split_folders(folder) or _inner_split_folders(folder) or _one_folder(folder)
     if layout is None:
         raise ConfigError(_advice(folder))
-    return layout if known else _with_kind_of_masks(layout)
+    return layout if layout.name != "folder" else _with_kind_of_masks(layout)
 
 
 def _voc(folder: Path) -> Layout | None:
     for root in (folder, folder / "VOC2012", folder / "VOCdevkit" / "VOC2012"):
         if (root / voc.IMAGES).is_dir() and (root / voc.LISTS).is_dir():
+            reason = voc.other_classes(root) or _have_other_numbers(root)
+            if reason is not None:
+                return _like_voc(root, reason)
             has_sbd = (root / voc.TRAINAUG_LIST).is_file() and (root / voc.AUGMENTED_MASKS).is_dir()
             split = "trainaug" if has_sbd else "train"
             return Layout("voc", root, f"{voc.IMAGES} with {voc.LISTS.as_posix()}: Pascal VOC", train_split=split)
     return None
+
+
+def _have_other_numbers(root: Path) -> str | None:
+    """Why the numbers in the masks are not VOC's: larger ones, or few, without its images."""
+    looked_at = []
+    for path in files_named(root / voc.MASKS, ".png")[:_LOOKED_AT]:
+        with suppress(DataError):  # comes up again when every mask is read
+            looked_at.append(set(np.unique(read_mask(path)).tolist()) - {IGNORED})
+    beyond = [max(numbers) for numbers in looked_at if max(numbers, default=0) >= len(voc.NAMES)]
+    if 2 * len(beyond) > len(looked_at):
+        return f"the masks hold up to {max(beyond)}, and VOC has {len(voc.NAMES)} classes"
+    numbers = set().union(*looked_at)
+    if numbers != set(range(len(numbers))) or len(numbers) >= len(voc.NAMES):
+        return None
+    if any(_VOC_ID.fullmatch(path.stem) for path in (root / voc.IMAGES).iterdir()):
+        return None
+    return f"no image has a name of VOC's, such as 2007_000032, and the masks hold 0 to {len(numbers) - 1} only"
+
+
+def _like_voc(root: Path, reason: str) -> Layout | None:
+    """Other classes in VOC's layout, with its lists where they make a training and a validation split."""
+    layout = _one_folder(root)
+    if layout is None:
+        return None
+    stems = {path.stem.lower(): path.stem for path in files_named(root / voc.LISTS, ".txt")}
+    train, val = (next((stems[name] for name in names if name in stems), None) for names in (TRAIN_FOLDERS, _VAL))
+    reason = f"{layout.reason}, as in Pascal VOC, but {reason}"
+    if train is None or val is None:
+        return replace(layout, reason=reason)
+    return replace(layout, reason=reason, train_split=train, val_split=val, lists=voc.LISTS.as_posix())
 
 
 def _cityscapes(folder: Path) -> Layout | None:

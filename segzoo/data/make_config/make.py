@@ -6,6 +6,8 @@ from pathlib import Path
 
 from segzoo.config.json_schema import schema_line
 from segzoo.config.load import load_config
+from segzoo.data.class_lists import find_class_list
+from segzoo.data.labels import color_number
 from segzoo.data.make_config.choose import Choice, Choices, choose_training
 from segzoo.data.make_config.classes import Classes, choose_classes
 from segzoo.data.make_config.facts import Facts, collect_facts
@@ -14,7 +16,7 @@ from segzoo.data.make_config.machine import Machine, this_machine
 from segzoo.data.make_config.pixels import find_pixels
 from segzoo.data.make_config.write import config_text
 from segzoo.data.pixels import PixelFormat
-from segzoo.data.whole_file import make_output, write_whole
+from segzoo.data.whole_file import make_output, written_whole
 from segzoo.errors import ConfigError
 
 
@@ -54,8 +56,9 @@ def make_config(
     layout = find_layout(folder.expanduser().resolve())
     make_output(output.parent)  # before all files are read
     pixels = find_pixels(layout)
-    facts = collect_facts(layout, pixels, progress=progress)
-    classes = choose_classes(facts, layout.root)
+    listed = find_class_list(layout.root)
+    facts = collect_facts(layout, pixels, {*map(color_number, listed.colors)}, progress=progress)
+    classes = choose_classes(facts, layout.root, listed)
     machine = machine or this_machine()
     choices = {
         **_place_choices(layout, facts, classes),
@@ -65,8 +68,9 @@ def make_config(
     findings = _findings(layout, facts, classes, machine)
     editors = schema_line(output)
     head = [*([editors] if editors else []), *findings, f"segzoo train {output}"]
-    write_whole(output, config_text(head, choices, classes).encode())
-    load_config(output)  # what was written is read the way training will
+    with written_whole(output) as written:
+        written.write_text(config_text(head, choices, classes), encoding="utf-8")
+        load_config(written)  # the way training will read it
     return MadeConfig(output, tuple(findings), classes.nameless)
 
 
@@ -77,21 +81,33 @@ def _place_choices(layout: Layout, facts: Facts, classes: Classes) -> Choices:
         "data.train_split": Choice(layout.train_split, _images(facts.train_images)),
         "data.val_split": Choice(layout.val_split, _images(facts.val_images)),
     }
-    if classes.key == "data.classes":
-        advice = "leave out what need not be learned" if layout.multi_label else "rename the classes as you like"
-        choices[classes.key] = Choice(None, f"{classes.reason}; {advice}")
-    if layout.name == "folder":
-        choices["data.folder.images"] = Choice(layout.images)
-        choices["data.folder.masks"] = Choice(layout.masks)
+    choices |= _folder_choices(layout) if layout.name == "folder" else {}
+    return {**choices, **_class_choices(layout, classes)}
+
+
+def _folder_choices(layout: Layout) -> Choices:
+    choices = {"data.folder.images": Choice(layout.images), "data.folder.masks": Choice(layout.masks)}
+    if layout.lists:
+        choices["data.folder.lists"] = Choice(layout.lists, "has the lists of both splits")
     if layout.multi_label:
         choices["data.folder.multi_label"] = Choice(True, "a pixel may have several classes, or none")
     if layout.mask_suffix:
         choices["data.folder.mask_suffix"] = Choice(layout.mask_suffix, "after an image's name, in its mask's")
+    return choices
+
+
+def _class_choices(layout: Layout, classes: Classes) -> Choices:
+    choices: Choices = {}
     if classes.offset:
         choices["data.folder.mask_offset"] = Choice(classes.offset, "of the numbers in the masks")
-    if classes.key.startswith("data.folder."):
-        choices[classes.key] = Choice(None, f"{classes.reason}; rename the classes as you like")
-    if classes.nameless:
+    if classes.ignored:
+        choices["data.folder.ignore_value"] = Choice(list(classes.ignored), "below 0: no class")
+    if classes.key:
+        advice = "leave out what need not be learned" if layout.multi_label else "rename the classes as you like"
+        choices[classes.key] = Choice(None, f"{classes.reason}; {advice}")
+    if classes.ignored_names:
+        choices["data.ignore_classes"] = Choice(list(classes.ignored_names), "left out of training and scores")
+    elif classes.nameless:
         advice = f"or [{classes.names[-1]}], if that is a border drawn around things: left out of training and scores"
         choices["data.ignore_classes"] = Choice(None, advice)
     return choices
@@ -114,7 +130,7 @@ def _findings(layout: Layout, facts: Facts, classes: Classes, machine: Machine) 
         f"{facts.width}, {_kinds(facts.kinds)}",
         f"classes: {len(classes.names)} ({names}); {classes.reason}",
         f"machine: {machine}",
-        *(f"warning: {line}" for line in facts.strays),
+        *(f"warning: {line}" for line in facts.warnings),
     ]
 
 
