@@ -11,17 +11,50 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tarfile import HeaderError, ReadError
+from typing import IO, Self
 
 from segzoo.data.progress import MoveTo, byte_bar
 from segzoo.errors import DataError, first_line
 
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)  # of any format
+DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+)
+"""What a damaged archive of any format raises."""
+
 _LINK_TARGET = 4096  # bytes; no path is longer
+_LONGEST_HEADER = 2**14  # bytes that say a member's name, its link's target and more of the kind
+_END = (tarfile.EOFHeaderError, tarfile.EmptyHeaderError)  # type: ignore[attr-defined]  # typeshed leaves them out
+_HEADERS = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
+_MOST_TIMES = 100  # a compressed data set is some tenths smaller than what is in it, as images are compressed already
+_ALLOWANCE = 2**24  # bytes on top, for small archives of text
+_LATEST = 2**40  # seconds since 1970 that every system knows
+_RESERVE = 2**28  # bytes of the disk that are left to others
 
 
 def is_archive(file: Path) -> bool:
     """Whether a file is a tar or a zip, the latter to its end."""
-    return tarfile.is_tarfile(file) or zipfile.is_zipfile(file)
+    return _is_tar(file) or zipfile.is_zipfile(file)
+
+
+@contextmanager
+def open_tar(archive: Path) -> Iterator[tuple[tarfile.TarFile, IO[bytes]]]:
+    """Open a tar, also a compressed one, that a stranger may have made; and the file that it is read from."""
+    with archive.open("rb") as file, tarfile.open(fileobj=file, tarinfo=_Member) as opened:
+        yield opened, file
 
 
 def unpack(archive: Path, folder: str, target: Path) -> None:
@@ -66,15 +99,87 @@ def folder_beside(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+class _Member(tarfile.TarInfo):
+    """A member of a tar, read with less faith than the standard library has.
+
+    That takes a broken header for the end of the archive, reads as much memory full as a header claims to be long, and
+    goes back, for ever, where a size is negative (CVE-2025-8194; Python 3.11.7 does).
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """One header, as it stands."""
+        member = super().frombuf(buf, encoding, errors)
+        if member.size < 0 or (member.type in _HEADERS and member.size > _LONGEST_HEADER):
+            raise tarfile.ReadError(f"a header claims {member.size} bytes")
+        if member.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.ReadError(f"'{member.name}' is sparse")
+        return member
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
+        """The next member, its headers put together."""
+        try:
+            member = super().fromtarfile(tarfile)
+        except _END:
+            raise
+        except (HeaderError, ValueError, OverflowError, RecursionError) as error:
+            raise ReadError(first_line(error)) from None
+        if member.size < 0 or member.issparse():
+            raise ReadError(f"'{member.name}' has a size of {member.size} bytes, or is sparse")
+        return member
+
+
+def _is_tar(file: Path) -> bool:
+    try:
+        with open_tar(file):
+            return True
+    except DAMAGE:
+        return False
+
+
+class _Room:
+    """How much an archive may unpack to: no more than the disk has, or than is in any data set.
+
+    Args:
+        archive: whose size tells.
+        folder: it is unpacked to.
+    """
+
+    def __init__(self, archive: Path, folder: Path) -> None:
+        self._archive, self._folder = archive, folder
+        self._left = _MOST_TIMES * archive.stat().st_size + _ALLOWANCE
+
+    def check(self, size: int) -> None:
+        """See that there is room.
+
+        Raises:
+            DataError: there is not.
+        """
+        if size > self._left:
+            raise DataError(f"{self._archive}: refused, it would unpack to more than {_MOST_TIMES} times its size")
+        free = shutil.disk_usage(self._folder).free
+        if size > free - _RESERVE:
+            raise DataError(
+                f"{self._archive}: would fill the disk: {size:,} bytes more are to be unpacked, and {free:,} are free. "
+                "Make room, or unpack to another disk."
+            )
+
+    def take(self, size: int) -> None:
+        """As `check`, and use it up."""
+        self.check(size)
+        self._left -= size
+
+
 def _unpack_all(archive: Path, folder: Path) -> None:
     try:
         # In this order: a zip is told by its end, which may be that of a zip inside a tar.
-        unpack_members = _unpack_tar if tarfile.is_tarfile(archive) else _unpack_zip
+        unpack_members = _unpack_tar if _is_tar(archive) else _unpack_zip
         with byte_bar(f"unpacking {archive.name}", archive.stat().st_size) as move_to:
             unpack_members(archive, folder, move_to)
     except tarfile.FilterError as error:
         raise DataError(f"{archive}: refused, {first_line(error)}") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DataError(f"{archive}: damaged or no tar or zip archive ({first_line(error)})") from error
 
 
@@ -87,13 +192,18 @@ def _unpack_tar(archive: Path, folder: Path, move_to: MoveTo) -> None:
     if not hasattr(tarfile, "data_filter"):
         raise DataError(f"{archive}: unpacking it safely needs Python 3.11.4 or newer")
 
+    room = _Room(archive, folder)
+    room.check(archive.stat().st_size)
+
     def checked(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
         move_to(file.tell())
         _refuse_absolute(member.name, archive)  # the filter would make it relative
         safe = tarfile.data_filter(member, path)
-        return None if member.issym() or member.islnk() else safe
+        room.take(member.size)
+        when = member.mtime if 0 <= member.mtime < _LATEST else 0  # it may be no number
+        return None if member.issym() or member.islnk() else safe.replace(mtime=when, deep=False)
 
-    with archive.open("rb") as file, tarfile.open(fileobj=file) as opened:
+    with open_tar(archive) as (opened, file):
         opened.extractall(folder, filter=checked)  # noqa: S202  # this is the filter that the rule asks for
 
 
@@ -101,6 +211,7 @@ def _unpack_zip(archive: Path, folder: Path, move_to: MoveTo) -> None:
     done = 0
     with zipfile.ZipFile(archive) as opened:
         members = opened.infolist()
+        _Room(archive, folder).check(sum(member.file_size for member in members))
         for member in members:
             _refuse_hostile(opened, member, archive)
         for member in members:

@@ -1,7 +1,6 @@
 """CIFAR-10 as it is published: python pickles in an archive, read without running anything in them."""
 
 import tarfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from segzoo.config.classification_data import ClassificationDataConfig
+from segzoo.data.archive import DAMAGE, open_tar
 from segzoo.data.classification.dataset import ImageArrays, register_classification_dataset
 from segzoo.data.classification.safe_pickle import read_pickled_batch
 from segzoo.data.dataset import dataset_root, how_to_get, unknown_split
@@ -26,6 +26,7 @@ _TEST = ("test_batch",)
 _BATCHES: Mapping[str, Sequence[str]] = {"train": _TRAIN, "test": _TEST, "val": _TEST}
 _NAMES = "batches.meta"
 _LARGEST = 64 * 2**20  # bytes of one file, of which the largest published one has 31 million
+_MOST_MEMBERS = 100  # of an archive, of which the published one has 9
 
 Read = Callable[[str], bytes]
 """The content of one of the files, by its name."""
@@ -75,10 +76,11 @@ def _read_files(config: ClassificationDataConfig, names: Sequence[str]) -> dict[
             f"{source.urls[0]} elsewhere and put it there"
         )
     try:
-        with tarfile.open(archive) as opened:
+        with open_tar(archive) as (opened, _):
+            _refuse_others(opened, archive)
             read = partial(_from_archive, opened, archive)
             return {name: read_pickled_batch(read(name), f"{archive}: {FOLDER}/{name}") for name in names}
-    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+    except (*DAMAGE, OSError) as error:
         raise DataError(f"{archive}: damaged or incomplete ({first_line(error)}); fetch it again") from None
 
 
@@ -89,6 +91,13 @@ def _from_folder(folder: Path, name: str) -> bytes:
     if path.stat().st_size > _LARGEST:
         raise DataError(f"{path}: {path.stat().st_size:,} bytes are no file of CIFAR-10")
     return path.read_bytes()
+
+
+def _refuse_others(opened: tarfile.TarFile, archive: Path) -> None:
+    """Refuse an archive of too much before all of it is unpacked in search of a name."""
+    for number, member in enumerate(opened):
+        if number == _MOST_MEMBERS or member.size > _LARGEST:
+            raise DataError(f"{archive}: {member.name} is no file of CIFAR-10")
 
 
 def _from_archive(opened: tarfile.TarFile, archive: Path, name: str) -> bytes:
