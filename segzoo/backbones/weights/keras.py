@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from segzoo.backbones.strides import PlannedBlock, plan_blocks
+from segzoo.backbones.weights.hdf5 import Hdf5Content, open_hdf5
 from segzoo.backbones.weights.source import KERAS_RECIPE, Dense, SourceWeights
 from segzoo.backbones.xception import XCEPTION
 from segzoo.errors import CheckpointError
@@ -26,10 +27,10 @@ _SHORTCUT_BLOCKS = ("block2", "block3", "block4", "block13")
 _NAMED = re.compile(r"block\d+_(sep)?conv\d+(_bn)?")
 _NO_LAYERS = ("optimizer", "metrics")
 
-Kind = Literal["convolution", "separable", "norm", "dense", "other"]
+Kind = Literal["convolution", "separable", "norm", "dense", "counter", "other"]
 _WEIGHTS: dict[Kind, tuple[str, ...]] = {
-    "convolution": ("kernel",),
-    "separable": ("depthwise_kernel", "pointwise_kernel"),
+    "convolution": ("kernel", "bias"),
+    "separable": ("depthwise_kernel", "pointwise_kernel", "bias"),
     "norm": ("gamma", "beta", "moving_mean", "moving_variance"),
     "dense": ("kernel", "bias"),
 }
@@ -53,6 +54,8 @@ class Layer:
     @property
     def kind(self) -> Kind:
         """What it computes, as its arrays show it."""
+        if any(array.ndim == 0 or array.dtype != np.float32 for array in self.arrays.values()):
+            return "counter"  # of what it saw, or Dropout's random state
         if "depthwise_kernel" in self.arrays and "pointwise_kernel" in self.arrays:
             return "separable"
         if "gamma" in self.arrays or "moving_mean" in self.arrays:
@@ -68,29 +71,37 @@ class Layer:
         return int((next(iter(self.arrays.values())) if kernel is None else kernel).shape[-1])
 
 
-def read_keras(file: Path | IO[bytes], source: str) -> SourceWeights:
+def read_keras(file: Path | IO[bytes], size: int, source: str) -> SourceWeights:
     """Read Xception out of a Keras file, also where it is nested in a larger model.
+
+    Biases of convolutions, which Keras has by default and Chollet's network has not, are folded into the BatchNorms
+    behind them.
 
     Args:
         file: HDF5, by path or opened.
+        size: of the file in bytes.
         source: what to call it in messages.
 
     Raises:
         CheckpointError: no HDF5, no weights of Keras, or no Xception in it.
     """
-    try:
-        with h5py.File(file, "r") as content:
-            root = content.get("model_weights", content)  # a whole model keeps its weights in a group
-            layers = list(_old_layers(root) if "layer_names" in root.attrs else _keras3_layers(root))
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{source}: cannot be read as Keras weights ({error}); is it cut off?") from None
-    dense = [layer for layer in layers if layer.kind == "dense"]
-    others = [layer for layer in layers if layer.kind != "dense"]
-    named = _by_name(others) if any(_NAMED.fullmatch(layer.name) for layer in others) else _by_order(others, source)
-    tensors = {
-        f"{name}/{kind}": _to_torch(kind, array) for name, layer in named for kind, array in layer.arrays.items()
-    }
-    return SourceWeights(source, "keras", "xception", tensors, tuple(map(_dense, dense)), KERAS_RECIPE)
+    with open_hdf5(file, size, source) as content:
+        root = content.root
+        if "model_weights" in root:  # a whole model keeps its weights in a group
+            root = content.group(root, "model_weights")
+        read = _old_layers if "layer_names" in root.attrs else _keras3_layers
+        layers = [layer for layer in read(content, root) if layer.kind != "counter"]
+        dense = [layer for layer in layers if layer.kind == "dense"]
+        others = [layer for layer in layers if layer.kind != "dense"]
+        by_name = any(_NAMED.fullmatch(layer.name) for layer in others)
+        named = dict(_by_name(others) if by_name else _by_order(others, source))
+        _fold_biases(named)
+        tensors = {
+            f"{name}/{kind}": _to_torch(kind, array)
+            for name, layer in named.items()
+            for kind, array in layer.arrays.items()
+        }
+        return SourceWeights(source, "keras", "xception", tensors, tuple(map(_dense, dense)), KERAS_RECIPE)
 
 
 def keras_names(plan: tuple[PlannedBlock, ...]) -> dict[str, str]:
@@ -112,49 +123,52 @@ def keras_names(plan: tuple[PlannedBlock, ...]) -> dict[str, str]:
     return names
 
 
-def _old_layers(root: h5py.Group) -> Iterator[Layer]:
+def _old_layers(content: Hdf5Content, root: h5py.Group) -> Iterator[Layer]:
     """The old layout: a nested model is one group, and only its weights' names tell its layers apart."""
-    for outer in map(_text, root.attrs["layer_names"]):
-        layers: dict[str, dict[str, np.ndarray]] = {}
-        for weight in map(_text, root[outer].attrs["weight_names"]):
+    for outer in content.names(root, "layer_names"):
+        group, layers = content.group(root, outer), dict[str, dict[str, np.ndarray]]()
+        for weight in content.names(group, "weight_names"):
             _, _, parent_and_kind = weight.rpartition(f"{outer}/")
             *parents, kind = parent_and_kind.split("/")
-            layers.setdefault(parents[-1] if parents else outer, {})[kind.removesuffix(":0")] = root[outer][weight][()]
+            layers.setdefault(parents[-1] if parents else outer, {})[kind.removesuffix(":0")] = content.array(
+                group, weight
+            )
         if len(layers) == 1:  # a layer of its own: sessions append numbers to weights' names, not to the layer's
             layers = {outer: next(iter(layers.values()))}
         for name, arrays in layers.items():
             yield Layer("" if len(layers) == 1 else outer, name, arrays)
 
 
-def _keras3_layers(root: h5py.Group) -> Iterator[Layer]:
+def _keras3_layers(content: Hdf5Content, root: h5py.Group) -> Iterator[Layer]:
     """Keras 3's layout: `[model/]layers/CLASS_NUMBER/vars/INDEX`, in the order of class and number."""
     found: list[tuple[str, h5py.Group]] = []
 
     def collect(path: str, item: h5py.HLObject) -> None:
-        if path.endswith("/vars") and isinstance(item, h5py.Group) and len(item):
+        parts = path.split("/")
+        if parts[-1] == "vars" and isinstance(item, h5py.Group) and len(item) and parts[0] not in _NO_LAYERS:
             found.append((path.removesuffix("/vars"), item))
 
     root.visititems(collect)
     for path, variables in sorted(found, key=lambda pair: _natural(pair[0])):
-        arrays = [variables[index][()] for index in sorted(variables, key=int)]
-        if path.split("/")[0] not in _NO_LAYERS and all(np.ndim(array) for array in arrays):
-            model, _, name = path.rpartition("/")
-            if "seed_generator" not in name:  # Dropout's random numbers
-                yield Layer(model.removesuffix("layers").strip("/"), name, dict(_name_arrays(arrays)))
+        arrays = [content.array(variables, index) for index in sorted(variables, key=int)]
+        model, _, name = path.rpartition("/")
+        yield Layer(model.removesuffix("layers").strip("/"), name, dict(_name_arrays(arrays)))
 
 
 def _name_arrays(arrays: list[np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
     """Keras 3 numbers a layer's arrays; their dimensions tell what they are."""
     kinds: dict[tuple[int, ...], Kind] = {
         (4,): "convolution",
+        (4, 1): "convolution",
         (4, 4): "separable",
+        (4, 4, 1): "separable",
         (1, 1, 1, 1): "norm",
         (2, 1): "dense",
         (2,): "dense",
     }
     kind = kinds.get(tuple(array.ndim for array in arrays))
     names = _WEIGHTS[kind] if kind else tuple(str(index) for index in range(len(arrays)))
-    return zip(names, arrays, strict=False)  # a dense layer may have no bias
+    return zip(names, arrays, strict=False)  # a layer may have no bias
 
 
 def _by_name(layers: list[Layer]) -> Iterator[tuple[str, Layer]]:
@@ -199,6 +213,19 @@ def _by_order(layers: list[Layer], source: str) -> Iterator[tuple[str, Layer]]:
     yield from ((f"{layer.model}/{layer.name}".strip("/"), layer) for layer in left.values())
 
 
+def _fold_biases(named: dict[str, Layer]) -> None:
+    """Take the biases of convolutions into the BatchNorms behind them.
+
+    It is exact: what is added before the moving mean is subtracted may as well be subtracted from that mean.
+    """
+    for name, layer in named.items():
+        norm = named.get(f"{name}_bn")
+        if "bias" not in layer.arrays or norm is None or "moving_mean" not in norm.arrays:
+            continue
+        if layer.arrays["bias"].shape == norm.arrays["moving_mean"].shape:
+            norm.arrays["moving_mean"] = norm.arrays["moving_mean"] - layer.arrays.pop("bias")
+
+
 def _dense(layer: Layer) -> Dense:
     bias = layer.arrays.get("bias")
     return Dense(_to_torch("kernel", layer.arrays["kernel"]), None if bias is None else torch.from_numpy(bias))
@@ -207,7 +234,7 @@ def _dense(layer: Layer) -> Dense:
 def _to_torch(kind: str, array: np.ndarray) -> Tensor:
     """Keras keeps (height, width, in, out) and (in, out), and (height, width, channels, multiplier) for depthwise."""
     tensor = torch.from_numpy(array)
-    if kind == "depthwise_kernel":
+    if kind == "depthwise_kernel" and tensor.ndim == 4:
         tensor = tensor.permute(2, 3, 0, 1).flatten(0, 1).unsqueeze(1)
     elif tensor.ndim == 4:
         tensor = tensor.permute(3, 2, 0, 1)
@@ -222,7 +249,3 @@ def _natural(path: str) -> list[tuple[str, int]]:
     """`dense_10` behind `dense_9`, and `dense` in front of both."""
     parts = (re.fullmatch(r"(.*?)(?:_(\d+))?", part) for part in path.split("/"))
     return [(part[1], int(part[2] or 0)) for part in parts if part]
-
-
-def _text(name: str | bytes) -> str:
-    return name.decode() if isinstance(name, bytes) else name

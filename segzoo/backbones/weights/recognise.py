@@ -4,7 +4,9 @@ Nothing in a file is executed: pickles are read with torch's restricted reader, 
 """
 
 import io
+import lzma
 import zipfile
+import zlib
 from os import PathLike
 from pathlib import Path
 from pickle import UnpicklingError
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor
 
 from segzoo.backbones.weights import own, timm
+from segzoo.backbones.weights.hdf5 import MOST_TIMES
 from segzoo.backbones.weights.keras import read_keras
 from segzoo.backbones.weights.saved import MARK, is_safetensors, read_saved, read_tensors
 from segzoo.backbones.weights.source import SourceWeights
@@ -37,6 +40,8 @@ def read_weights(path: str | PathLike[str]) -> SourceWeights:
     if file.is_dir():
         file = own.find_in_folder(file)
     source = str(file)
+    if file.exists() and not file.is_file():
+        raise ConfigError(f"{file}: not a plain file")  # a pipe would be waited for
     try:
         with file.open("rb") as opened:
             start = opened.read(512)
@@ -45,7 +50,7 @@ def read_weights(path: str | PathLike[str]) -> SourceWeights:
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
     if start.startswith(_HDF5):
-        return read_keras(file, source)
+        return read_keras(file, file.stat().st_size, source)
     if start.startswith(_ZIP):
         return _read_zip(file, source)
     if is_safetensors(start):  # before pickle: its first byte, of a length, may be any
@@ -81,12 +86,19 @@ def _read_zip(file: Path, source: str) -> SourceWeights:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
             if _KERAS_WEIGHTS in names:
-                return read_keras(io.BytesIO(archive.read(_KERAS_WEIGHTS)), source)
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{source}: a damaged archive ({error}); is it cut off?") from None
+                return _read_keras_archive(archive, file, source)
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{source}: a damaged archive ({first_line(error)}); is it cut off?") from None
     if not any(name.endswith("data.pkl") for name in names):
         raise CheckpointError(f"{source}: an archive, but neither Keras' ({_KERAS_WEIGHTS}) nor torch's (data.pkl)")
     return _recognise(read_pickle(file), source)
+
+
+def _read_keras_archive(archive: zipfile.ZipFile, file: Path, source: str) -> SourceWeights:
+    size = archive.getinfo(_KERAS_WEIGHTS).file_size  # no more than that is unpacked, whatever is there
+    if size > MOST_TIMES * file.stat().st_size:
+        raise CheckpointError(f"{source}: refused, because it would unpack to {size:,} bytes, which no weights do.")
+    return read_keras(io.BytesIO(archive.read(_KERAS_WEIGHTS)), size, source)
 
 
 def read_pickle(file: Path) -> Any:
