@@ -1,5 +1,8 @@
 """Image classification on a backbone: what the Xception paper trains and measures."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from segzoo.backbones.spec import Backbone
@@ -13,7 +16,8 @@ class Classifier(nn.Module):
         backbone: its deepest feature map is classified.
         num_classes: classes to tell apart.
         dropout: probability of dropping a feature before the class scores.
-        fc_width: width of two fully connected layers with ReLU in front of the class scores; None for none.
+        fc_width: widths of fully connected layers with ReLU in front of the class scores; one number is the width of
+            two, as in the paper; None for none.
 
     Raises:
         ConfigError: a value is out of range.
@@ -23,7 +27,12 @@ class Classifier(nn.Module):
     """
 
     def __init__(
-        self, backbone: Backbone, num_classes: int = 1000, *, dropout: float = 0.5, fc_width: int | None = None
+        self,
+        backbone: Backbone,
+        num_classes: int = 1000,
+        *,
+        dropout: float = 0.5,
+        fc_width: int | Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         problems = []
@@ -31,18 +40,18 @@ class Classifier(nn.Module):
             problems.append(f"num_classes is {num_classes}; it must be at least 1")
         if not 0 <= dropout < 1:
             problems.append(f"dropout is {dropout}; it must be at least 0 and below 1")
-        if fc_width is not None and fc_width < 1:
+        widths = _widths(fc_width)
+        if any(width < 1 for width in widths):
             problems.append(f"fc_width is {fc_width}; it must be at least 1")
         if problems:
             raise ConfigError(problems)
         channels = backbone.feature_specs[-1].channels
         self.backbone = backbone
         self.fully_connected = nn.Sequential()
-        if fc_width is not None:
-            self.fully_connected.extend([nn.Linear(channels, fc_width), nn.ReLU()])
-            self.fully_connected.extend([nn.Linear(fc_width, fc_width), nn.ReLU()])
+        for inputs, outputs in pairwise((channels, *widths)):
+            self.fully_connected.extend([nn.Linear(inputs, outputs), nn.ReLU()])
         self.dropout = nn.Dropout(dropout)
-        self.logits = nn.Linear(fc_width or channels, num_classes)
+        self.logits = nn.Linear((channels, *widths)[-1], num_classes)
 
     def forward(self, image: Tensor) -> Tensor:
         """Score the classes.
@@ -60,3 +69,9 @@ class Classifier(nn.Module):
         """
         scores: Tensor = self.logits(self.dropout(self.fully_connected(features.mean(dim=(2, 3)))))
         return scores
+
+
+def _widths(fc_width: int | Sequence[int] | None) -> tuple[int, ...]:
+    if fc_width is None:
+        return ()
+    return (fc_width, fc_width) if isinstance(fc_width, int) else tuple(fc_width)

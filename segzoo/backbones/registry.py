@@ -1,6 +1,6 @@
 """Backbones by name, and the functions that build them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Unpack
 
@@ -131,7 +131,7 @@ def build_classifier(
     *,
     weights: str | PathLike[str] | None = None,
     dropout: float = 0.5,
-    fc_width: int | None = None,
+    fc_width: int | Sequence[int] | None = None,
     **backbone: Unpack[BackboneKeywords],
 ) -> Classifier:
     """Build an image classifier: a backbone and the paper's head.
@@ -142,8 +142,8 @@ def build_classifier(
         weights: as for `build_backbone`. The file's head is loaded where its layers agree with this one's; else, which
             the log says, the head starts at random.
         dropout: probability of dropping a feature before the class scores: 0.5 for ImageNet in the paper, 0 for JFT.
-        fc_width: width of two fully connected layers in front of the class scores (4096 in section 4.5.1, Fig. 7
-            and 8); None for none.
+        fc_width: widths of fully connected layers in front of the class scores, such as [100]; one number is the width
+            of two (4096 in section 4.5.1, Fig. 7 and 8); None for none.
         backbone: keywords of `build_backbone`.
 
     Raises:

@@ -2,12 +2,14 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from segzoo.config.classification_data import ClassificationDataConfig
-from segzoo.config.fields import BatchSize, ClassWeights, FilePath, Section
+from segzoo.config.fields import BatchSize, ClassWeights, FilePath, Section, list_to_tuple
 from segzoo.config.model import BackboneConfig
 from segzoo.config.schema import RunConfig, SharedRunConfig
+
+_Units = Annotated[int, Field(ge=1, le=2**16)]
 
 
 class ClassifierModelConfig(Section):
@@ -19,9 +21,9 @@ class ClassifierModelConfig(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Probability of dropping a number before the class scores, in training: 0.5 in Xception's ImageNet recipe, 0 in
     its JFT recipe."""
-    fc_width: Annotated[int, Field(ge=1, le=2**16)] | None = None
-    """Width of two fully connected layers between pooling and class scores, 4096 in Xception's JFT runs; null has
-    none."""
+    fc_width: _Units | Annotated[tuple[_Units, ...], BeforeValidator(list_to_tuple), Field(max_length=16)] | None = None
+    """Widths of the fully connected layers with ReLU between pooling and class scores: [100] is one of 100. A number is
+    the width of two, 4096 in Xception's JFT runs; null has none."""
     frozen_modules: Annotated[int, Field(ge=0, le=1000)] | Literal["all"] = 0
     """So many of the backbone's first modules stay as loaded, BatchNorm statistics included; the stem is the first,
     Chollet's network has 14. all trains what is behind the backbone only."""

@@ -1,5 +1,7 @@
 """Names, options, and what a wrong one says."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -53,7 +55,7 @@ def test_all_wrong_values_are_told_at_once():
     assert len(caught.value.problems) == 3
 
 
-@pytest.mark.parametrize("wrong", [{"num_classes": 0}, {"dropout": 1.0}, {"fc_width": 0}])
+@pytest.mark.parametrize("wrong", [{"num_classes": 0}, {"dropout": 1.0}, {"fc_width": 0}, {"fc_width": [5, 0]}])
 def test_wrong_classifier(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         build_classifier("xception", width=0.1, **wrong)
@@ -68,6 +70,13 @@ def test_classifier_of_the_paper():
     assert count(wide) == count(plain) + added
     small = build_classifier("xception41", 7, width=0.1, fc_width=16).eval()
     assert small(torch.rand(2, 3, 65, 65)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("widths", [[100], [12, 6, 9], []])
+def test_hidden_layers_of_any_number(widths):
+    network = build_classifier("xception", 6, width=0.1, fc_width=widths)
+    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    assert [(layer.in_features, layer.out_features) for layer in linear] == list(pairwise([208, *widths, 6]))
 
 
 def count(network):

@@ -140,3 +140,12 @@ def test_recipes_have_the_papers_numbers(name: str, expected: dict, repository: 
         assert {key: getattr(getattr(config, section), key) for key in values} == values
     assert config.data.image_size == (299, 299)
     assert (config.optimizer.ema_decay is None) == (name == "xception_transfer")
+
+
+@pytest.mark.parametrize("widths", [[100], [256, 64], []])
+def test_widths_of_hidden_layers_are_a_list_too(widths: list[int]) -> None:
+    config = config_from_tree(apply_overrides(MINIMAL, [f"model.fc_width={widths}"]), known_names=NAMES)
+    assert isinstance(config, ClassificationRunConfig)
+    assert config.model.fc_width == tuple(widths)
+    assert ClassificationRunConfig.model_validate(config.model_dump(mode="json")) == config  # as checkpoints keep it
+    assert problems("model.fc_width=[100, 0]")

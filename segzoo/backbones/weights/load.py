@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from os import PathLike
 
 import torch
@@ -176,14 +177,23 @@ def _load_head(network: Classifier, weights: SourceWeights) -> None:
     if given != wanted:
         found = " and ".join(f"{inputs} → {outputs}" for outputs, inputs in given) or "none"
         _logger.warning(
-            "%s: the classifier's head starts at random: the file's layers are %s, this network's %s",
+            "%s: the classifier's head starts at random: the file's layers are %s, this network's %s%s",
             weights.source,
             found,
             " and ".join(f"{inputs} → {outputs}" for outputs, inputs in wanted),
+            _fitting_head(given, wanted),
         )
         return
     for layer, dense in zip(layers, weights.head, strict=True):
         layer.load_state_dict({"weight": dense.weight, "bias": dense.bias})
+
+
+def _fitting_head(given: list[tuple[int, ...]], wanted: list[tuple[int, ...]]) -> str:
+    """How to take the file's head, where its hidden layers alone are others."""
+    chained = all(before[0] == after[1] for before, after in pairwise(given))
+    if not given or not chained or (given[0][1], given[-1][0]) != (wanted[0][1], wanted[-1][0]):
+        return ""
+    return f"; fc_width={[outputs for outputs, _ in given[:-1]]} takes them"
 
 
 def _left_over(own: dict[str, Tensor], tensors: dict[str, Tensor], foreign: ForeignNames) -> set[str]:

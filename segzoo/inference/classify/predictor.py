@@ -138,7 +138,7 @@ def check_cam(source: TrainedClassifier) -> None:
     Raises:
         ConfigError: fully connected layers stand between the pooled features and the class scores.
     """
-    if source.config.model.fc_width is not None:
+    if source.config.model.fc_width:
         raise ConfigError(
             "--save: cam needs class scores right behind the pooling, and this network has fully connected layers "
             "between (model.fc_width)."

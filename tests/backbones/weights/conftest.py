@@ -1,7 +1,7 @@
 """Weights that Keras itself wrote, and the numbers it computes with them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,12 @@ def keras() -> Iterator[Any]:
     yield pytest.importorskip("keras")
     if before is None:
         del os.environ["KERAS_BACKEND"]
+
+
+@pytest.fixture(scope="session")
+def scatter_keras(keras: Any) -> Callable[[Any], None]:
+    """Give every BatchNorm of a model a random affine and statistics."""
+    return lambda model: _scatter_norms(keras, model)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,8 @@
 """What Keras writes is read, whatever the layout, and gives what Keras computes."""
 
 import zipfile
+from dataclasses import dataclass
+from pathlib import Path
 
 import h5py
 import pytest
@@ -130,10 +132,121 @@ def test_another_model_of_keras(keras, tmp_path):
     assert len(caught.value.problems) == 1
 
 
-def test_nothing_of_a_keras_archive_is_executed(keras_files, tmp_path):
-    """A config.json that names code is not even read."""
-    path = tmp_path / "lambda.keras"
-    with zipfile.ZipFile(keras_files.folder / "nested.keras") as good, zipfile.ZipFile(path, "w") as archive:
+def test_nothing_of_a_keras_archive_is_executed(keras, keras_files, tmp_path, monkeypatch):
+    """The archive runs code where Keras is told to trust it; here its config.json is not even read."""
+    harm, path = tmp_path / "harm", tmp_path / "lambda.keras"
+    inputs = keras.Input((2,))
+    monkeypatch.setenv("HARM", str(harm))  # Keras keeps neither defaults nor closures of a function
+    harmful = keras.layers.Lambda(
+        lambda x: (__import__("pathlib").Path(__import__("os").environ["HARM"]).touch(), x)[1]
+    )
+    keras.Model(inputs, harmful(inputs)).save(tmp_path / "harmful.keras")
+    with (
+        zipfile.ZipFile(keras_files.folder / "nested.keras") as good,
+        zipfile.ZipFile(tmp_path / "harmful.keras") as bad,
+        zipfile.ZipFile(path, "w") as archive,
+    ):
         archive.writestr("model.weights.h5", good.read("model.weights.h5"))
-        archive.writestr("config.json", '{"class_name": "Lambda", "config": {"function": "nonsense"}}')
-    build_backbone("xception", weights=path)
+        for name in ("config.json", "metadata.json"):
+            archive.writestr(name, bad.read(name))
+    harm.unlink(missing_ok=True)  # Keras ran it while the model was made
+    network = build_backbone("xception", weights=path)
+    assert not harm.exists()
+    expected = build_backbone("xception", weights=keras_files.folder / "nested.keras")
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), expected.parameters(), strict=True))
+    keras.saving.load_model(tmp_path / "harmful.keras", safe_mode=False)(torch.zeros(1, 2))
+    assert harm.exists()  # so it would have been seen
+
+
+@dataclass(frozen=True)
+class Biased:
+    """Chollet's network as most people write it down in Keras: no names, and `use_bias` at its default.
+
+    Args:
+        folder: holds transfer.keras, transfer.weights.h5, transfer.h5.
+        image: in [-1, 1], (1, 3, H, W).
+        features: pooled, (1, 2048), as Keras computes them.
+        logits: of a head of a hidden layer of 10 and 6 classes.
+    """
+
+    folder: Path
+    image: torch.Tensor
+    features: torch.Tensor
+    logits: torch.Tensor
+
+
+def reimplementation(keras, image):
+    layers = keras.layers
+
+    def convolve(kind, x, channels, size, **keywords):
+        return layers.BatchNormalization()(kind(channels, size, bias_initializer="random_normal", **keywords)(x))
+
+    def module(x, channels, *, first_relu=True, stride=2):
+        kept = x
+        for index, count in enumerate(channels):
+            x = layers.ReLU()(x) if index or first_relu else x
+            x = convolve(layers.SeparableConv2D, x, count, 3, padding="same")
+        if stride == 2:
+            kept = convolve(layers.Conv2D, kept, channels[-1], 1, strides=2, padding="same")
+            x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
+        return layers.Add()([x, kept])
+
+    x = layers.ReLU()(convolve(layers.Conv2D, image, 32, 3, strides=2))
+    x = layers.ReLU()(convolve(layers.Conv2D, x, 64, 3))
+    x = module(x, (128, 128), first_relu=False)
+    x = module(module(x, (256, 256)), (728, 728))
+    for _ in range(8):
+        x = module(x, (728, 728, 728), stride=1)
+    x = module(x, (728, 1024))
+    for count in (1536, 2048):
+        x = layers.ReLU()(convolve(layers.SeparableConv2D, x, count, 3, padding="same"))
+    return x
+
+
+@pytest.fixture(scope="module")
+def biased(keras, scatter_keras, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("biased")
+    inputs = keras.Input((75, 91, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(reimplementation(keras, inputs))
+    hidden = keras.layers.Dense(10, activation="relu", bias_initializer="random_normal")(pooled)
+    model = keras.Model(inputs, keras.layers.Dense(6, bias_initializer="random_normal")(hidden))
+    scatter_keras(model)
+    model.save(folder / "transfer.keras")
+    model.save(folder / "transfer.h5")
+    model.save_weights(folder / "transfer.weights.h5")
+    image = torch.rand(1, 3, 75, 91, generator=torch.Generator().manual_seed(4)) * 2 - 1
+    with torch.no_grad():
+        features, logits = keras.Model(inputs, [pooled, model.output])(image.permute(0, 2, 3, 1).numpy())
+    return Biased(folder, image, torch.as_tensor(features), torch.as_tensor(logits))
+
+
+@pytest.mark.parametrize("name", ["transfer.keras", "transfer.weights.h5", "transfer.h5"])
+def test_biases_before_norms_and_a_head_of_one_hidden_layer(biased, name, caplog):
+    network = build_classifier("xception", 6, fc_width=[10], weights=biased.folder / name, **KERAS).eval()
+    assert not caplog.records
+    with torch.no_grad():
+        features = network.backbone(biased.image)[-1].mean(dim=(2, 3))
+        logits = network(biased.image)
+    assert features.std() > 0.01
+    torch.testing.assert_close(features, biased.features, atol=1e-4, rtol=0)
+    torch.testing.assert_close(logits, biased.logits, atol=1e-4, rtol=0)
+
+
+def test_a_head_of_other_hidden_layers_says_how_to_take_it(biased, caplog):
+    build_classifier("xception", 6, weights=biased.folder / "transfer.weights.h5")
+    assert "starts at random" in caplog.text
+    assert "fc_width=[10] takes them" in caplog.text
+    caplog.clear()
+    build_classifier("xception", 7, weights=biased.folder / "transfer.weights.h5")
+    assert "starts at random" in caplog.text
+    assert "takes them" not in caplog.text
+
+
+def test_a_bias_without_a_norm_behind_it_is_refused(biased, tmp_path):
+    """Of a layer without a norm of its own, a bias has nowhere to go."""
+    path = tmp_path / "more.weights.h5"
+    path.write_bytes((biased.folder / "transfer.weights.h5").read_bytes())
+    with h5py.File(path, "r+") as file:
+        file.copy("layers/conv2d", "layers/conv2d_99")
+    with pytest.raises(CheckpointError, match="no place for: conv2d_99/bias, conv2d_99/kernel$"):
+        build_backbone("xception", weights=path)
