@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ class AtomicCheckpointIO(CheckpointIO):
         target = Path(path)
         part = target.with_name(f"{target.name}.part")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
+            part.unlink(missing_ok=True)  # what a killed process left; or a link, which is not written through
+            with part.open("xb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -38,10 +39,12 @@ class AtomicCheckpointIO(CheckpointIO):
             part.replace(target)
             flush_folder(target.parent)
         except (OSError, RuntimeError, zipfile.BadZipFile) as error:
-            reason = first_line(error)
-            raise CheckpointError(f"{target}: not saved ({reason}); the file before it is untouched.") from error
+            raise CheckpointError(
+                f"{target}: not saved ({_reason(error)}); the file before it is untouched."
+            ) from error
         finally:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):  # as where the folder went away, which was said
+                part.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read without executing anything, whatever the caller asks for."""
@@ -50,6 +53,12 @@ class AtomicCheckpointIO(CheckpointIO):
     def remove_checkpoint(self, path: Any) -> None:
         """Delete a checkpoint."""
         Path(path).unlink(missing_ok=True)
+
+
+def _reason(error: Exception) -> str:
+    """Why nothing was saved: torch raises an error of its own over the system's, such as that the disk is full."""
+    before = error.__cause__ or error.__context__
+    return first_line(before if isinstance(before, OSError) else error)
 
 
 def _read_back(path: Path) -> None:

@@ -20,9 +20,10 @@ from segzoo.data.labels import LabelSpace
 from segzoo.data.regroup import single_class
 from segzoo.data.sampling import ShardSampler, StepBatchSampler
 from segzoo.data.transforms import train_transform
-from segzoo.errors import ConfigError, DataError
+from segzoo.errors import ConfigError, DataError, printable
 
 _MAX_WORKERS = 8
+_LINE_END = printable("\n")
 
 
 class SampleLoader(DataLoader[Any]):
@@ -32,9 +33,11 @@ class SampleLoader(DataLoader[Any]):
         try:
             yield from super().__iter__()
         except DataError as error:
-            # torch puts the worker's traceback in front of the message.
-            message = str(error).rpartition(f"{DataError.__module__}.{DataError.__name__}: ")[2]
-            raise DataError(message.splitlines()) from error
+            # torch makes one text of the worker's traceback and the problems, whose line ends the error then escaped.
+            _, worker, message = str(error).rpartition(f"{DataError.__module__}.{DataError.__name__}: ")
+            if not worker:
+                raise
+            raise DataError(message.removesuffix(_LINE_END).split(_LINE_END)) from error
 
 
 class LabelledImages(Protocol):

@@ -1,6 +1,8 @@
 """Samples as tensors: augmented crops for training, whole images for evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from traceback import extract_tb
 from typing import Any, TypedDict
 
 import numpy as np
@@ -12,7 +14,7 @@ from segzoo.data.dataset import PartwiseDataset, SegmentationDataset
 from segzoo.data.sample import mask_extent
 from segzoo.data.sampling import SampleKey
 from segzoo.data.transforms import TrainTransform
-from segzoo.errors import DataError
+from segzoo.errors import DataError, SegzooError, first_line
 
 
 class Item(TypedDict):
@@ -27,6 +29,26 @@ class Item(TypedDict):
     image: torch.Tensor
     mask: torch.Tensor
     id: str
+
+
+@contextmanager
+def named_in_errors(sample: str) -> Iterator[None]:
+    """Turn what goes wrong with a sample into a line that names it: all that comes out of a data process whole.
+
+    Args:
+        sample: its id.
+
+    Raises:
+        DataError: in place of any error but those that say what to do, and of memory that ran out.
+    """
+    try:
+        yield
+    except (SegzooError, MemoryError):
+        raise
+    except Exception as error:  # a data set of one's own may raise anything
+        place = extract_tb(error.__traceback__)[-1]
+        where = f"line {place.lineno} of {place.filename}"
+        raise DataError(f"{sample}: {type(error).__name__}: {first_line(error)} ({where})") from error
 
 
 class AugmentedDataset(Dataset[Item]):
@@ -48,14 +70,15 @@ class AugmentedDataset(Dataset[Item]):
         """The sample of a key.
 
         Raises:
-            DataError: a file is damaged, or image and mask differ in size.
+            DataError: a file is damaged, image and mask differ in size, or a data set of one's own failed.
         """
         seed = int(np.random.SeedSequence((self.seed, *key)).generate_state(1)[0])
-        if self._parts is None:
-            image, mask = self._from_sample(key.index, seed)
-        else:
-            image, mask = self._from_parts(self._parts, key.index, seed)
-        return _item(image, mask, self.dataset.ids[key.index])
+        with named_in_errors(self.dataset.ids[key.index]):
+            if self._parts is None:
+                image, mask = self._from_sample(key.index, seed)
+            else:
+                image, mask = self._from_parts(self._parts, key.index, seed)
+            return _item(image, mask, self.dataset.ids[key.index])
 
     def _from_parts(self, dataset: PartwiseDataset, index: int, seed: int) -> tuple[Any, Any]:
         """The mask decides what of the image is looked at, before that is decoded."""
@@ -83,9 +106,10 @@ class WholeDataset(Dataset[Item]):
         self.dataset = dataset
 
     def __getitem__(self, index: int) -> Item:
-        sample = self.dataset[index]
-        # Copies: a data set may keep its arrays.
-        return _item(np.array(sample.image, order="C"), np.array(sample.mask, order="C"), sample.id)
+        with named_in_errors(self.dataset.ids[index]):
+            sample = self.dataset[index]
+            # Copies: a data set may keep its arrays.
+            return _item(np.array(sample.image, order="C"), np.array(sample.mask, order="C"), sample.id)
 
 
 def as_batch(items: Sequence[Any]) -> dict[str, Any]:

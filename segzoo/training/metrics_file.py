@@ -2,15 +2,18 @@
 
 import csv
 import io
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from segzoo.checkpoint.metrics import read_rows
+from segzoo.checkpoint.metrics import read_table
 from segzoo.data.whole_file import write_whole
 from segzoo.training.callbacks import TrainingClock, as_task
 from segzoo.training.run_dir import RunDir
+
+logger = logging.getLogger(__name__)
 
 
 class MetricsFile(Callback):
@@ -48,7 +51,13 @@ class MetricsFile(Callback):
         """Keep the rows up to where the run goes on."""
         if not trainer.is_global_zero:
             return
-        rows = [row for row in read_rows(self.run_dir.metrics) if int(row["step"]) <= self.step]
+        found, damaged = read_table(self.run_dir.metrics)
+        if damaged:
+            kept = self.run_dir.metrics.with_suffix(".damaged.csv")
+            self.run_dir.metrics.replace(kept)
+            logger.warning("%s: %d damaged lines are left out; as it was: %s", self.run_dir.metrics, damaged, kept)
+        rows = [row for row in found if int(row["step"]) <= self.step]
+        self.columns += [name for name in (rows[0] if rows else ()) if name not in self.columns]  # of another version
         self.validated = {int(row["step"]) for row in rows if row["split"] == "val"}
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, self.columns)

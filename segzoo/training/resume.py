@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def resumed_config(run_dir: str | Path, config: str | None = None, overrides: Se
     Raises:
         ConfigError: no run there, or the request contradicts it.
     """
-    saved = read_yaml(open_run_dir(Path(run_dir)).config)
+    saved = saved_tree(open_run_dir(Path(run_dir)))
     # What the file leaves open is as the run found it: settings of weights, devices of torchrun, its first overrides.
     asked = apply_overrides(saved if config is None else merged(saved, read_yaml(Path(config))), overrides)
     names, reason = known_names(), "A resumed run keeps its configuration"
@@ -61,6 +62,25 @@ def resumed_config(run_dir: str | Path, config: str | None = None, overrides: Se
         new = new.model_copy(update={"loss": new.loss.model_copy(update=weights)})
     refuse_differences(kept, new, reason)
     return kept
+
+
+def saved_tree(run_dir: RunDir) -> dict[str, Any]:
+    """The configuration of a run: config.yaml, or where that was damaged or lost, what a checkpoint knows of it.
+
+    Raises:
+        ConfigError: config.yaml cannot be read, and no checkpoint has the configuration.
+    """
+    try:
+        return read_yaml(run_dir.config)
+    except ConfigError as error:
+        if run_dir.stage(0).path.exists():  # the checkpoints are a stage's, and know nothing of the others
+            raise
+        for path in run_dir.all_checkpoints():
+            with suppress(CheckpointError):
+                found = read_description(read_checkpoint(path), path).config
+                _logger.warning("%s; going on with the configuration in %s", "; ".join(error.problems), path)
+                return found.model_dump(mode="json")
+        raise
 
 
 @dataclass(frozen=True)
@@ -87,8 +107,7 @@ def newest_checkpoint(run_dir: RunDir, config: AnyRunConfig) -> Start | None:
         CheckpointError: there are checkpoints, and none can be read.
         ConfigError: it is of another configuration.
     """
-    kept = [run_dir.best, *run_dir.all_kept()]
-    found = [path for path in (run_dir.last, *kept) if path.is_file()]
+    found = run_dir.all_checkpoints()
     problems: list[str] = []
     readable = [start for path in found[:1] if (start := _start(path, config, problems))]
     if problems:

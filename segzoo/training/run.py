@@ -1,7 +1,6 @@
 """One run, from configuration to run directory: what `train` does once, and for each stage."""
 
 import logging
-import math
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from segzoo.training.curves import draw_curves
 from segzoo.training.faults import faults_explained
 from segzoo.training.launch import other_processes
 from segzoo.training.resume import Start, newest_checkpoint, refuse_other_classes
-from segzoo.training.run_dir import RunDir, already_finished, finished_step, new_run_dir, resumed_run_dir, write_json
+from segzoo.training.run_dir import RunDir, already_finished, finished_summary, new_run_dir, resumed_run_dir, write_json
 from segzoo.training.trainer import Watchers, build_trainer, quiet_lightning, watchers_of
 
 logger = logging.getLogger(__name__)
@@ -64,7 +63,8 @@ def train_run(
         if resume is not None:
             run_dir = stack.enter_context(resumed_run_dir(resume))
             start = newest_checkpoint(run_dir, config)
-            if start and start.step >= (finished_step(run_dir) or math.inf):
+            finished = finished_summary(run_dir)
+            if start and finished and start.step >= finished["steps"]:  # which can be an early one
                 raise already_finished(run_dir)
             if start is None and is_first_process():
                 logger.warning(
@@ -116,10 +116,10 @@ def _fit(config: AnyRunConfig, data: RunData, task: AnyRunTask, run_dir: RunDir,
         _draw(task, run_dir)
         raise
     summary = _summary(task, data, watchers, start, trainer.global_step, time.perf_counter() - began)
+    _draw(task, run_dir)
     if is_first_process():
         with faults_explained():
-            write_json(run_dir.summary, summary)
-    _draw(task, run_dir)
+            write_json(run_dir.summary, summary)  # last: it says that nothing is left to do
     scores = no_scores(config, data.labels) if task.scores is None else task.scores
     return TrainResult(run_dir.path, data.labels, scores, summary, task.main_metric)
 

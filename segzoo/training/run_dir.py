@@ -1,6 +1,7 @@
 """The folder of a run: what is in it, and how it comes to be."""
 
 import json
+import logging
 import os
 import platform
 import sys
@@ -16,10 +17,13 @@ from segzoo.checkpoint.format import versions
 from segzoo.checkpoint.metrics import METRICS_CSV
 from segzoo.config.classification import AnyRunConfig
 from segzoo.config.load import dump_config
+from segzoo.data.own_files import read_json
 from segzoo.data.whole_file import remove_leftovers, write_whole
-from segzoo.errors import ConfigError
+from segzoo.errors import ConfigError, first_line
 from segzoo.tasks.processes import is_first_process
 from segzoo.training.lock import locked_run
+
+_logger = logging.getLogger(__name__)
 
 
 class RunDir:
@@ -71,22 +75,42 @@ class RunDir:
         return self.path / "overlays"
 
     @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
     def best(self) -> Path:
         """The checkpoint with the highest main metric: mIoU, or a classifier's top-1 or mAP."""
-        return self.path / "checkpoints" / "best.ckpt"
+        return self.checkpoints / "best.ckpt"
 
     @property
     def last(self) -> Path:
         """The newest checkpoint."""
-        return self.path / "checkpoints" / "last.ckpt"
+        return self.checkpoints / "last.ckpt"
 
     def kept(self, step: int) -> Path:
         """A checkpoint that stays."""
-        return self.path / "checkpoints" / f"step_{step:06d}.ckpt"
+        return self.checkpoints / f"step_{step:06d}.ckpt"
 
     def all_kept(self) -> list[Path]:
         """The checkpoints that stay, newest first."""
-        return sorted((self.path / "checkpoints").glob("step_*.ckpt"), reverse=True)
+        return sorted(self.checkpoints.glob("step_*.ckpt"), reverse=True)
+
+    def stage(self, number: int) -> "RunDir":
+        """The run directory of a stage, counted from 0."""
+        return RunDir(self.path / f"stage{number + 1}")
+
+    def all_checkpoints(self) -> list[Path]:
+        """Those that are there: the last one, the best one, and those that stay, newest first.
+
+        Raises:
+            ConfigError: the folder may not be read.
+        """
+        try:
+            return [path for path in (self.last, self.best, *self.all_kept()) if path.is_file()]
+        except OSError as error:
+            raise ConfigError(f"run_dir: cannot read {self.checkpoints} ({error.strerror}).") from None
 
 
 @contextmanager
@@ -106,23 +130,54 @@ def new_run_dir(config: AnyRunConfig, name: str) -> Iterator[RunDir]:
         yield RunDir(Path(config.run_dir or Path("runs", name)))
         return
     path = Path(config.run_dir) if config.run_dir else _free_path(Path("runs", name))
+    run_dir = RunDir(path)
+    _refuse_others_files(run_dir, len(config.stages or ()))
     try:
-        (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+        run_dir.checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _cannot_write(path, error) from None
     with locked_run(path):
-        run_dir = RunDir(path)
-        if run_dir.config.exists():
+        if os.path.lexists(run_dir.config):
             raise ConfigError(
                 f"run_dir: {path} holds a run already. Continue it with --resume {path}, or name another."
             )
         remove_leftovers([run_dir.environment, run_dir.config])  # of one that was killed while it began
         try:
+            write_whole(run_dir.config, dump_config(config).encode())  # first: what follows is a run's
             write_json(run_dir.environment, environment())
-            write_whole(run_dir.config, dump_config(config).encode())
         except OSError as error:
+            run_dir.config.unlink(missing_ok=True)
             raise _cannot_write(path, error) from None
         yield run_dir
+
+
+def _refuse_others_files(run_dir: RunDir, stages: int) -> None:
+    """See that a folder in which no run is holds nothing either that a run would write there.
+
+    Raises:
+        ConfigError: it does, with examples; or it cannot be read.
+    """
+    if os.path.lexists(run_dir.config):  # said with the lock held, or it may be a run that is only starting
+        return
+    ours = [run_dir.environment, run_dir.metrics, run_dir.summary, run_dir.curves]
+    ours += [run_dir.checkpoints, run_dir.overlays, *(run_dir.stage(number).path for number in range(stages))]
+    try:
+        found = [file for path in ours for file in _files_at(path)]
+    except OSError as error:
+        raise _cannot_write(run_dir.path, error) from None
+    if found:
+        examples = ", ".join(str(file.relative_to(run_dir.path)) for file in found[:3])
+        raise ConfigError(
+            f"run_dir: {run_dir.path} is no run, and has files that one would replace: {len(found)}, such as "
+            f"{examples}. Name another folder."
+        )
+
+
+def _files_at(path: Path) -> list[Path]:
+    """The path, or what is in it where it is a folder; nothing where nothing is there."""
+    if path.is_dir() and not path.is_symlink():
+        return sorted(path.iterdir())
+    return [path] if os.path.lexists(path) else []
 
 
 @contextmanager
@@ -130,17 +185,31 @@ def resumed_run_dir(path: Path) -> Iterator[RunDir]:
     """Keep other runs out of a run's folder while it is resumed, and clear away what a killed write left.
 
     Raises:
-        ConfigError: no run there, or it is in use.
+        ConfigError: no run there, it is in use, or a folder in it is a link to elsewhere.
     """
     run_dir = open_run_dir(path)
     if not is_first_process():
         yield run_dir
         return
+    _refuse_links(run_dir)
     with locked_run(path):
         for pattern in ("checkpoints/*.part", ".*.tmp", "overlays/.*.tmp"):
             for leftover in path.glob(pattern):
                 leftover.unlink(missing_ok=True)
         yield run_dir
+
+
+def _refuse_links(run_dir: RunDir) -> None:
+    """See that what a run writes stays in its folder, which may come from somebody else.
+
+    Raises:
+        ConfigError: a folder in it leads elsewhere.
+    """
+    for folder in (run_dir.checkpoints, run_dir.overlays, *run_dir.path.glob("stage*")):
+        if folder.is_symlink():
+            raise ConfigError(
+                f"--resume: {folder} is a link, through which a run would write elsewhere. Put the folder itself there."
+            )
 
 
 def open_run_dir(path: Path) -> RunDir:
@@ -150,16 +219,24 @@ def open_run_dir(path: Path) -> RunDir:
         ConfigError: no run there.
     """
     run_dir = RunDir(path)
-    if not run_dir.config.is_file():
+    if not os.path.lexists(run_dir.config) and not run_dir.all_checkpoints():
         raise ConfigError(f"--resume: no run in {path} (no config.yaml). Name a run directory, such as runs/NAME/TIME.")
     return run_dir
 
 
-def finished_step(run_dir: RunDir) -> int | None:
-    """The step at which a run came to its end, which can be an early one; None while it has not."""
-    if not run_dir.summary.exists():
+def finished_summary(run_dir: RunDir) -> dict[str, Any] | None:
+    """What a run came to; None while it has not come to its end, or where summary.json does not say so any more."""
+    if not os.path.lexists(run_dir.summary):
         return None
-    return int(json.loads(run_dir.summary.read_text(encoding="utf-8"))["steps"])
+    try:
+        summary = read_json(run_dir.summary)
+        if isinstance(summary, dict) and isinstance(summary.get("steps"), int):
+            return summary
+        reason = "it names no steps"
+    except (OSError, ValueError) as error:
+        reason = first_line(error)
+    _logger.warning("%s: damaged (%s); written anew at the end of the run", run_dir.summary, reason)
+    return None
 
 
 def already_finished(run_dir: RunDir) -> ConfigError:

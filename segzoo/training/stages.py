@@ -1,6 +1,5 @@
 """`stages`: runs in a row, each in a folder of its own, which begin with the network of the one before."""
 
-import json
 import logging
 import os
 import shutil
@@ -15,7 +14,7 @@ import torch
 from segzoo.checkpoint.read import read_checkpoint, read_description
 from segzoo.checkpoint.transfer import AUXILIARY, with_starting_settings
 from segzoo.config.classification import AnyRunConfig
-from segzoo.config.load import config_from_tree, read_yaml
+from segzoo.config.load import config_from_tree
 from segzoo.config.schema import SharedRunConfig
 from segzoo.config.stages import stage_tree
 from segzoo.data.labels import LabelSpace
@@ -26,8 +25,9 @@ from segzoo.tasks.processes import is_first_process
 from segzoo.training.build import build_data, check_files, check_request, sketch_network
 from segzoo.training.faults import faults_explained
 from segzoo.training.launch import other_processes
+from segzoo.training.resume import saved_tree
 from segzoo.training.run import TrainResult, train_run
-from segzoo.training.run_dir import RunDir, already_finished, new_run_dir, resumed_run_dir, write_json
+from segzoo.training.run_dir import RunDir, already_finished, finished_summary, new_run_dir, resumed_run_dir, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def train_stages(config: AnyRunConfig, *, name: str, resume: Path | None = None)
             whole = stack.enter_context(new_run_dir(config, name))
         else:
             whole = stack.enter_context(resumed_run_dir(resume))
-            if whole.summary.exists():
+            if finished_summary(whole):
                 raise already_finished(whole)
         # Once for all stages: under torchrun the processes cannot be started again.
         stack.enter_context(other_processes(config))
@@ -164,34 +164,30 @@ def _plan(config: AnyRunConfig) -> _Plan:
 
 
 def _train_each(configs: Sequence[AnyRunConfig], whole: RunDir, name: str) -> TrainResult:
-    begun = [number for number in range(len(configs)) if _stage_dir(whole, number).config.is_file()]
+    begun = [number for number in range(len(configs)) if whole.stage(number).config.is_file()]
     newest = begun[-1] if begun else 0
     result: TrainResult | None = None
     for number, config in enumerate(configs):
-        if number >= newest and not _stage_dir(whole, number).summary.exists():
+        if number >= newest and not finished_summary(whole.stage(number)):
             logger.info("stage %d of %d", number + 1, len(configs))
             result = _train_stage(config, whole, number, name)
             whole.path = result.run_dir.parent  # where other processes than the first one learn it
         if is_first_process():
             with faults_explained():
-                _publish(_stage_dir(whole, number), whole)
+                _publish(whole.stage(number), whole)
     return _result(whole, result, len(configs))
 
 
 def _train_stage(config: AnyRunConfig, whole: RunDir, number: int, name: str) -> TrainResult:
-    stage = _stage_dir(whole, number)
+    stage = whole.stage(number)
     if stage.config.is_file():
-        own = config_from_tree(read_yaml(stage.config), known_names=known_names())
+        own = config_from_tree(saved_tree(stage), known_names=known_names())
         return train_run(own, name=name, resume=stage.path, whole=whole)
     update: dict[str, Any] = {"run_dir": str(stage.path)}
     if number:
-        before = str(_stage_dir(whole, number - 1).path)
+        before = str(whole.stage(number - 1).path)
         update["model"] = config.model.model_copy(update={"weights": before})
     return train_run(config.model_copy(update=update), name=name, whole=whole)
-
-
-def _stage_dir(whole: RunDir, number: int) -> RunDir:
-    return RunDir(whole.path / f"stage{number + 1}")
 
 
 def _publish(stage: RunDir, whole: RunDir) -> None:
@@ -216,8 +212,7 @@ def _link(source: Path, target: Path) -> None:
 
 def _result(whole: RunDir, result: TrainResult | None, count: int) -> TrainResult:
     """What the whole run comes to: the last stage's numbers, and every stage's beside them."""
-    found = [stage.summary for number in range(count) if (stage := _stage_dir(whole, number)).summary.exists()]
-    stages = [json.loads(path.read_text(encoding="utf-8")) for path in found]
+    stages = [summary for number in range(count) if (summary := finished_summary(whole.stage(number)))]
     summary = {**(result.summary if result else stages[-1]), "stages": stages}
     if is_first_process():
         with faults_explained():

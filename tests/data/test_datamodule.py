@@ -1,5 +1,6 @@
 """Data sets to batches."""
 
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,12 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
+from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.config.schema import DataConfig, SyntheticConfig
 from segzoo.data import DATASETS, LabelSpace, build_dataset
+from segzoo.data.classification.datamodule import ClassificationDataModule
 from segzoo.data.datamodule import SegmentationData, worker_count
 from segzoo.data.dataset import Sample
 from segzoo.data.sampling import StepBatchSampler
 from segzoo.errors import ConfigError, DataError
+from segzoo.training.faults import faults_explained
 
 SMALL = SyntheticConfig(train_images=11, val_images=5, size=(32, 40))
 
@@ -224,3 +228,79 @@ def test_a_user_registers_a_data_set() -> None:
 def test_real_camvid_stream_is_the_same_with_workers(shared: Path) -> None:
     settings = {"name": "camvid", "root": str(shared / "data" / "camvid"), "crop_size": (64, 64), "steps": 3}
     assert stream(data_module(2, **settings)) == stream(data_module(0, **settings))  # type: ignore[arg-type]
+
+
+class Broken:
+    """A data set of one's own that fails at its samples."""
+
+    labels = LabelSpace.from_names(["ground", "square"])
+    ids = tuple(f"sample_{number}" for number in range(8))
+    classes = tuple((number % 2,) for number in range(8))
+
+    def __init__(self, fail: Callable[[], object]) -> None:
+        self._fail = fail
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._fail()  # type: ignore[return-value]
+
+    def read_image(self, index: int) -> object:
+        return self._fail()
+
+
+class SensorError(Exception):
+    def __init__(self, version: int, place: str) -> None:
+        super().__init__(f"version {version}\nat {place}")
+
+
+def raising(error: BaseException) -> Callable[[], object]:
+    def fail() -> object:
+        raise error
+
+    return fail
+
+
+FAILURES = {
+    "RuntimeError": (raising(RuntimeError("sensor file has version 7")), "RuntimeError: sensor file has version 7"),
+    "OSError": (raising(FileNotFoundError(2, "No such file", "x.bin")), "FileNotFoundError: [Errno 2] No such file: "),
+    "KeyError": (raising(KeyError("depth")), "KeyError: 'depth'"),
+    "error of its own": (raising(SensorError(7, "disk")), "SensorError: version 7"),
+    "memory in its words": (
+        raising(RuntimeError("out of memory on the gloo device")),
+        "RuntimeError: out of memory on",
+    ),
+    "StopIteration": (raising(StopIteration()), "StopIteration: StopIteration"),
+    "no sample": (lambda: None, "AttributeError: 'NoneType'"),
+    "a sample of nonsense": (lambda: Sample("image", np.zeros((32, 32), np.uint8), "a"), "Error: "),
+    "several problems": (raising(DataError(["first", "second"])), "first\nsecond"),
+}
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("kind", FAILURES)
+def test_errors_of_a_data_set_of_ones_own_come_as_they_are(kind: str, num_workers: int) -> None:
+    fail, said = FAILURES[kind]
+    data = data_module(num_workers)
+    data.train_dataset = data.val_dataset = Broken(fail)
+    for loader in (data.train_dataloader(), data.val_dataloader()):
+        with pytest.raises(DataError) as caught, faults_explained():
+            next(iter(loader))
+        line = "\n".join(caught.value.problems)
+        assert said in line
+        assert "Traceback" not in line
+        assert kind == "several problems" or line.startswith("sample_")
+        assert len(caught.value.problems) == 1 + (kind == "several problems")
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_errors_of_a_classifiers_data_set_come_as_they_are(num_workers: int, class_folder: Path) -> None:
+    config = ClassificationDataConfig(
+        name="image_folder", root=str(class_folder), batch_size=4, image_size=24, num_workers=num_workers
+    )
+    data = ClassificationDataModule(config, steps=2, seed=0, eval_batch_size=2)
+    data.train_dataset = data.val_dataset = Broken(raising(RuntimeError("sensor file has version 7")))
+    for loader in (data.train_dataloader(), data.val_dataloader()):
+        with pytest.raises(DataError, match=r"^sample_\d: RuntimeError: sensor file has version 7 \(line \d+ of .*\)$"):
+            next(iter(loader))

@@ -30,11 +30,14 @@ def find_in_folder(folder: Path) -> Path:
     """The weights file of a run directory (its best checkpoint, else its last) or of a saved model's folder.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or it may not be read.
     """
     for name in (*CHECKPOINTS, WEIGHTS):
-        if (folder / name).is_file():
-            return folder / name
+        try:
+            if (folder / name).is_file():
+                return folder / name
+        except OSError as error:
+            raise ConfigError(f"{folder / name}: cannot be read ({error.strerror})") from None
     raise ConfigError(
         f"{folder}: a folder without checkpoints/best.ckpt, last.ckpt or {WEIGHTS}. Name a run directory, such as "
         "runs/NAME/TIME, or a saved model's folder."

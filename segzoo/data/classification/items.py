@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from segzoo.data.classification.dataset import ClassificationDataset
 from segzoo.data.classification.views import CenterView, TrainView
-from segzoo.data.items import as_batch
+from segzoo.data.items import as_batch, named_in_errors
 from segzoo.data.sampling import SampleKey
 
 
@@ -45,11 +45,12 @@ class CroppedDataset(Dataset[ClassItem]):
         """The image of a key.
 
         Raises:
-            DataError: its file is damaged.
+            DataError: its file is damaged, or a data set of one's own failed.
         """
         seed = int(np.random.SeedSequence((self._seed, *key)).generate_state(1)[0])
-        image = self._view(self.dataset.read_image(key.index), seed)
-        return _item(self.dataset, key.index, image, seed)
+        with named_in_errors(self.dataset.ids[key.index]):
+            image = self._view(self.dataset.read_image(key.index), seed)
+            return _item(self.dataset, key.index, image, seed)
 
 
 class CentralDataset(Dataset[ClassItem]):
@@ -65,7 +66,8 @@ class CentralDataset(Dataset[ClassItem]):
         self._view = view
 
     def __getitem__(self, index: int) -> ClassItem:
-        return _item(self.dataset, index, self._view(self.dataset.read_image(index)), 0)
+        with named_in_errors(self.dataset.ids[index]):
+            return _item(self.dataset, index, self._view(self.dataset.read_image(index)), 0)
 
 
 def as_class_batch(items: Sequence[ClassItem]) -> dict[str, Any]:
