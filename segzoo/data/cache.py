@@ -18,6 +18,8 @@ from segzoo.errors import ConfigError, first_line
 
 logger = logging.getLogger(__name__)
 
+_READING = 2  # one more whenever the same files are read as other pixels: older caches are no longer read then
+
 
 def cached(dataset: SegmentationDataset, config: DataConfig, split: str) -> SegmentationDataset:
     """The data set behind `data.cache`, or itself where nothing is to be cached or the disk is too small.
@@ -37,7 +39,10 @@ def cached(dataset: SegmentationDataset, config: DataConfig, split: str) -> Segm
         return dataset
     folder = Path(config.cache).expanduser()
     # Masks are kept as class indices, so that another label space is another cache.
-    stem = folder / f"{config.name}-{split.replace('/', '-')}-{fingerprint(dataset.labels.to_dict(), dataset.pixels)}"
+    stem = (
+        folder
+        / f"{config.name}-{split.replace('/', '-')}-{fingerprint(dataset.labels.to_dict(), dataset.pixels, _READING)}"
+    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         places = place_samples(dataset, stem)

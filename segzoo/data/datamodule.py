@@ -17,6 +17,7 @@ from segzoo.data.cores import START_METHOD, available_cores, leave_signals_to_pa
 from segzoo.data.dataset import SegmentationDataset, build_dataset
 from segzoo.data.items import AugmentedDataset, WholeDataset, as_batch, as_list
 from segzoo.data.labels import LabelSpace
+from segzoo.data.pairs import FileDataset
 from segzoo.data.regroup import single_class
 from segzoo.data.sampling import ShardSampler, StepBatchSampler
 from segzoo.data.transforms import train_transform
@@ -141,6 +142,8 @@ class SegmentationData(StepData[DataConfig, SegmentationDataset]):
         dataset = build_dataset(self.config, split)
         if line := single_class(dataset.labels):
             raise ConfigError(line)
+        if not isinstance(dataset, FileDataset):  # which reads no image of another kind
+            _check_channels(dataset, self.config, split)
         return cached(dataset, self.config, split)
 
     def train_dataloader(self) -> SampleLoader:
@@ -154,6 +157,23 @@ class SegmentationData(StepData[DataConfig, SegmentationDataset]):
         rank, world_size = self._process()
         return evaluation_loader(
             self.val_dataset, self.config, batch_size=self.eval_batch_size, rank=rank, world_size=world_size
+        )
+
+
+def _check_channels(dataset: SegmentationDataset, config: DataConfig, split: str) -> None:
+    """Look at the first image of a data set of one's own, before a network is built for others.
+
+    Raises:
+        ConfigError: it has other channels than the configuration states.
+    """
+    if not len(dataset):
+        return
+    shape = dataset[0].image.shape
+    if len(shape) != 3 or shape[2] != config.channels:
+        found = f"{shape[2]} channels" if len(shape) == 3 else f"the shape {shape} in place of (H, W, C)"
+        advice = f". Say so: data.channels={shape[2]}" if len(shape) == 3 else ""
+        raise ConfigError(
+            f"data.channels: {config.channels}, but images of {config.name}, split {split}, have {found}{advice}"
         )
 
 

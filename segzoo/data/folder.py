@@ -80,9 +80,8 @@ def list_folder(config: DataConfig, split: str) -> Listing:
         labels = _labels_of_folders(folders.get(config.train_split, flat).masks, layout)
     if split in folders:
         pairs, problems = _by_class(folders[split], labels).pairs()
-        return Listing(
-            tuple(pairs), tuple(problems), where, labels, tuple(_other_classes(folders[split], labels, config))
-        )
+        warnings = (*_other_classes(folders[split], labels, config), *_passed_over(folders[split]))
+        return Listing(tuple(pairs), tuple(problems), where, labels, warnings)
     if folders:
         raise unknown_split(split, list(folders), str(root))
     if not is_folder(root / layout.images):
@@ -101,7 +100,7 @@ def list_folder(config: DataConfig, split: str) -> Listing:
     chosen = tuple(pair for pair in pairs if (pair.id in held_out) == (split == "val"))
     if pairs and not chosen:
         problems.append(Problem("empty split", f"{root}: one image makes no train and val split. Add images."))
-    return Listing(chosen, tuple(problems), where, labels)
+    return Listing(chosen, tuple(problems), where, labels, tuple(_passed_over(flat)) if split == "train" else ())
 
 
 def split_folders(root: Path, config: DataConfig, *, listed: bool) -> dict[str, NamedFiles]:
@@ -136,6 +135,13 @@ def _named_files(images: Path, masks: Path, config: DataConfig) -> NamedFiles:
 def _by_class(files: NamedFiles, labels: LabelSpace | None) -> NamedFiles | ClassFiles:
     """The files, with masks in a folder for each class where the classes ask for it."""
     return ClassFiles(files, labels.names) if labels is not None and labels.multi_label else files
+
+
+def _passed_over(files: NamedFiles) -> Iterator[Problem]:
+    """Files among the images that are none; beside lists, which name the images, nobody asks for others."""
+    line = files.passed_over()
+    if line is not None:
+        yield Problem("files left out", line)
 
 
 def _other_classes(files: NamedFiles, labels: LabelSpace | None, config: DataConfig) -> Iterator[Problem]:

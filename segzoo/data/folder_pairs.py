@@ -11,7 +11,7 @@ from segzoo.data.images import IMAGE_SUFFIXES
 from segzoo.data.listing import Problem
 from segzoo.data.pairs import Pair
 from segzoo.data.split_list import ListedLine
-from segzoo.data.tree import files_below, is_folder, name_of, subfolders
+from segzoo.data.tree import files_below, is_folder, left_out_line, name_of, subfolders
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class NamedFiles:
             return [], [Problem("missing mask", line)]
         images, image_problems = self._images()
         if not images:
-            line = f"{self.images}: no images. Known: {', '.join(sorted(self.suffixes))}."
-            return [], [Problem("empty split", line)]
+            line = f"{self.images}: no images. Known: {', '.join(sorted(self.suffixes))}. {self.passed_over() or ''}"
+            return [], [Problem("empty split", line.strip())]
         masks, mask_problems = self._masks()
         pairs = [Pair(stem, image, masks[stem]) for stem, image in images.items() if stem in masks]
         if not pairs and not self.mask_suffix and (suffix := _likely_suffix(images, masks)):
@@ -50,6 +50,12 @@ class NamedFiles:
             line = f"{self.masks}: a folder of masks for each class. Say so: data.folder.multi_label=true"
             return [], [Problem("missing mask", line)]
         return pairs, [*image_problems, *mask_problems, *self._unpaired(images, masks)]
+
+    def passed_over(self) -> str | None:
+        """A line about files in the images' folder that are none; None where there are none."""
+        others: list[Path] = []
+        files_below(self.images, self.suffixes, others=others)
+        return left_out_line(self.images, others)
 
     def likely_mask_suffix(self) -> str:
         """What most masks' names have after those of images, where none has an image's own name; else nothing."""

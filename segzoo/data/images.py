@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import (
@@ -22,21 +23,31 @@ from PIL import (
     ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
+    PpmImagePlugin,
     TiffImagePlugin,
     UnidentifiedImageError,
 )
 
+from segzoo.data.tiff_header import check_tiff
 from segzoo.data.whole_file import write_whole
 from segzoo.errors import DataError
 
 Array8 = npt.NDArray[np.uint8]
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+_TARGA = ".tga"
+# As cameras, browsers and phones call the files of `_FORMATS`.
+IMAGE_SUFFIXES = frozenset(
+    {
+        ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jpx", ".mpo", ".pbm",
+        ".pgm", ".png", ".pnm", ".ppm", _TARGA, ".tif", ".tiff", ".webp",
+    }
+)  # fmt: skip
 MAX_PIXELS = 178_956_970  # where Pillow itself stops believing a header
 MID_GRAY = 128  # what shows through transparent pixels
 
 # Pillow has decoders for far more, each a risk with files from strangers.
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+_LOSSY = frozenset({"AVIF", "JPEG", "JPEG2000", "MPO"})
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EXIF_ORIENTATION = 0x0112
 _TIFF_PHOTOMETRIC = 262
@@ -46,6 +57,7 @@ _MASK_MODES = frozenset({"1", "L", "P", "I", "I;16", "I;16B", "I;16L", "F"})
 # Pillow stretches samples of so few bits to 0..255 while reading; dividing gives the stored number back.
 _STRETCHED = {"2": 85, "4": 17}
 _LARGEST_WHOLE = 2**24  # from where on float32 leaves whole numbers out
+_DEEP_FORMATS = ("PNG", "PPM")  # whose 16 bits a colour Pillow cuts to 8, and OpenCV reads
 _pillow_limit = threading.Lock()
 
 
@@ -56,11 +68,13 @@ class ImageKind(NamedTuple):
         pixels: in words: "RGB", "gray", "16-bit gray", "with alpha", ...
         turned: whether its EXIF orientation turns or mirrors it.
         quarter_turn: whether that swaps height and width.
+        is_16_bit: whether its numbers go from 0 to 65535.
     """
 
     pixels: str
     turned: bool = False
     quarter_turn: bool = False
+    is_16_bit: bool = False
 
 
 class StoredMask(NamedTuple):
@@ -90,7 +104,7 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS, reduction: int = 1) -> 
     Shape: (H, W, 3).
 
     Raises:
-        DataError: the file is missing, no picture, damaged or too large.
+        DataError: the file is missing, no picture, damaged or too large; or its transparency is another channel.
     """
     with _opened(path, max_pixels) as image:
         if reduction > 1 and isinstance(image, JpegImagePlugin.JpegImageFile):
@@ -107,9 +121,8 @@ def read_bands(path: Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[Any]:
         DataError: the file is missing, no picture, damaged, too large, or of a kind that Pillow would change.
     """
     with _opened(path, max_pixels) as image:
-        raw_mode = _raw_mode(image)
-        if ";16" in raw_mode and not image.mode.startswith("I"):
-            raise DataError(f"{path}: Pillow keeps only 8 of 16 bits of a coloured picture; save it as TIFF or .npy")
+        if _is_changed(image):
+            return _deep_bands(image, path)
         upright = _upright(image)
         if upright.mode in {"P", "PA"}:
             upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
@@ -254,7 +267,17 @@ def image_kind(path: Path) -> ImageKind:
     """
     with _opened(path) as image:
         orientation = _orientation_in_header(image)
-        return ImageKind(_pixels_in_words(image), orientation not in {0, 1}, orientation in _EXIF_TURNED)
+        words, is_16_bit = _pixels_in_words(image), _is_16_bit(image)
+        return ImageKind(words, orientation not in {0, 1}, orientation in _EXIF_TURNED, is_16_bit)
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file's content is that of a picture, whatever its name."""
+    try:
+        image_size(path)
+    except DataError:
+        return False
+    return True
 
 
 def mask_size(path: Path, *, colored: bool = False) -> tuple[int, int]:
@@ -312,6 +335,46 @@ def eight_of_16_bits(values: npt.NDArray[np.integer]) -> Array8:
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
+def upright_array(values: npt.NDArray[Any], orientation: object) -> npt.NDArray[Any]:
+    """Rows and columns as an EXIF orientation has them shown; values of no meaning change nothing.
+
+    Shape: (H, W, ...) to the same, or to (W, H, ...).
+    """
+    if orientation in (5, 6, 7, 8):
+        values = values.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        values = values[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        values = values[::-1]
+    return np.ascontiguousarray(values)
+
+
+def over_mid_gray(rgba: Array8) -> Array8:
+    """Colours over mid-gray, as much of each as its alpha says. Shape: (H, W, 4) to (H, W, 3)."""
+    return np.array(_over_mid_gray(Image.fromarray(rgba)))
+
+
+def refuse_channel_as_alpha(alpha: npt.NDArray[np.integer], name: str) -> None:
+    """Refuse a TIFF's channel that is marked as transparency and holds something else.
+
+    GDAL marks the last of four channels so unless it is told not to: near infrared, for one. Transparency is all or
+    nothing but for soft edges; a picture with more of these is rather one with four channels.
+
+    Args:
+        alpha: the channel, 8 or 16 bits.
+        name: of the file.
+
+    Raises:
+        DataError: it holds something else.
+    """
+    between = np.count_nonzero((alpha > 0) & (alpha < np.iinfo(alpha.dtype).max))
+    if 2 * between > alpha.size:
+        raise DataError(
+            f"{name}: its last channel is marked as transparency, but most of it is neither clear nor opaque; if it is "
+            "one such as near infrared, say so: data.channels=4 (beside gray: 2); else save the picture without it"
+        )
+
+
 @contextmanager
 def _opened(path: Path, max_pixels: int | None = None) -> Iterator[Image.Image]:
     """An image whose header is read; checked if `max_pixels` is given. Faults become `DataError`."""
@@ -332,6 +395,8 @@ def _opened(path: Path, max_pixels: int | None = None) -> Iterator[Image.Image]:
 def _checked(file: io.BufferedReader, path: Path, max_pixels: int) -> Image.Image:
     """As `_header`, but what is too large or has a wrong checksum is refused before a pixel is decoded."""
     image = _header(file, path)
+    if image.format == "TIFF":
+        check_tiff(path, max_pixels)
     width, height = image.size
     if width * height > max_pixels:
         raise DataError(f"{path}: {width}x{height} pixels are more than the limit of {max_pixels}")
@@ -364,7 +429,8 @@ def _header(file: io.BufferedReader, path: Path) -> Image.Image:
         with _pillow_limit:  # Pillow's own limit is global and cannot be raised for one call
             limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             try:
-                return Image.open(file, formats=_FORMATS)
+                # Targa's files begin with nothing of their own: text might be taken for one.
+                return Image.open(file, formats=("TGA",) if path.suffix.lower() == _TARGA else _FORMATS)
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
     except UnidentifiedImageError:
@@ -422,11 +488,53 @@ def _has_late_exif(image: PngImagePlugin.PngImageFile) -> bool:
 
 
 def _pixels_in_words(image: Image.Image) -> str:
+    deep = "16-bit " if _is_16_bit(image) else ""
     if image.has_transparency_data:
-        return "with alpha"
+        return f"{deep}with alpha"
     if image.mode.startswith("I"):
         return "16-bit gray"
-    return {"1": "black and white", "L": "gray", "P": "palette", "F": "floating-point"}.get(image.mode, image.mode)
+    words = {"1": "black and white", "L": "gray", "P": "palette", "F": "floating-point"}
+    return deep + words.get(image.mode, image.mode)
+
+
+def _is_16_bit(image: Image.Image) -> bool:
+    return image.mode.startswith("I") or ";16" in _raw_mode(image) or _largest_value(image) > 255
+
+
+def _largest_value(image: Image.Image) -> int:
+    """Of a PPM, whose header says it; else 0."""
+    tiles = image.tile if isinstance(image, PpmImagePlugin.PpmImageFile) else []
+    arguments = tiles[0].args if tiles else None
+    return int(arguments[1]) if isinstance(arguments, tuple) and isinstance(arguments[-1], int) else 0
+
+
+def _is_changed(image: Image.Image) -> bool:
+    """Whether Pillow gives other numbers than are stored: 16-bit colours as 8 bits, those of 12 as if they had 16."""
+    if image.format == "PPM":
+        return image.mode == "I" or _largest_value(image) > 255
+    if image.format == "JPEG2000":
+        return image.mode.startswith("I")
+    return ";16" in _raw_mode(image) and not image.mode.startswith("I")
+
+
+def _deep_bands(image: Image.Image, path: Path) -> npt.NDArray[Any]:
+    """The channels of a picture whose numbers Pillow would change.
+
+    Raises:
+        DataError: of a format that nothing else here reads.
+    """
+    if image.format not in _DEEP_FORMATS:
+        raise DataError(f"{path}: Pillow changes the numbers of a 16-bit {image.format}; save it as PNG, TIFF or .npy")
+    gray_with_alpha = _raw_mode(image).startswith("LA")
+    image.load()  # OpenCV says nothing of what is cut off
+    bands = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if bands is None:
+        raise DataError(f"{path}: damaged or unreadable")
+    if bands.ndim == 2:
+        bands = bands[..., None]
+    else:
+        bands = bands[..., [2, 3] if gray_with_alpha else [2, 1, 0, 3][: bands.shape[2]]]
+    return upright_array(bands, _orientation(image))
 
 
 def _raw_mode(image: Image.Image) -> str:
@@ -437,8 +545,9 @@ def _raw_mode(image: Image.Image) -> str:
 
 
 def _refuse_jpeg_mask(image: Image.Image, path: Path) -> None:
-    if image.format in {"JPEG", "MPO"} or image.info.get("compression") in {"jpeg", "tiff_jpeg"}:
-        raise DataError(f"{path}: a JPEG cannot be a mask, its compression changes class numbers; use PNG")
+    lossy = "JPEG" if image.info.get("compression") in {"jpeg", "tiff_jpeg"} else image.format
+    if lossy in _LOSSY:
+        raise DataError(f"{path}: a {lossy} cannot be a mask, its compression changes class numbers; use PNG")
 
 
 def _refuse_as_mask(image: Image.Image, path: Path) -> None:
@@ -468,7 +577,10 @@ def _to_rgb(image: Image.Image, path: Path) -> Array8:
     if image.mode == "F":
         raise DataError(f"{path}: floating-point pixels; save the picture with 8 or 16 bits")
     if image.has_transparency_data:
-        return _over_mid_gray(image.convert("RGBA"))
+        rgba = image.convert("RGBA")
+        if image.format == "TIFF":
+            refuse_channel_as_alpha(np.asarray(rgba)[..., 3], str(path))
+        return _over_mid_gray(rgba)
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # convert copies in any case
 
 

@@ -77,12 +77,19 @@ class FileDataset:
         return Sample(image, mask, self.pairs[index].id)
 
     def read_mask(self, index: int) -> npt.NDArray[np.uint8]:
-        """Read the mask of a pair.
+        """Read the mask of a pair; pixels where its image has nothing to see are ignored.
 
         Raises:
-            DataError: the file is damaged or holds a value that is no class.
+            DataError: a file is damaged, or the mask holds a value that is no class.
         """
         pair = self.pairs[index]
+        mask = self._encoded_mask(pair)
+        lost = self.pixels.lost(pair.image)
+        if lost is not None and lost.shape == mask_extent(mask):  # another size is told when the image is read
+            mask[..., lost] = self.labels.ignore_index
+        return mask
+
+    def _encoded_mask(self, pair: Pair) -> npt.NDArray[np.uint8]:
         if self.labels.multi_label:
             return read_planes(pair.planes, self.labels, lambda: self.pixels.size(pair.image))
         raw_mask = read_raw_mask(pair.mask, self.labels)

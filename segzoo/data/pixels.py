@@ -2,19 +2,34 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from segzoo.config.classification_data import AnyDataConfig
-from segzoo.data.arrays import ARRAY_SUFFIXES, TIFF_SUFFIXES, array_size, read_array
-from segzoo.data.images import IMAGE_SUFFIXES, MAX_PIXELS, Array8, eight_of_16_bits, image_size, read_bands, read_image
+from segzoo.data.arrays import ARRAY_SUFFIXES, Flags, Stored, npy_dtype, npy_size, read_npy, read_tiff
+from segzoo.data.images import (
+    IMAGE_SUFFIXES,
+    MAX_PIXELS,
+    MID_GRAY,
+    Array8,
+    ImageKind,
+    eight_of_16_bits,
+    image_kind,
+    image_size,
+    over_mid_gray,
+    read_bands,
+    read_image,
+    refuse_channel_as_alpha,
+)
+from segzoo.data.tiff_header import TiffHeader, check_tiff, read_tiff_header
 from segzoo.errors import DataError
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
 _RGB = 3
+_DARK = 2**14  # numbers of 16 bits that stay below come out all but black
 
 
 @dataclass(frozen=True)
@@ -50,9 +65,13 @@ class PixelFormat:
     def read(self, path: Path, max_pixels: int = MAX_PIXELS, reduction: int = 1) -> Pixels:
         """Read an image.
 
+        Alpha counts as a channel where as many are asked for, else what is transparent is seen over mid-gray. Gray is
+        repeated where three channels are asked for, and no other number of channels will do. Where a channel has no
+        value, as a TIFF's nodata or mask says, or one that is not a number, it is seen as mid-gray.
+
         Args:
-            path: a picture; with another number of channels or a stated range also `.npy` (H, W, C) or a TIFF of many
-                channels. Alpha then counts as a channel, and gray is repeated only where three channels are asked for.
+            path: a picture; a TIFF of any kind; with another number of channels or a stated range also `.npy`
+                (H, W, C).
             max_pixels: refuse larger images before anything is decoded.
             reduction: 8-bit RGB may be decoded at this fraction of its size, as `read_image` does.
 
@@ -62,19 +81,74 @@ class PixelFormat:
             DataError: the file is missing, damaged, too large, or has other channels or values than stated.
             ConfigError: the package that reads such a TIFF is not installed.
         """
+        if _is_npy(path):
+            return self.from_stored(Stored(read_npy(path, self.channels, max_pixels)), str(path))
+        header = check_tiff(path, max_pixels)
+        if header is not None and not self._is_pillows(header):
+            return self.from_stored(self._stored_tiff(path, header), str(path))
         if self.is_rgb8:
             return read_image(path, max_pixels, reduction)
-        bands = read_array(path, self.channels, max_pixels) if self._is_array(path) else read_bands(path, max_pixels)
-        return self._scaled(self._fitting(bands, str(path)), str(path))
+        return self.from_stored(Stored(read_bands(path, max_pixels)), str(path))
+
+    def lost(self, path: Path, max_pixels: int = MAX_PIXELS) -> Flags | None:
+        """Where an image has nothing to see: no mask says anything there.
+
+        That is where no channel has a value, and where an image that lies somewhere on Earth is transparent.
+
+        Shape: (H, W); None for nowhere.
+
+        Raises:
+            DataError: as `read`.
+            ConfigError: as `read`.
+        """
+        if _is_npy(path):
+            return Stored(read_npy(path, self.channels, max_pixels)).lost
+        header = read_tiff_header(path)
+        if header is None or not (header.may_lack_values or (header.has_place and header.has_alpha)):
+            return None
+        check_tiff(path, max_pixels)
+        return self._stored_tiff(path, header).lost
 
     def size(self, path: Path) -> tuple[int, int]:
         """Height and width of an image, from its header.
 
         Raises:
-            DataError: the file is missing or no image.
-            ConfigError: as `read`.
+            DataError: the file is missing or no image, or has other channels than stated.
         """
-        return array_size(path, self.channels) if self._is_array(path) else image_size(path)
+        if _is_npy(path):
+            return npy_size(path, self.channels)
+        header = read_tiff_header(path)
+        if header is None or self._is_pillows(header):
+            return image_size(path)
+        self._channels_of(header, str(path))
+        return header.size
+
+    def kind(self, path: Path) -> ImageKind:
+        """How an image is stored, from its header.
+
+        Raises:
+            DataError: the file is missing or no image.
+        """
+        if _is_npy(path):
+            dtype = npy_dtype(path)
+            return ImageKind("array" if dtype == np.uint8 else f"{dtype} array", is_16_bit=dtype == np.uint16)
+        header = read_tiff_header(path)
+        if header is None or self._is_pillows(header):
+            return image_kind(path)
+        unit = "floating-point" if header.is_float else f"{header.bits}-bit"
+        return ImageKind(f"{unit}, {header.channels} channels", is_16_bit=8 < header.bits <= 16 and not header.is_float)
+
+    def highest_of_16_bits(self, image: Pixels, kind: ImageKind) -> int | None:
+        """About the largest number in an image of 16 bits whose range nobody stated; None of any other.
+
+        Args:
+            image: what `read` gave.
+            kind: how it is stored.
+        """
+        if self.value_range is not None or not kind.is_16_bit or not image.size:
+            return None
+        # Of 8 bits, the number is half a step lower than it might have been, and so in the range of as many bits.
+        return max(0, int(image.max()) * 257 - 128) if image.dtype == np.uint8 else round(float(image.max()) * 65535)
 
     def from_array(self, array: npt.NDArray[Any]) -> Pixels:
         """Pixels of an array with values as files hold them.
@@ -91,13 +165,13 @@ class PixelFormat:
             return array
         if array.ndim not in (2, 3):
             raise ValueError(f"expected an array (H, W, {self.channels}), not {array.dtype} {array.shape}")
-        return self._scaled(self._fitting(array[..., None] if array.ndim == 2 else array, "image"), "image")
+        return self.from_stored(Stored(array[..., None] if array.ndim == 2 else array), "image")
 
-    def from_bands(self, bands: npt.NDArray[Any], name: str) -> Pixels:
-        """Pixels of a file's channels, by the rules of `read`.
+    def from_stored(self, stored: Stored, name: str) -> Pixels:
+        """Pixels of what a file holds, by the rules of `read`.
 
         Args:
-            bands: values as the file holds them; for 8-bit RGB one channel or three, of 8 or 16 bits.
+            stored: for 8-bit RGB one channel or three, of 8 or 16 bits.
             name: of the file, for messages.
 
         Shape: (H, W, C), to the same or with gray repeated.
@@ -105,40 +179,102 @@ class PixelFormat:
         Raises:
             DataError: other channels or values than stated.
         """
-        fitting = self._fitting(bands, name)
-        if not self.is_rgb8:
-            return self._scaled(fitting, name)
-        if fitting.dtype == np.uint16:
-            return eight_of_16_bits(fitting)
-        if fitting.dtype != np.uint8:
+        if stored.alpha is not None:
+            refuse_channel_as_alpha(stored.alpha, name)
+        seen = self._eight_bits(stored, name) if self.is_rgb8 else self._scaled(stored, name)
+        seen = self._repeated(seen, name)
+        if stored.alpha is not None:
+            seen = _over_gray(seen, stored.alpha)
+        if (lost := stored.lost) is not None:
+            seen[lost] = self.gray
+        return seen
+
+    @property
+    def gray(self) -> float:
+        """What a network sees where there is nothing."""
+        return MID_GRAY if self.is_rgb8 else 0.5
+
+    def takes_alpha_apart(self, channels: int, *, has_alpha: bool) -> bool:
+        """Whether the last of so many channels, if it is marked as alpha, is none that the network takes."""
+        return has_alpha and channels != self.channels and self._takes(channels - 1)
+
+    def _is_pillows(self, header: TiffHeader) -> bool:
+        """Whether Pillow reads such a TIFF as it should be read."""
+        if header.has_palette:
+            return not header.may_lack_values or not self.is_rgb8
+        return self.is_rgb8 and header.is_picture and not header.may_lack_values
+
+    def _stored_tiff(self, path: Path, header: TiffHeader) -> Stored:
+        """What a TIFF holds; of a palette its colours, beside where it has none."""
+        self._channels_of(header, str(path))
+        stored = read_tiff(path, header)
+        if header.has_palette:
+            missing = stored.without_value
+            colors = read_image(path)
+            return Stored(colors, None if missing is None else np.broadcast_to(missing, colors.shape))
+        if not self.takes_alpha_apart(header.channels, has_alpha=header.has_alpha):
+            return stored
+        missing = stored.missing
+        return Stored(stored.values[..., :-1], None if missing is None else missing[..., :-1], stored.values[..., -1])
+
+    def _channels_of(self, header: TiffHeader, name: str) -> None:
+        """Refuse a TIFF with other channels.
+
+        Raises:
+            DataError: it has.
+        """
+        if not self.takes_alpha_apart(header.channels, has_alpha=header.has_alpha):
+            self.check_channels(header.channels, name)
+
+    def _takes(self, channels: int) -> bool:
+        return channels == self.channels or (channels == 1 and self.channels == _RGB)
+
+    def check_channels(self, found: int, name: str) -> None:
+        """Refuse other numbers of channels than a network takes.
+
+        Args:
+            found: of the image, without alpha that is none of them.
+            name: of the file.
+
+        Raises:
+            DataError: it takes others.
+        """
+        if not self._takes(found):
             raise DataError(
-                f"{name}: {fitting.dtype} values where 8 or 16 bits belong; other pixels need a network that was "
-                "trained with data.value_range"
+                f"{name}: {found} channels where {self.channels} belong (data.channels); data.channels={found} is for "
+                "networks that take all of them"
             )
-        return np.ascontiguousarray(fitting)
 
-    def _is_array(self, path: Path) -> bool:
-        suffix = path.suffix.lower()
-        return suffix in ARRAY_SUFFIXES or (suffix in TIFF_SUFFIXES and not self.is_rgb8)
-
-    def _fitting(self, bands: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+    def _repeated(self, bands: Pixels, name: str) -> Pixels:
         """The bands where they are as many as asked for; gray repeated for RGB."""
-        found = bands.shape[2]
-        if found == 1 and self.channels == _RGB:
-            return np.repeat(bands, _RGB, axis=2)
-        if found != self.channels:
-            raise DataError(f"{name}: {found} channels where {self.channels} belong (data.channels)")
-        return bands
+        self.check_channels(bands.shape[2], name)
+        repeats = bands.shape[2] == 1 and self.channels == _RGB
+        fitting = np.repeat(bands, _RGB, axis=2) if repeats else np.ascontiguousarray(bands)
+        return cast(Pixels, fitting)
 
-    def _scaled(self, values: npt.NDArray[Any], name: str) -> npt.NDArray[np.float32]:
-        """Values in units of the range, cut off at 0 and 1."""
-        low, high = self.value_range or _full_range(values.dtype, name)
-        scaled = values.astype(np.float32)
+    def _eight_bits(self, stored: Stored, name: str) -> Array8:
+        values = stored.values
+        if values.dtype == np.uint16:
+            return eight_of_16_bits(values)
+        if values.dtype != np.uint8:
+            raise DataError(
+                f"{name}: {values.dtype} values where 8 or 16 bits belong; say which of them are black and white: "
+                "data.value_range=[0, 1]"
+            )
+        return np.array(values)
+
+    def _scaled(self, stored: Stored, name: str) -> npt.NDArray[np.float32]:
+        """Values in units of the range, cut off at 0 and 1; mid-gray for what is no value and beyond the range."""
+        self.check_channels(stored.values.shape[2], name)
+        low, high = self.value_range or _full_range(stored.values.dtype, name)
+        scaled = stored.values.astype(np.float32)
         scaled -= np.float32(low)
         scaled /= np.float32(high - low)
+        if (missing := stored.without_value) is not None:
+            scaled[missing & ~((scaled >= 0) & (scaled <= 1))] = self.gray
         if not np.isfinite(scaled).all():
             wrong = int(np.count_nonzero(~np.isfinite(scaled)))
-            raise DataError(f"{name}: {wrong} values are not finite; fill them in before")
+            raise DataError(f"{name}: {wrong} values are infinite; fill them in before")
         return np.clip(scaled, 0, 1, out=scaled)
 
 
@@ -155,6 +291,36 @@ def as_picture(image: Pixels) -> Array8:
     if shown.dtype == np.uint8:
         return np.ascontiguousarray(shown)
     return np.rint(shown * 255).astype(np.uint8)
+
+
+def _is_npy(path: Path) -> bool:
+    return path.suffix.lower() in ARRAY_SUFFIXES
+
+
+def _over_gray(seen: Pixels, alpha: npt.NDArray[Any]) -> Pixels:
+    """Pixels over mid-gray, as much of each as its alpha says."""
+    if seen.dtype == np.uint8:
+        alpha8 = alpha if alpha.dtype == np.uint8 else eight_of_16_bits(alpha)
+        return over_mid_gray(np.dstack([seen, alpha8]))
+    share = (alpha / np.float32(np.iinfo(alpha.dtype).max))[..., None]
+    return np.asarray(seen * share + np.float32(0.5) * (1 - share), np.float32)
+
+
+def dark_range(highest: int) -> tuple[float, float] | None:
+    """The range of the bits that are used, where they are so few that 16-bit images would come out all but black.
+
+    Args:
+        highest: the largest number in any image.
+
+    >>> dark_range(3000), dark_range(30000)
+    ((0.0, 4095.0), None)
+    """
+    return sensor_range(highest) if highest < _DARK else None
+
+
+def sensor_range(highest: float) -> tuple[float, float]:
+    """The range of some numbers with some room, as large as sensors have it: to 1, or to 255, 1023, 4095, ..."""
+    return 0.0, 1.0 if highest <= 1 else float(2 ** max(8, int(np.ceil(np.log2(highest + 1)))) - 1)
 
 
 def _full_range(dtype: np.dtype[Any], name: str) -> tuple[float, float]:

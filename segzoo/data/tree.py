@@ -3,14 +3,16 @@
 import os
 import stat
 import unicodedata
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from segzoo.data.images import is_image
 from segzoo.errors import printable
 
 _NOT_OURS = frozenset({"__macosx", "@eadir", "$recycle.bin"})
 """Folders that macOS, network storage and Windows put beside people's files."""
+_MOST_KINDS = 6  # named in a line about files that are left out
 
 
 def is_hidden(name: str) -> bool:
@@ -35,6 +37,7 @@ def files_below(
     without: Path | None = None,
     hidden: bool = False,
     unlisted: dict[Path, str] | None = None,
+    others: list[Path] | None = None,
 ) -> list[Path]:
     """Regular files at any depth below a folder, sorted, each folder's once whatever links lead to it.
 
@@ -43,10 +46,11 @@ def files_below(
 
     Args:
         top: the folder.
-        suffixes: of the files, in lower case.
+        suffixes: of the files, in lower case. A file without one is among them if a picture is in it.
         without: a folder whose content is left out.
         hidden: take hidden files and folders too.
         unlisted: gets the folders that cannot be listed, with the reason.
+        others: gets the files that are not of these suffixes.
     """
     seen = set() if without is None else {_identity(without)} - {_identity(top)}
     folders, links = deque([top]), deque[Path]()  # links come last
@@ -68,9 +72,31 @@ def files_below(
                 links.append(Path(entry))
             elif entry.is_dir(follow_symlinks=False):
                 folders.append(Path(entry))
-            elif os.path.splitext(entry.name)[1].lower() in suffixes and is_regular(entry):  # noqa: PTH122 (quick)
+            elif is_of_kind(entry, suffixes):
                 found.append(Path(entry))
+            elif others is not None and entry.is_file():
+                others.append(Path(entry))
     return sorted(found)
+
+
+def is_of_kind(path: Path | os.DirEntry[str], suffixes: Collection[str]) -> bool:
+    """Whether a file has one of these suffixes, or none and a picture in it."""
+    suffix = os.path.splitext(path.name)[1].lower()  # noqa: PTH122 (quick)
+    if suffix:
+        return suffix in suffixes and is_regular(path)
+    return is_image(Path(path))
+
+
+def left_out_line(where: Path, others: Collection[Path]) -> str | None:
+    """A line about files among images that are of no kind that is read; None where there are none."""
+    if not others:
+        return None
+    kinds = Counter(printable(path.suffix.lower()) or "without a suffix" for path in others)
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(_MOST_KINDS))
+    more = ", ..." if len(kinds) > _MOST_KINDS else ""
+    example = printable(min(others).name)
+    files = "1 file of a kind that is not read is" if len(others) == 1 else f"{len(others)} files not read are"
+    return f"{printable(where)}: {files} left out: {counts}{more} (such as {example})"
 
 
 def unlisted_lines(unlisted: dict[Path, str]) -> Iterable[str]:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -10,7 +10,7 @@ from typing import TypeVar
 from segzoo.data.labels import LabelSpace
 from segzoo.errors import ConfigError, printable
 from segzoo.inference.listing import Listing, mask_names
-from segzoo.inference.outputs import KINDS, RASTER_SUFFIX, Targets, output_paths
+from segzoo.inference.outputs import KINDS, RASTER_SUFFIX, Targets, check_raster_kinds, output_paths
 
 T = TypeVar("T")
 
@@ -84,18 +84,21 @@ class Job:
 
 
 def plan_jobs(
-    listing: Listing, output: Path, save: Collection[str], labels: LabelSpace, is_raster: Callable[[Path], bool]
+    listing: Listing, output: Path, save: Sequence[str], labels: LabelSpace, is_raster: Callable[[Path], bool]
 ) -> list[Job]:
     """A job for each image, in the listing's order; names are computed over all, so that shards agree.
 
     Raises:
-        ConfigError: two outputs would be one file, or an output would replace an image.
+        ConfigError: two outputs would be one file, an output would replace an image, or rasters are to become what they
+            cannot.
     """
     names = mask_names(listing.images)
     jobs = []
+    rasters = {image for image in names if is_raster(listing.folder / image)}
+    check_raster_kinds(save, [printable(image) for image in names if image in rasters])
     for image, name in names.items():
         file = listing.folder / image
-        by_windows = is_raster(file)
+        by_windows = image in rasters
         target = name.with_suffix(RASTER_SUFFIX) if by_windows else name
         jobs.append(Job(image, file, output_paths(output, target, save, labels), by_windows))
     check_jobs(jobs)

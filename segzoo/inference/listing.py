@@ -4,6 +4,7 @@ import codecs
 import fnmatch
 import glob
 import hashlib
+import logging
 import os
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -11,8 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from segzoo.data.images import IMAGE_SUFFIXES
-from segzoo.data.tree import files_below, is_file, is_folder, is_hidden, is_regular, unlisted_lines
+from segzoo.data.tree import files_below, is_file, is_folder, is_hidden, is_of_kind, left_out_line, unlisted_lines
 from segzoo.errors import ConfigError, first_line
+
+logger = logging.getLogger(__name__)
 
 _LIST_SUFFIX = ".txt"
 
@@ -76,13 +79,18 @@ def list_images(
     if not is_folder(source):
         raise ConfigError(f"{source}: no such file or folder.")
     unlisted: dict[Path, str] = {}
-    found = files_below(source, suffixes, without=without, unlisted=unlisted)
+    others: list[Path] = []
+    found = files_below(source, suffixes, without=without, unlisted=unlisted, others=others)
     if faults is not None:
         faults |= {path.relative_to(source): reason for path, reason in unlisted.items()}
     if not found and unlisted:
         raise ConfigError(unlisted_lines(unlisted))
+    left_out = left_out_line(source, others)
     if not found:
-        raise ConfigError(f"{source}: no images in this folder ({', '.join(sorted(suffixes))}).")
+        known = ", ".join(sorted(suffixes))
+        raise ConfigError(f"{source}: no images in this folder ({known}). {left_out or ''}".strip())
+    if left_out:
+        logger.warning("%s", left_out)
     return [path.relative_to(source) for path in found]
 
 
@@ -144,15 +152,20 @@ def _lines(path: Path) -> list[str]:
 def _matching(pattern: Path, without: Path, suffixes: Collection[str]) -> Listing:
     folder = next(parent for parent in pattern.parents if not glob.has_magic(str(parent)))
     parts = pattern.relative_to(folder).parts
+    others: list[Path] = []
     if "**" in parts:
-        files = files_below(folder, suffixes, without=without, hidden=True) if is_folder(folder) else []
+        files = files_below(folder, suffixes, without=without, hidden=True, others=others) if is_folder(folder) else []
     else:
-        globbed = (path for path in map(Path, glob.glob(str(pattern))) if path.suffix.lower() in suffixes)  # noqa: PTH207
-        files = [path for path in globbed if is_regular(path) and not _is_below(path, without, folder)]
-    found = {path.relative_to(folder) for path in files}
+        globbed = [path for path in map(Path, glob.glob(str(pattern))) if not _is_below(path, without, folder)]  # noqa: PTH207
+        files = [path for path in globbed if is_of_kind(path, suffixes)]
+        others = [path for path in globbed if is_file(path) and not is_of_kind(path, suffixes)]
+    found, left_out = ({path.relative_to(folder) for path in paths} for paths in (files, others))
     images = sorted(path for path in found if _fits(path.parts, parts))
+    line = left_out_line(pattern, [path for path in left_out if _fits(path.parts, parts)])
     if not images:
-        raise ConfigError(f"{pattern}: no image matches ({', '.join(sorted(suffixes))}).")
+        raise ConfigError(f"{pattern}: no image matches ({', '.join(sorted(suffixes))}). {line or ''}".strip())
+    if line:
+        logger.warning("%s", line)
     return Listing(folder, images)
 
 

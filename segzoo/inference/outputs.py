@@ -45,7 +45,7 @@ def _write_mask(prediction: Prediction, files: Sequence[Path]) -> None:
         return
     for file, plane in zip(files, prediction.mask, strict=True):
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_image(file, plane * np.uint8(255))
+        write_image(file, (plane == 1) * np.uint8(255))
 
 
 def _write_color(prediction: Prediction, files: Sequence[Path]) -> None:
@@ -105,6 +105,7 @@ KINDS: Mapping[str, Kind] = {
 }
 """What `--save` takes besides `areas`, which is one table for all images."""
 
+_NAMED = 3  # rasters in a refusal
 AREAS = "areas"
 RASTER_SUFFIX = ".tif"
 
@@ -129,17 +130,37 @@ def check_kinds(save: Collection[str]) -> None:
         raise ConfigError(f"--save: unknown kind {kind!r}. {did_you_mean(kind, known)}")
 
 
+def check_raster_kinds(save: Collection[str], rasters: Sequence[str]) -> None:
+    """Refuse kinds that rasters do not become, before anything is computed.
+
+    Args:
+        save: kinds.
+        rasters: those among the images, by name.
+
+    Raises:
+        ConfigError: there are rasters, and other kinds than their masks are wanted.
+    """
+    others = [kind for kind in save if kind != "mask"]
+    if not rasters or not others:
+        return
+    named = ", ".join(rasters[:_NAMED]) + (f" and {len(rasters) - _NAMED} more" if len(rasters) > _NAMED else "")
+    raise ConfigError(
+        f"--save: {', '.join(others)}: rasters that are read by windows become masks only, and {len(rasters)} of the "
+        f"images are such ({named}). Take --save mask, or predict the others on their own."
+    )
+
+
 def output_paths(output: Path, name: Path, save: Collection[str], labels: LabelSpace) -> Targets:
     """The files of one image: masks mirror the input's tree, other kinds do so below `_<kind>`.
 
     Args:
         output: the folder of all.
-        name: the mask's, relative; one that ends in .tif is a raster's, which has a mask only.
+        name: the mask's, relative; one that ends in .tif is a raster's.
         save: kinds.
         labels: the classes, for the kinds with one file a class.
     """
     if name.suffix == RASTER_SUFFIX:
-        return {"mask": [output / name]} if "mask" in save else {}
+        return {"mask": [output / name]}
     return {kind: _files(output, name, kind, labels) for kind in KINDS if kind in save}
 
 

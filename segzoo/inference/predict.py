@@ -155,6 +155,13 @@ class _Run:
                 if outcome.cell is not None:
                     cells[outcome.job.image] = outcome.cell
                 move_to(number)
+        if worker.dark:
+            logger.warning(
+                "%d 16-bit images use less than a quarter of their range, such as %s: the network saw them all but black. "
+                "One that was trained with data.value_range sees more.",
+                len(worker.dark),
+                worker.dark[0],
+            )
         for job in jobs:
             if job.is_raster:  # each of which has a bar of its own
                 self._note(self._raster(job), record)
@@ -163,8 +170,6 @@ class _Run:
     def _raster(self, job: Job) -> Outcome:
         """A job that is read and written by windows, which has a mask only."""
         try:
-            if not job.targets:
-                return Outcome(job, f"{job.file}: of rasters only masks are written; add mask to --save")
             target = job.targets["mask"][0]
             target.parent.mkdir(parents=True, exist_ok=True)
             tile, overlap = self._predictor.tile, self._predictor.overlap

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ class Prediction:
 
     Args:
         image: as people look at it: upright 8-bit RGB, (H, W, 3).
-        mask: class indices, (H, W); multi-label: 0 and 1 in a plane for each class, (K, H, W).
+        mask: class indices, (H, W); multi-label: 0 and 1 in a plane for each class, (K, H, W). `labels.ignore_index`
+            where the image has nothing to see.
         labels: their names and colours.
         compute: gives the probabilities, which are far larger than all the rest and so not kept until asked for.
     """
@@ -40,6 +41,12 @@ class Prediction:
     def probabilities(self) -> Probabilities:
         """Of every class, float32 (K, H, W); computed when first asked for."""
         return self.compute()
+
+    def without(self, lost: npt.NDArray[np.bool_] | None) -> "Prediction":
+        """The same, ignored where there is nothing to see, (H, W); None for nowhere."""
+        if lost is None:
+            return self
+        return replace(self, mask=np.where(lost, np.uint8(self.labels.ignore_index), self.mask))
 
     @property
     def entropy(self) -> npt.NDArray[np.float32]:
@@ -85,7 +92,7 @@ class Prediction:
             return
         Path(path).mkdir(parents=True, exist_ok=True)
         for name, plane in zip(class_names(self.labels), self.mask, strict=True):
-            write_image(Path(path, f"{name}.png"), plane * np.uint8(255))
+            write_image(Path(path, f"{name}.png"), (plane == 1) * np.uint8(255))
 
     def save_overlay(self, path: str | Path) -> None:
         """Write the overlay as an RGB image."""

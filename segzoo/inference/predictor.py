@@ -13,6 +13,7 @@ from torch import Tensor
 
 from segzoo.checkpoint.read import TrainedSegmenter, load_segmenter
 from segzoo.config.evaluation import TILE_OVERLAP
+from segzoo.data.arrays import Stored
 from segzoo.data.images import picture_to_rgb
 from segzoo.data.pixels import PixelFormat, Pixels, as_picture
 from segzoo.errors import DataError, SegzooError, data_errors_about
@@ -206,13 +207,24 @@ class Predictor:
             image = picture_to_rgb(image) if self.pixels.is_rgb8 else np.asarray(image)
         return self.pixels.from_array(image)
 
+    def lost(self, image: Picture) -> NDArray[np.bool_] | None:
+        """Where an image has nothing to see, (H, W), so that its mask is ignored there; None for nowhere.
+
+        Raises:
+            DataError: as `read`.
+        """
+        if isinstance(image, str | Path):
+            return self.pixels.lost(Path(image))
+        values = np.asarray(image)
+        return Stored(values[..., None] if values.ndim == 2 else values).lost
+
     def is_tiled(self, size: Sequence[int]) -> bool:
         """Whether an image of this height and width is computed by parts."""
         return self.tile is not None and max(size) > self.tile
 
     def _segment_one(self, image: Picture, pixels: Pixels) -> Prediction:
         with data_errors_about([image] if isinstance(image, str | Path) else []):
-            return self.segment([pixels])[0]
+            return self.segment([pixels])[0].without(self.lost(image))
 
     def _padded(self, size: tuple[int, int]) -> tuple[int, int]:
         decoder = self.source.segmenter.decoder

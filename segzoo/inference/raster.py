@@ -11,8 +11,8 @@ from segzoo.config.evaluation import TILE_OVERLAP
 from segzoo.data.arrays import TIFF_SUFFIXES
 from segzoo.data.images import MAX_PIXELS
 from segzoo.data.progress import item_bar
+from segzoo.data.tiff_header import read_tiff_header
 from segzoo.inference.raster_file import RasterSource, created_mask, opened_raster
-from segzoo.inference.tiff_header import read_tiff_header
 from segzoo.inference.tile_plan import Span, check_tiling
 from segzoo.inference.tile_size import choose_batch, choose_tile
 from segzoo.inference.tiles import Compute, Read, Tiling, count_tiles, score_blocks

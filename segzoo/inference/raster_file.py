@@ -12,9 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from segzoo.data.images import MID_GRAY, Array8
+from segzoo.data.arrays import Stored
+from segzoo.data.images import Array8
 from segzoo.data.labels import LabelSpace
 from segzoo.data.pixels import PixelFormat
+from segzoo.data.tiff_header import check_windows
 from segzoo.data.whole_file import written_whole
 from segzoo.errors import ConfigError, DataError, first_line
 from segzoo.inference.tile_plan import Span
@@ -24,10 +26,10 @@ _CACHE_MB = 128
 
 
 class RasterSource:
-    """A raster that is read by windows.
+    """A raster that is read by windows, by the rules of `PixelFormat.read`.
 
-    Alpha is no channel where the network has as many without it; it says where there is nothing, as nodata and masks
-    do. A pixel is lost where no channel has a value; the network sees mid-gray there.
+    Alpha is no channel where the network has as many without it. A pixel is lost where no channel has a value, or it is
+    transparent; the network sees mid-gray there.
 
     Args:
         file: what rasterio opened.
@@ -43,9 +45,13 @@ class RasterSource:
         self.size: tuple[int, int] = (file.height, file.width)
         self._path = path
         self._pixels = pixels
-        self._bands = self._choose_bands()
+        self._bands, self._alpha = self._choose_bands()
         self._colors = self._palette()
-        self._all_valid = all("all_valid" in {flag.name for flag in flags} for flags in file.mask_flag_enums)
+        # Alpha, which rasterio takes for every channel's mask, is looked at here.
+        flags = [{flag.name for flag in file.mask_flag_enums[band - 1]} for band in self._bands]
+        self._all_valid = all(not found.isdisjoint({"all_valid", "alpha"}) for found in flags)
+        floats = any(np.dtype(kind).kind == "f" for kind in file.dtypes)
+        self._all_there = self._all_valid and self._alpha is None and not floats
 
     def tile(self, rows: Span, columns: Span) -> Tensor:
         """Pixels (1, C, h, w) that the network sees.
@@ -53,33 +59,29 @@ class RasterSource:
         Raises:
             DataError: damaged there, or values that the network does not take.
         """
-        top, left, height, width = rows.start, columns.start, rows.size, columns.size
-        with self._reading():
-            stored = self.file.read(self._bands, window=_window(top, left, height, width))
-        lost = self.lost(top, left, height, width)
-        if lost is not None and stored.dtype.kind == "f":
-            stored[~np.isfinite(stored) & self._without_value(top, left, height, width)] = 0  # seen as gray, or cut off
-        bands = stored if self._colors is None else self._colors[stored[0]].transpose(2, 0, 1)
-        seen = self._pixels.from_bands(bands.transpose(1, 2, 0), str(self._path))
-        if lost is not None:
-            seen[lost] = self.gray
+        stored = self._stored(rows.start, columns.start, rows.size, columns.size)
+        seen = self._pixels.from_stored(stored, str(self._path))
         return torch.from_numpy(np.ascontiguousarray(seen.transpose(2, 0, 1)[None]))
 
     def lost(self, top: int, left: int, height: int, width: int) -> npt.NDArray[np.bool_] | None:
-        """Where there is nothing to see (h, w); None where the whole raster is there."""
-        if self._all_valid:
-            return None
-        return np.asarray(self._without_value(top, left, height, width).all(0))
+        """Where there is nothing to see (h, w); None for nowhere."""
+        return None if self._all_there else self._stored(top, left, height, width).lost
 
     @property
     def gray(self) -> float:
         """What the network sees where there is nothing."""
-        return MID_GRAY if self._pixels.is_rgb8 else 0.5
+        return self._pixels.gray
 
-    def _without_value(self, top: int, left: int, height: int, width: int) -> npt.NDArray[np.bool_]:
+    def _stored(self, top: int, left: int, height: int, width: int) -> Stored:
+        window = _window(top, left, height, width)
         with self._reading():
-            valid: npt.NDArray[np.uint8] = self.file.read_masks(self._bands, window=_window(top, left, height, width))
-        return valid == 0
+            values = self.file.read(self._bands, window=window)
+            alpha = None if self._alpha is None else self.file.read(self._alpha, window=window)
+            missing = None if self._all_valid else self.file.read_masks(self._bands, window=window) == 0
+        if self._colors is not None:
+            values = self._colors[values[0]].transpose(2, 0, 1)
+            missing = None if missing is None else np.broadcast_to(missing, values.shape)
+        return Stored(values.transpose(1, 2, 0), None if missing is None else missing.transpose(1, 2, 0), alpha)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -88,16 +90,14 @@ class RasterSource:
         except OSError as error:
             raise DataError(f"{self._path}: damaged or unreadable ({first_line(error)})") from error
 
-    def _choose_bands(self) -> list[int]:
-        every = list(self.file.indexes)
-        colors = [band for band, kind in zip(every, self.file.colorinterp, strict=True) if kind.name != "alpha"]
-        wanted = self._pixels.channels
-        for bands in (every, colors):
-            if len(bands) == wanted:
-                return bands
-        if len(colors) == 1 and wanted == 3:
-            return colors
-        raise DataError(f"{self._path}: {len(every)} channels where {wanted} belong (data.channels)")
+    def _choose_bands(self) -> tuple[list[int], int | None]:
+        """The channels that the network takes, and the one that says how much there is of each pixel."""
+        bands = list(self.file.indexes)
+        kinds = [kind.name for kind in self.file.colorinterp]
+        alpha = bands[-1] if self._pixels.takes_alpha_apart(len(bands), has_alpha=kinds[-1] == "alpha") else None
+        colors = bands if alpha is None else bands[:-1]
+        self._pixels.check_channels(len(colors), str(self._path))
+        return colors, alpha
 
     def _palette(self) -> Array8 | None:
         """Colours of an indexed picture, (256, 3), where the network takes colours."""
@@ -120,9 +120,12 @@ def opened_raster(path: Path, pixels: PixelFormat) -> Iterator[RasterSource]:
         DataError: missing, damaged, or of other channels than the network takes.
     """
     rasterio = _rasterio(path)
+    header = check_windows(path)
+    if header is not None and header.orientation not in (0, 1):
+        raise DataError(f"{path}: stored turned or mirrored (orientation {header.orientation}); write it upright")
     with _quiet(rasterio):
         try:
-            file = rasterio.open(path)
+            file = rasterio.open(path, driver="GTiff")
         except OSError as error:
             raise DataError(f"{path}: damaged or unreadable ({first_line(error)})") from error
         with file:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from segzoo.data.cores import available_cores
-from segzoo.data.pixels import Pixels
+from segzoo.data.pixels import Pixels, dark_range
 from segzoo.data.sheet import Cell
 from segzoo.errors import DataError, SegzooError, first_line
 from segzoo.inference.contact_sheet import thumbnail
@@ -67,6 +67,8 @@ class Worker:
         self._batch_size = batch_size or (1 if predictor.device.type == "cpu" else 8)
         self._max_pixels = max_pixels
         self._room = Room(_ROOM)
+        self.dark: list[str] = []
+        """Images of 16 bits that use so few of them that the network saw them all but black."""
 
     def outcomes(self, jobs: Iterable[Job], on_sheet: Collection[Path] = ()) -> Iterator[Outcome]:
         """Do jobs, about in their order, and tell of each once its files are written.
@@ -92,8 +94,13 @@ class Worker:
                 yield writing.popleft().result()
 
     def _read(self, job: Job) -> Pixels:
+        reader = self._predictor.pixels
         try:
-            return self._predictor.pixels.read(job.file, self._max_pixels)
+            pixels = reader.read(job.file, self._max_pixels)
+            highest = reader.highest_of_16_bits(pixels, reader.kind(job.file))
+            if highest and dark_range(highest):
+                self.dark.append(job.name)
+            return pixels
         except DataError as error:
             height, width = self._predictor.pixels.size(job.file)  # raises where that is the fault
             if height * width <= self._max_pixels:
@@ -156,10 +163,13 @@ class Worker:
         try:
             if isinstance(prediction, SegzooError):
                 return Outcome(job, "; ".join(prediction.problems))
+            prediction = prediction.without(self._predictor.pixels.lost(job.file, self._max_pixels))
             write_outputs(prediction, job.targets)
             cell = thumbnail(job.name, prediction.image, prediction.mask) if on_sheet else None
             size = math.prod(prediction.image.shape[:2])
             return Outcome(job, pixels=tuple(prediction.pixels), size=size, cell=cell)
+        except SegzooError as error:
+            return Outcome(job, "; ".join(error.problems))
         except OSError as error:
             return Outcome(job, unwritten(job, error))
         finally:

@@ -1,6 +1,8 @@
 """Images of any number of channels and any range of values."""
 
+import struct
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +80,8 @@ def test_a_tiff_as_high_as_it_has_channels(tmp_path: Path) -> None:
 
 
 def test_a_tiff_without_the_package_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "a.tif").write_bytes(b"II*\0")
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "a.tif", BANDS, photometric="minisblack", planarconfig="contig")
     monkeypatch.setitem(sys.modules, "tifffile", None)
     with pytest.raises(ConfigError, match=r"a\.tif: .*pip install tifffile imagecodecs"):
         PixelFormat(6).read(tmp_path / "a.tif")
@@ -139,18 +142,65 @@ def test_damaged_missing_and_large_files_are_refused_by_name(tmp_path: Path) -> 
         PixelFormat(6).read(tmp_path / "a.npy", max_pixels=34)
 
 
-def test_values_that_are_not_finite_are_counted(tmp_path: Path) -> None:
+def test_infinite_values_are_counted(tmp_path: Path) -> None:
     values = np.zeros((5, 7, 4), np.float32)
-    values[0, :2, 0], values[1, 0, 3] = np.nan, np.inf
-    with pytest.raises(DataError, match=r"a\.npy: 3 values are not finite"):
+    values[0, :2, 0], values[1, 0, 3] = -np.inf, np.inf
+    with pytest.raises(DataError, match=r"a\.npy: 3 values are infinite"):
         PixelFormat(4, (0.0, 1.0)).read(saved(tmp_path / "a.npy", values))
 
 
-def test_16_bit_colour_pngs_are_refused_where_all_bits_count(tmp_path: Path) -> None:
-    cv2 = pytest.importorskip("cv2")
-    cv2.imwrite(str(tmp_path / "a.png"), BANDS[..., :3])
-    with pytest.raises(DataError, match="only 8 of 16 bits"):
-        PixelFormat(3, (0.0, 4095.0)).read(tmp_path / "a.png")
+def test_what_is_not_a_number_is_gray_and_ignored(tmp_path: Path) -> None:
+    values = np.full((5, 7, 4), 0.25, np.float32)
+    values[0, :2], values[1, 0, 3] = np.nan, np.nan
+    path, pixels = saved(tmp_path / "a.npy", values), PixelFormat(4, (0.0, 1.0))
+    np.testing.assert_array_equal(pixels.read(path), np.where(np.isnan(values), np.float32(0.5), values))
+    lost = pixels.lost(path)
+    assert lost is not None
+    assert np.argwhere(lost).tolist() == [[0, 0], [0, 1]]
+    assert pixels.lost(saved(tmp_path / "b.npy", values[2:])) is None
+
+
+def deep_file(path: Path, bands: np.ndarray, largest: int = 65535) -> Path:
+    """A 16-bit PNG, PPM or PGM by hand, of 1 to 4 channels."""
+    height, width, channels = bands.shape
+    body = bands.astype(">u2")
+    if path.suffix != ".png":
+        path.write_bytes(f"P{5 if channels == 1 else 6} {width} {height} {largest}\n".encode() + body.tobytes())
+        return path
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))]
+    parts += [(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in body))), (b"IEND", b"")]
+    chunks = [
+        struct.pack(">I", len(part)) + name + part + struct.pack(">I", zlib.crc32(name + part)) for name, part in parts
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "largest"),
+    [(f"{channels}.png", channels, 65535) for channels in (1, 2, 3, 4)]
+    + [("3.ppm", 3, 65535), ("1.pgm", 1, 65535), ("12_bits.ppm", 3, 4095), ("12_bits.pgm", 1, 4095)],
+)
+def test_all_bits_of_deep_pictures_count(tmp_path: Path, name: str, channels: int, largest: int) -> None:
+    stored = np.minimum(BANDS[..., :channels], largest)
+    path = deep_file(tmp_path / name, stored, largest)
+    np.testing.assert_allclose(PixelFormat(channels, (0.0, 4095.0)).read(path), by_formula(stored, 0, 4095), atol=1e-6)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_deep_pictures_are_turned_as_pillow_turns_shallow_ones(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(RGB).save(tmp_path / "shallow.png", exif=exif)
+    chunks = (tmp_path / "shallow.png").read_bytes()
+    begin = chunks.index(b"eXIf") - 4
+    length = 12 + struct.unpack(">I", chunks[begin : begin + 4])[0]
+    deep = deep_file(tmp_path / "deep.png", RGB.astype(np.uint16) * 257).read_bytes()
+    end = deep.index(b"IDAT") - 4
+    (tmp_path / "deep.png").write_bytes(deep[:end] + chunks[begin : begin + length] + deep[end:])
+    expected = RGB8.read(tmp_path / "shallow.png") / 255
+    np.testing.assert_allclose(PixelFormat(3, (0.0, 65535.0)).read(tmp_path / "deep.png"), expected, atol=1e-6)
 
 
 def test_pictures_to_look_at() -> None:

@@ -125,12 +125,10 @@ def test_outputs_never_clash_with_each_other_or_with_inputs(tmp_path: Path) -> N
 
 
 def test_rasters_become_rasters(tmp_path: Path) -> None:
-    jobs = plan(tmp_path, "geo.tif", "flat.tif", save=("mask", "overlay"))
-    assert [[str(path.relative_to(tmp_path / "out")) for path in job.files] for job in jobs] == [
-        ["geo.tif"],
-        ["flat.png", "_overlay/flat.png"],
-    ]
-    assert plan(tmp_path, "geo.tif", save=("overlay",))[0].files == []
+    jobs = plan(tmp_path, "geo.tif", "flat.tif")
+    assert [str(path.relative_to(tmp_path / "out")) for job in jobs for path in job.files] == ["geo.tif", "flat.png"]
+    with pytest.raises(ConfigError, match="--save: overlay: rasters"):
+        plan(tmp_path, "geo.tif", "flat.tif", save=("mask", "overlay"))
 
 
 def test_wrong_shards() -> None:

@@ -127,10 +127,12 @@ def test_not_a_number_where_there_is_nothing(tmp_path: Path) -> None:
     bands = np.random.default_rng(0).random((2, 70, 80), np.float32)
     bands[:, 10:20, 10:20] = bands[1, 40, 40] = np.nan
     source, predictor = tmp_path / "a.tif", SmallPredictor(PixelFormat(2, (0.0, 1.0)))
-    segment_raster(predictor, _write(source, bands, nodata=np.nan), tmp_path / "mask.tif", tile=64)
-    with rasterio.open(tmp_path / "mask.tif") as mask:
-        assert np.array_equal(mask.read(1) == 255, np.isnan(bands).all(0))
-    with pytest.raises(DataError, match="201 values are not finite"):
+    for profile in ({"nodata": np.nan}, {}):
+        segment_raster(predictor, _write(source, bands, **profile), tmp_path / "mask.tif", tile=64)
+        with rasterio.open(tmp_path / "mask.tif") as mask:
+            assert np.array_equal(mask.read(1) == 255, np.isnan(bands).all(0))
+    bands[0, 5, 6] = np.inf
+    with pytest.raises(DataError, match="1 values are infinite"):
         segment_raster(predictor, _write(source, bands), tmp_path / "other.tif", tile=512)
     assert not (tmp_path / "other.tif").exists()
 
@@ -273,15 +275,16 @@ def test_a_mask_that_cannot_take_its_place_is_a_fault(tmp_path: Path, colors: np
 
 
 def test_rasters_among_images(tiny_run: TrainResult, tmp_path: Path, colors: np.ndarray) -> None:
-    """A mask for each; of other kinds nothing, each time; and no raster's fault another's."""
+    """A mask for each; other kinds are refused before the work; and no raster's fault another's."""
     predictor = Predictor(tiny_run.run_dir, device="cpu")
     (tmp_path / "in").mkdir()
     for name in ("a.tif", "b.tif"):
         _write(tmp_path / "in" / name, colors)
     Image.fromarray(colors.transpose(1, 2, 0)).save(tmp_path / "in" / "c.png")
-    for _ in range(2):
-        report = predict(predictor, tmp_path / "in", output=tmp_path / "overlays", save=["overlay"], skip_existing=True)
-        assert list(report.failed) == ["a.tif", "b.tif"]
+    for save in (["overlay"], ["mask", "polygons"], ["mask", "areas"], ["entropy", "mask", "probabilities"]):
+        with pytest.raises(ConfigError, match=rf"--save: .*{save[-1]}.* masks only.*2 of the images .*a\.tif, b\.tif"):
+            predict(predictor, tmp_path / "in", output=tmp_path / "other", save=save, skip_existing=True)
+    assert not (tmp_path / "other").exists()
     (tmp_path / "out" / "a.tif").mkdir(parents=True)
     report = predict(predictor, tmp_path / "in", output=tmp_path / "out", overwrite=True)
     assert list(report.failed) == ["a.tif"]

@@ -13,7 +13,7 @@ from segzoo.data.classification.files import (
 from segzoo.data.dataset import dataset_root, unknown_split
 from segzoo.data.hold_out import held_out_of_each
 from segzoo.data.pixels import PixelFormat
-from segzoo.data.tree import files_below, name_of, subfolders, unlisted_lines
+from segzoo.data.tree import files_below, left_out_line, name_of, subfolders, unlisted_lines
 from segzoo.errors import ConfigError, printable
 
 
@@ -72,11 +72,14 @@ def _listed(folder: Path, where: str, config: ClassificationDataConfig) -> Image
             "and labels: data.name=csv."
         )
     unlisted: dict[Path, str] = {}
-    files = {path: files_below(path, suffixes, unlisted=unlisted) for path in classes}
+    others: list[Path] = []
+    files = {path: files_below(path, suffixes, unlisted=unlisted, others=others) for path in classes}
     images = [
         NamedImage(printable(file.relative_to(folder).as_posix()), file, (name_of(path),))
         for path, found in files.items()
         for file in found
     ]
     empty = [f"{path}: no image in this folder; left out" for path, found in files.items() if not found]
-    return ImageList(tuple(images), where, list(unlisted_lines(unlisted)), empty)
+    left_out = left_out_line(folder, others)
+    warnings = [*empty, *([left_out] if left_out else [])]
+    return ImageList(tuple(images), where, list(unlisted_lines(unlisted)), warnings)

@@ -8,6 +8,7 @@ from segzoo.config.schema import DataConfig
 from segzoo.data.doctor.findings import (
     Finding,
     class_findings,
+    depth_findings,
     duplicate_findings,
     is_sound,
     mask_findings,
@@ -88,6 +89,7 @@ def check_data(config: DataConfig, *, progress: bool = True) -> Report:
         findings += value_findings(split, labels) if labels else ()
     findings += duplicate_findings(splits)
     findings += storage_findings(splits)
+    findings += depth_findings(splits)
     findings += class_findings(splits[0], splits[-1], labels) if labels else ()
     reports = tuple(_split_report(split, labels) for split in splits)
     return Report(_sorted(findings), reports, labels)

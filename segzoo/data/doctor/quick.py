@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from segzoo.config.schema import DataConfig
-from segzoo.data.doctor.findings import Finding, mask_findings, split_findings, value_findings
+from segzoo.data.doctor.findings import Finding, depth_findings, mask_findings, split_findings, value_findings
 from segzoo.data.doctor.scan import scan_pair
 from segzoo.data.doctor.splits import SplitScan, empty_split_problems
 from segzoo.data.listing import LISTINGS, Listing
@@ -51,6 +51,7 @@ def quick_check(config: DataConfig, samples: int = _SAMPLES, seconds: float = _S
         if finding.severity == "warning":
             logger.warning("%s", finding.line)
     findings += of_all
+    findings += depth_findings(splits)
     raise_all(list(dict.fromkeys(finding.line for finding in findings if finding.severity == "error")))
 
 

@@ -1,8 +1,7 @@
 """What one image and its mask hold: read once, in any process, and handed back as a few numbers."""
 
 import hashlib
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy.typing as npt
 
 from segzoo.data.dataset import SegmentationDataset
 from segzoo.data.doctor.mask_facts import MaskFacts, mask_facts
-from segzoo.data.images import ImageKind, image_kind, read_color_mask, read_stored_mask
+from segzoo.data.images import ImageKind, read_color_mask, read_stored_mask
 from segzoo.data.labels import LabelSpace
 from segzoo.data.listing import Problem
 from segzoo.data.pairs import Pair, size_mismatch
@@ -32,6 +31,7 @@ class ImageFacts:
         digest: of the decoded pixels: equal for equal pictures, whatever their files.
         sums: of each channel, in units of the full range.
         squares: sums of each channel's squares.
+        highest: about the largest number, of 16-bit images whose range nobody stated.
     """
 
     size: tuple[int, int]
@@ -39,6 +39,7 @@ class ImageFacts:
     digest: bytes
     sums: tuple[float, ...]
     squares: tuple[float, ...]
+    highest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def scan_pair(pair: Pair, pixels: PixelFormat, labels: LabelSpace | None) -> Sca
     problems: list[Problem] = []
     image = mask = None
     try:
-        image = image_facts(pixels.read(pair.image), stored_kind(pair.image))
+        seen, kind = pixels.read(pair.image), pixels.kind(pair.image)
+        image = replace(image_facts(seen, kind), highest=pixels.highest_of_16_bits(seen, kind))
     except DataError as error:
         problems += [Problem("unreadable image", line) for line in error.problems]
     try:
@@ -146,14 +148,6 @@ def image_facts(image: npt.NDArray[Any], kind: ImageKind) -> ImageFacts:
     content = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16)
     content.update(repr((image.shape, image.dtype.str)).encode())
     return ImageFacts((height, width), kind, content.digest(), sums, squares)
-
-
-def stored_kind(path: Path) -> ImageKind:
-    """How an image whose size or pixels could be read is stored."""
-    try:
-        return image_kind(path)
-    except DataError:  # what is no picture and could be read is an array
-        return ImageKind("array")
 
 
 def _moments(channel: npt.NDArray[Any]) -> tuple[float, float]:

@@ -12,7 +12,7 @@ import numpy as np
 from segzoo.config.schema import DataConfig, FolderConfig
 from segzoo.data.cores import map_on_all_cores
 from segzoo.data.doctor.mask_facts import MaskFacts, find_smoothing, palette_conflict
-from segzoo.data.doctor.scan import pair_mask, stored_kind
+from segzoo.data.doctor.scan import pair_mask
 from segzoo.data.images import is_colored_mask
 from segzoo.data.labels import IGNORED, LabelSpace
 from segzoo.data.listing import LISTINGS, Listing
@@ -169,7 +169,7 @@ def _look(pair: Pair, pixels: PixelFormat, labels: LabelSpace | None, *, colored
         return _Look(problems=tuple(error.problems))
     if size != mask_size:
         return _Look(problems=(size_mismatch(pair, size, mask_size),))
-    return _Look(size, stored_kind(pair.image).pixels, str(pair.mask), facts)
+    return _Look(size, pixels.kind(pair.image).pixels, str(pair.mask), facts)
 
 
 def _are_colored(pairs: Sequence[Pair]) -> bool:

@@ -116,7 +116,7 @@ def _class_choices(layout: Layout, classes: Classes) -> Choices:
 def _pixel_choices(pixels: PixelFormat) -> Choices:
     choices: Choices = {}
     if pixels.channels != PixelFormat().channels:
-        choices["data.channels"] = Choice(pixels.channels, "of the arrays")
+        choices["data.channels"] = Choice(pixels.channels, "of the images, all of which the network takes")
     if pixels.value_range is not None:
         choices["data.value_range"] = Choice(list(pixels.value_range), "values that mean 0 and 1, from some images")
     return choices

@@ -1,0 +1,326 @@
+"""What a TIFF's header says, read without any package, and refused where a decoder would hang or take all memory."""
+
+import math
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from segzoo.errors import DataError
+
+_ORDERS = {b"II": "<", b"MM": ">"}
+_CLASSIC, _BIG = 42, 43
+_MOST_ENTRIES = 4096
+_MOST_PAGES = 65_536
+_MOST_VALUES = 64  # of a tag that are read: no tag that is asked for has more
+_SUBFILE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION = 254, 256, 257, 258, 262, 274
+_SAMPLES, _STRIP_ROWS, _PLANES, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _KIND = 277, 278, 284, 322, 323, 338, 339
+_NODATA = 42113  # GDAL's
+_PLACES = frozenset({33550, 33922, 34264, 34735, 50844})  # pixel scale, tie points, matrix, projection, RPC
+_ASKED = frozenset(
+    {
+        _SUBFILE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _STRIP_ROWS, _PLANES, _TILE_WIDTH,
+        _TILE_HEIGHT, _EXTRA, _KIND, _NODATA, *_PLACES,
+    }
+)  # fmt: skip
+# Type of a tag's values: bytes of each, and how Python unpacks it, where whole numbers can be of it.
+_TYPES = {
+    1: (1, "B"), 2: (1, ""), 3: (2, "H"), 4: (4, "I"), 5: (8, ""), 6: (1, "b"), 7: (1, ""), 8: (2, "h"), 9: (4, "i"),
+    10: (8, ""), 11: (4, ""), 12: (8, ""), 13: (4, "I"), 16: (8, "Q"), 17: (8, "q"), 18: (8, "Q"),
+}  # fmt: skip
+_REDUCED, _MASK = 1, 4  # bits of the kind of page: a smaller copy; which pixels are there
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE = 0, 1, 2, 3
+_OTHER_COLORS = {5: 4, 6: 3, 8: 3}  # CMYK, YCbCr, Lab: and their numbers of samples
+_ALPHA = ((1,), (2,))  # associated and unassociated
+_UNSIGNED, _FLOAT = 1, 3
+_LARGEST_BLOCK = 512 * 2**20  # bytes that a decoder takes for one tile or strip
+_SMALL = 64 * 2**20  # bytes that any file may claim
+_MOST_PACKED = 10_000  # times as much as a file holds, beyond what compressors reach with pictures
+
+Tags = dict[int, tuple[int, ...] | bytes]
+
+
+@dataclass(frozen=True)
+class TiffHeader:
+    """The first image of a TIFF.
+
+    Args:
+        height: in pixels, as they are stored.
+        width: in pixels, as they are stored.
+        channels: of a pixel: its samples; or pages of one size, where each has one.
+        bits: of a sample.
+        sample_kind: 1 unsigned, 2 signed, 3 floating-point.
+        photometric: what the samples mean: 0 and 1 gray, 2 RGB, 3 indices of a palette, ...
+        extra: what the samples beyond those mean: 1 and 2 alpha, 0 anything.
+        orientation: 1 to 8, as in EXIF.
+        pages: numbers of the pages that are the image.
+        mask_page: number of the page that says where there is something; None where there is none.
+        nodata: the value that stands for nothing; None where there is none.
+        block: height and width of the tiles or strips it is stored in.
+        in_planes: whether each sample has blocks of its own.
+        has_place: whether tags say where on Earth it lies.
+        file_bytes: size of the file.
+    """
+
+    height: int
+    width: int
+    channels: int
+    bits: int
+    sample_kind: int
+    photometric: int
+    extra: tuple[int, ...]
+    orientation: int
+    pages: tuple[int, ...]
+    mask_page: int | None
+    nodata: float | None
+    block: tuple[int, int]
+    in_planes: bool
+    has_place: bool
+    file_bytes: int
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the last channel is marked as transparency."""
+        return self.extra in _ALPHA and self.channels == (4 if self.photometric == _RGB else 2)
+
+    @property
+    def has_palette(self) -> bool:
+        """Whether pixels are indices of colours."""
+        return self.photometric == _PALETTE
+
+    @property
+    def white_is_zero(self) -> bool:
+        """Whether the largest number is black."""
+        return self.photometric == _WHITE_IS_ZERO
+
+    @property
+    def is_float(self) -> bool:
+        """Whether samples are floating-point numbers."""
+        return self.sample_kind == _FLOAT
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is gray or coloured, with or without alpha, of 1 to 16 bits: nothing is lost in 8-bit RGB."""
+        if self.bits > 16 or self.sample_kind != _UNSIGNED or len(self.pages) > 1:
+            return False
+        if self.bits > 8 and self.in_planes:  # which Pillow cannot read
+            return False
+        colors = self.channels - self.has_alpha
+        if self.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _PALETTE):
+            return colors == 1
+        return colors == {_RGB: 3, **_OTHER_COLORS}.get(self.photometric)
+
+    @property
+    def may_lack_values(self) -> bool:
+        """Whether there may be pixels without a value."""
+        return self.nodata is not None or self.mask_page is not None or self.is_float
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width as displayed."""
+        return (self.width, self.height) if self.orientation in range(5, 9) else (self.height, self.width)
+
+    @property
+    def claimed_bytes(self) -> int:
+        """What the decoded image takes."""
+        return self.height * self.width * self.channels * math.ceil(self.bits / 8)
+
+    @property
+    def block_bytes(self) -> int:
+        """What one decoded tile or strip takes."""
+        samples = 1 if self.in_planes or len(self.pages) > 1 else self.channels
+        return self.block[0] * self.block[1] * samples * math.ceil(self.bits / 8)
+
+
+def read_tiff_header(path: Path) -> TiffHeader | None:
+    """The header of a TIFF or BigTIFF; None where the file is none, or damaged before its first pixel."""
+    try:
+        return _read(path)
+    except (DataError, OSError, OverflowError, ValueError, struct.error):
+        return None
+
+
+def check_tiff(path: Path, max_pixels: int) -> TiffHeader | None:
+    """The header of a TIFF that is to be read whole; None where the file is none.
+
+    Args:
+        path: a file of any kind, told by its content.
+        max_pixels: refuse larger images, before anything is decoded.
+
+    Raises:
+        DataError: its pages form a circle, or what it claims is too large or cannot be in the file.
+    """
+    header = _checked(path)
+    if header is None:
+        return None
+    if header.height * header.width > max_pixels:
+        raise DataError(f"{path}: {header.width}x{header.height} pixels are more than the limit of {max_pixels}")
+    if header.block_bytes > max(_LARGEST_BLOCK, header.claimed_bytes):
+        raise DataError(_large_block(path, header))
+    if header.claimed_bytes > max(_SMALL, _MOST_PACKED * header.file_bytes):
+        claimed = f"{header.claimed_bytes / 2**30:.1f} GiB"
+        raise DataError(f"{path}: damaged or unreadable ({header.file_bytes} bytes that claim to hold {claimed})")
+    return header
+
+
+def check_windows(path: Path) -> TiffHeader | None:
+    """The header of a TIFF that is to be read by windows: one tile or strip at a time is in memory then.
+
+    Raises:
+        DataError: its pages form a circle, or a tile or strip is too large.
+    """
+    header = _checked(path)
+    if header is not None and header.block_bytes > _LARGEST_BLOCK:
+        raise DataError(_large_block(path, header))
+    return header
+
+
+def _checked(path: Path) -> TiffHeader | None:
+    try:
+        return _read(path)
+    except FileNotFoundError:
+        return None  # said by what opens it next
+    except (OSError, OverflowError, ValueError, struct.error) as error:
+        reason = "cut off in its header" if isinstance(error, struct.error) else error
+        raise DataError(f"{path}: damaged or unreadable ({reason})") from None
+
+
+def _large_block(path: Path, header: TiffHeader) -> str:
+    return (
+        f"{path}: stored in blocks of {header.block[1]}x{header.block[0]} pixels, which take "
+        f"{header.block_bytes / 2**30:.1f} GiB each; write it in small tiles (gdal_translate -co TILED=YES)"
+    )
+
+
+def _read(path: Path) -> TiffHeader | None:
+    """The header, after a walk over all pages.
+
+    Raises:
+        DataError: the pages form a circle.
+        OSError: the file cannot be read.
+        ValueError: it is damaged.
+        struct.error: it ends in the header.
+    """
+    if not path.is_file():  # reading a pipe would wait for ever
+        return None
+    with path.open("rb") as file:
+        order = _ORDERS.get(file.read(2))
+        version = struct.unpack(f"{order}H", file.read(2))[0] if order else None
+        if version not in (_CLASSIC, _BIG):
+            return None
+        pages = list(_Pages(path, file, order or "<", big=version == _BIG))
+        return _header(pages, path.stat().st_size)
+
+
+@dataclass(frozen=True)
+class _Pages:
+    """The tags of each page, in order."""
+
+    path: Path
+    file: BinaryIO
+    order: str
+    big: bool
+
+    def __iter__(self) -> Iterator[Tags]:
+        place, count = ("Q", "Q") if self.big else ("I", "H")
+        if self.big:
+            self.file.read(4)
+        seen: set[int] = set()
+        offset = self._number(place)
+        while offset:
+            if offset in seen:
+                raise DataError(f"{self.path}: damaged or unreadable (its pages form a circle)")
+            if len(seen) == _MOST_PAGES:
+                raise DataError(f"{self.path}: damaged or unreadable (more than {_MOST_PAGES} pages)")
+            seen.add(offset)
+            try:
+                self.file.seek(offset)
+                entries = self._number(count)
+                if entries > _MOST_ENTRIES:
+                    raise ValueError(f"a page with {entries} tags")
+                tags, offset = self._tags(entries, place), self._number(place)
+            except (OverflowError, ValueError, struct.error):
+                if len(seen) == 1:
+                    raise
+                return  # what follows the first page and is none spoils nothing
+            yield tags
+
+    def _number(self, kind: str) -> int:
+        return int(struct.unpack(self.order + kind, self.file.read(struct.calcsize(self.order + kind)))[0])
+
+    def _tags(self, entries: int, place: str) -> Tags:
+        """The tags that are asked for; the file stands behind the page's last one afterwards."""
+        head = f"{self.order}HH{place}"
+        size, inline = struct.calcsize(head), struct.calcsize(self.order + place)
+        content = self.file.read(entries * (size + inline))
+        after = self.file.tell()
+        tags: Tags = {}
+        for start in range(0, entries * (size + inline), size + inline):
+            tag, kind, count = struct.unpack_from(head, content, start)
+            if tag not in _ASKED:
+                continue
+            bytes_each, number = _TYPES.get(kind, (1, ""))
+            count = min(count, _MOST_VALUES)
+            value = content[start + size : start + size + inline]
+            if bytes_each * count > inline:
+                self.file.seek(struct.unpack(self.order + place, value)[0])
+                value = self.file.read(bytes_each * count)
+            known = number and len(value) >= bytes_each * count
+            tags[tag] = struct.unpack_from(f"{self.order}{count}{number}", value) if known else value
+        self.file.seek(after)
+        return tags
+
+
+def _header(pages: list[Tags], file_bytes: int) -> TiffHeader:
+    if not pages:
+        raise ValueError("no page")
+    first = pages[0]
+    height, width, samples = _one(first, _HEIGHT), _one(first, _WIDTH), _one(first, _SAMPLES, 1)
+    if height < 1 or width < 1 or samples < 1:
+        raise ValueError(f"a page of {width}x{height} pixels with {samples} channels")
+    extra = first.get(_EXTRA, ())
+    own, mask = [0], None
+    for number, page in enumerate(pages[1:], start=1):
+        if (_one(page, _HEIGHT), _one(page, _WIDTH)) != (height, width):
+            continue
+        if _one(page, _SUBFILE) & _MASK:
+            mask = number
+        elif not _one(page, _SUBFILE) & _REDUCED:
+            own.append(number)
+    tile = _one(first, _TILE_HEIGHT), _one(first, _TILE_WIDTH)
+    return TiffHeader(
+        height=height,
+        width=width,
+        channels=len(own) if samples == 1 else samples,
+        bits=max(_several(first, _BITS, 1)),
+        sample_kind=max(_several(first, _KIND, _UNSIGNED)),
+        photometric=_one(first, _PHOTOMETRIC, _BLACK_IS_ZERO),
+        extra=extra if isinstance(extra, tuple) else (),
+        orientation=_one(first, _ORIENTATION, 1),
+        pages=tuple(own),
+        mask_page=mask,
+        nodata=_nodata(first),
+        block=tile if all(tile) else (min(_one(first, _STRIP_ROWS, height) or height, height), width),
+        in_planes=_one(first, _PLANES, 1) == 2,
+        has_place=not _PLACES.isdisjoint(first),
+        file_bytes=file_bytes,
+    )
+
+
+def _several(page: Tags, tag: int, default: int) -> tuple[int, ...]:
+    value = page.get(tag)
+    return value if isinstance(value, tuple) and value else (default,)
+
+
+def _one(page: Tags, tag: int, default: int = 0) -> int:
+    return _several(page, tag, default)[0]
+
+
+def _nodata(page: Tags) -> float | None:
+    """GDAL writes the value as text."""
+    text = page.get(_NODATA, b"")
+    with suppress(ValueError):
+        return float(text.split(b"\0")[0].decode("ascii", "replace")) if isinstance(text, bytes) and text else None
+    return None
