@@ -157,8 +157,8 @@ class _Run:
                 move_to(number)
         if worker.dark:
             logger.warning(
-                "%d 16-bit images use less than a quarter of their range, such as %s: the network saw them all but black. "
-                "One that was trained with data.value_range sees more.",
+                "%d 16-bit images use less than a quarter of their range, such as %s: the network saw them all but "
+                "black. One that was trained with data.value_range sees more.",
                 len(worker.dark),
                 worker.dark[0],
             )
