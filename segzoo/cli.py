@@ -5,6 +5,7 @@ import signal
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Container, Iterable, Sequence
+from io import TextIOWrapper
 from types import FrameType
 from typing import NoReturn, TextIO
 
@@ -22,6 +23,7 @@ def run(main: Callable[[], int]) -> NoReturn:
     signal.signal(signal.SIGTERM, _exit_on_signal)
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under `nohup`
         signal.signal(signal.SIGHUP, _exit_on_signal)
+    _write_anything()
     show_log(anew=True)
     try:
         status = main()
@@ -103,6 +105,13 @@ def _is_config_key(key: str) -> bool:
     if field is None:
         return False
     return bool(dot) or not (isinstance(field.annotation, type) and issubclass(field.annotation, Section))
+
+
+def _write_anything() -> None:
+    r"""What a terminal or a file of another encoding cannot show stands there as `\u5199`, and ends nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a notebook has others
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _exit_on_signal(signum: int, frame: FrameType | None) -> NoReturn:

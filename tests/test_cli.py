@@ -1,10 +1,17 @@
 """What every command does at its end."""
 
+import io
 import os
+import signal
 import subprocess
 import sys
 
-from segzoo.cli import config_parser, parse_overrides
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from segzoo.cli import config_parser, parse_overrides, run
+from segzoo.errors import ConfigError
 
 
 def test_a_reader_that_left_is_no_error() -> None:
@@ -17,6 +24,32 @@ def test_a_reader_that_left_is_no_error() -> None:
             [sys.executable, "-c", script], stdout=closed, stderr=subprocess.PIPE, timeout=60, check=False
         )
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_what_an_encoding_cannot_show_ends_nothing(encoding: str, capfd, monkeypatch) -> None:
+    """A name of any bytes in a line and in a table, where standard output is a file of another encoding."""
+    for name in ("stdout", "stderr"):
+        stream = io.TextIOWrapper(io.BytesIO(), encoding, errors="strict", write_through=True)
+        monkeypatch.setattr(sys, name, stream)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the test runner keeps its own
+    table = Table(title="写真 \udce9")
+    table.add_row("élève → ⌀ 1/8")
+
+    def command() -> int:
+        sys.stdout.write("写真 élève \udce9\n")
+        Console().print(table)
+        raise ConfigError("背景: カー")
+
+    with pytest.raises(SystemExit) as left:
+        run(command)
+    assert left.value.code == 2
+    shown = sys.stdout.buffer.getvalue().decode(encoding)
+    said = sys.stderr.buffer.getvalue().decode(encoding)
+    written = {"ascii": "\\u5199\\u771f \\xe9l\\xe8ve \\udce9", "cp1252": "\\u5199\\u771f élève \\udce9"}
+    assert written.get(encoding, "写真 élève \\udce9") in shown
+    assert "1/8" in shown
+    assert said.startswith("error: ")
 
 
 def test_log_lines_in_a_file_are_as_long_as_they_are() -> None:

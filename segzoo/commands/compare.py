@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         prog=prog, description=__doc__, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument(
-        "runs", metavar="RUN", nargs="+", help="run directory, or a folder that `segzoo evaluate` wrote"
+        "runs", metavar="RUN", nargs="+", help="run directory or saved model, or a folder that `segzoo evaluate` wrote"
     )
     parser.add_argument("--split", help="which evaluation, where a run has several")
     parser.add_argument("--output", metavar="FILE", type=Path, help="also write the tables there as Markdown")

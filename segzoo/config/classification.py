@@ -52,6 +52,9 @@ class ClassifierEvaluationConfig(Section):
     """Images that run together. Does not change any number."""
     split: FilePath | None = None
     """Split that `segzoo evaluate` measures; null takes data.val_split."""
+    class_weights: ClassWeights | None = None
+    """Weight of each class in MAP@100, in their order: how much it matters. null takes how many of the split's images
+    have it. Changes no other number."""
 
 
 class ClassificationRunConfig(SharedRunConfig):

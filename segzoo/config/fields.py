@@ -1,10 +1,10 @@
 """What the sections of the configuration are made of: strict types and the closed model they all extend."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from segzoo.errors import shortened
+from segzoo.errors import ConfigError, shortened
 
 
 def list_to_tuple(value: object) -> object:
@@ -95,6 +95,12 @@ FilePath = Annotated[FileName, Field(min_length=1)]
 
 class Section(BaseModel):
     """A closed, strict, immutable part of the configuration."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise ConfigError(
+            f"{name}: a configuration stays as it was checked. Make another: segzoo.load_config(config.model_dump(), "
+            f'["...{name}=..."]).'
+        )
 
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, allow_inf_nan=False

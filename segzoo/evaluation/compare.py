@@ -1,6 +1,6 @@
 """Several evaluations of the same images side by side, and which differences the images bear out."""
 
-import json
+import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from segzoo.errors import ConfigError, DataError, first_line
+from segzoo.checkpoint.read import find_checkpoint
+from segzoo.data.own_files import read_json
+from segzoo.errors import ConfigError, DataError, SegzooError, first_line
+from segzoo.evaluation.bench import default_output
 from segzoo.evaluation.counts import SplitCounts
 from segzoo.evaluation.files import COUNTS, METRICS
 from segzoo.evaluation.interval import CONFIDENCE, resampled_mious
@@ -92,7 +95,7 @@ def compare(paths: Sequence[str | Path], *, split: str | None = None, images: in
     """Read evaluations of the same images and compare each with the first.
 
     Args:
-        paths: run directories, or folders that `evaluate` wrote.
+        paths: run directories or saved models that were evaluated, or folders that `evaluate` wrote.
         split: which evaluation of a run; None where each has one.
         images: how many of those that differ most to name.
 
@@ -113,7 +116,7 @@ def compare(paths: Sequence[str | Path], *, split: str | None = None, images: in
 def _read(path: Path, split: str | None) -> Measured:
     folder = _evaluation_folder(path, split)
     try:
-        metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        metrics = read_json(folder / METRICS)
         if "top1" in metrics:
             raise ConfigError(f"{folder}: an evaluation of a classifier; compare takes those of segmenters.")
         classes, protocol = tuple(metrics["iou"]), {key: metrics.get(key) for key in PROTOCOL}
@@ -128,7 +131,7 @@ def _read(path: Path, split: str | None) -> Measured:
 def _evaluation_folder(path: Path, split: str | None) -> Path:
     if (path / METRICS).is_file() and (split is None or path.name == split):
         return path
-    found = sorted(metrics.parent for metrics in path.glob(f"evaluation/{split or '*'}/{METRICS}"))
+    found = sorted(metrics.parent for metrics in _home(path).glob(f"{glob.escape(split or '') or '*'}/{METRICS}"))
     if len(found) == 1:
         return found[0]
     if found:
@@ -136,6 +139,17 @@ def _evaluation_folder(path: Path, split: str | None) -> Path:
         raise ConfigError(f"{path}: has evaluations of {names}. Say which with --split.")
     where = f" of split '{split}'" if split else ""
     raise ConfigError(f"{path}: no evaluation{where} here. Make it: segzoo evaluate {path}")
+
+
+def _home(path: Path) -> Path:
+    """The folder of a run's or a saved model's evaluations, one for each split, where `segzoo evaluate` puts them."""
+    inside = path / "evaluation"
+    if inside.is_dir():
+        return inside
+    try:
+        return default_output(find_checkpoint(path), "any").parent
+    except SegzooError:  # no checkpoint either
+        return inside
 
 
 def _mismatch(first: Measured, other: Measured) -> Iterator[str]:

@@ -134,7 +134,8 @@ FORMATS = {
         _load_openvino,
         _read_openvino,
         beside=(".bin",),
-        note="weights in float32",
+        note="weights in float32; OpenVINO computes in bfloat16 where the processor has it, unless it is compiled with "
+        'core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})',
     ),
     "torch": ExportFormat(
         ".pt",

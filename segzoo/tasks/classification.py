@@ -12,6 +12,7 @@ from segzoo.data.labels import LabelSpace
 from segzoo.models.classifier import build_configured_classifier
 from segzoo.tasks.classification_loss import ImageLoss
 from segzoo.tasks.classification_metrics import ClassificationMetrics, ClassificationScores
+from segzoo.tasks.losses.registry import one_for_each_class
 from segzoo.tasks.metrics import class_scores_by_name
 from segzoo.tasks.task import Task
 
@@ -57,7 +58,8 @@ class ClassificationTask(Task):
         self.classifier = build_configured_classifier(
             config.model, labels.num_classes, in_channels=config.data.channels, pretrained=pretrained
         )
-        self.measured = ClassificationMetrics(labels)
+        weights = one_for_each_class(config.evaluation.class_weights, labels, "evaluation.class_weights")
+        self.measured = ClassificationMetrics(labels, weights)
         self.scores: ClassificationScores | None = None
         if config.trainer.channels_last:
             self.classifier.to(memory_format=torch.channels_last)

@@ -45,14 +45,16 @@ class ClassificationMetrics(Metric):
 
     Args:
         labels: the classes.
+        weights: of each class in MAP@100; None takes how many images have it.
     """
 
     full_state_update = False
     scores: list[Tensor]
     truth: list[Tensor]
 
-    def __init__(self, labels: LabelSpace, **kwargs: Any) -> None:
+    def __init__(self, labels: LabelSpace, weights: Sequence[float] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)  # torchmetrics' own options, such as dist_sync_on_step
+        self.weights = weights
         self.num_classes = labels.num_classes
         self.multi_label = labels.multi_label
         # Flat and of one type: so torchmetrics gathers those of a process that has seen no image, too.
@@ -78,7 +80,7 @@ class ClassificationMetrics(Metric):
         logits = _joined(self.scores).reshape(-1, self.num_classes)
         truth = _joined(self.truth)
         target = truth.reshape(-1, self.num_classes) if self.multi_label else truth.long()
-        return classification_scores(logits, target)
+        return classification_scores(logits, target, self.weights)
 
 
 def classification_scores(

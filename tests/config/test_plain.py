@@ -148,6 +148,16 @@ def test_a_dictionary_is_a_configuration(tmp_path):
         load_config({})
 
 
+def test_a_configuration_is_changed_by_making_another():
+    config = load_config(MINIMAL)
+    for section, key in ((config, "seed"), (config.data, "batch_size"), (config.trainer, "nosuch")):
+        with pytest.raises(ConfigError, match=f"{key}: a configuration stays as it was checked"):
+            setattr(section, key, "wrong")
+    changed = load_config(config.model_dump(), ["trainer.max_steps=7"])
+    assert (changed.trainer.max_steps, config.trainer.max_steps) == (7, 3)
+    assert load_config(changed.model_dump(), ["trainer.max_steps=3"]) == config
+
+
 def test_a_file_that_ends_nowhere_is_refused():
     with pytest.raises(ConfigError, match="/dev/zero: larger than 1 MiB"):
         load_config(Path("/dev/zero"))

@@ -6,10 +6,12 @@ import pytest
 import torch
 from scipy import stats
 
+from segzoo.checkpoint.saved import save_model
 from segzoo.errors import ConfigError, DataError
 from segzoo.evaluation.compare import PROTOCOL, compare
 from segzoo.evaluation.compare_tables import as_markdown, grids
 from segzoo.evaluation.counts import SplitCounts
+from segzoo.evaluation.evaluate import evaluate
 
 IMAGES, CLASSES = 40, 3
 
@@ -88,6 +90,21 @@ def test_run_directories_and_splits(tmp_path: Path) -> None:
     assert compare([tmp_path / "one", tmp_path / "two"], split="val", images=1).differences[0].miou == 0
 
 
+def test_a_saved_model_is_compared_by_what_evaluate_wrote_of_it(tiny_run, tmp_path: Path, monkeypatch) -> None:
+    """As a user does it: export, evaluate, compare, all by the model's folder."""
+    monkeypatch.chdir(tmp_path)
+    save_model(tiny_run.run_dir, tmp_path / "saved")
+    with pytest.raises(ConfigError, match=r"saved: no evaluation here\. Make it: segzoo evaluate saved"):
+        compare(["saved", "saved"], images=1)
+    output = evaluate("saved", report=False).output
+    assert output == Path("evaluations", "saved", "evaluation", "val")
+    compared = compare(["saved", output], images=1)
+    assert [run.name for run in compared.runs] == ["saved", str(output)]
+    assert compared.differences[0].miou == 0
+    with pytest.raises(ConfigError, match="no evaluation of split 'train' here"):
+        compare(["saved", "saved"], split="train", images=1)
+
+
 def test_what_cannot_be_compared(tmp_path: Path) -> None:
     first = evaluation(tmp_path / "a", 0.6)
     other_ids = [*(f"image {index}" for index in range(IMAGES - 1)), "stranger"]
@@ -104,9 +121,10 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
         compare([first, tmp_path], images=1)
     with pytest.raises(ConfigError, match="two evaluations or more"):
         compare([first], images=1)
-    (first / "metrics.json").write_text("{}")
-    with pytest.raises(DataError, match="metrics.json: not readable"):
-        compare([first, first], images=1)
+    for damaged in ("{}", "[" * 100_000, "[]", "9" * 5000):
+        (first / "metrics.json").write_text(damaged)
+        with pytest.raises(DataError, match="metrics.json: not readable"):
+            compare([first, first], images=1)
 
 
 def test_tool_prints_and_writes_markdown(call_tool, tmp_path: Path) -> None:

@@ -41,6 +41,19 @@ def chances(run_dir):
     return np.array([k for (k,) in dataset.classes]), logits.double().softmax(1).numpy()
 
 
+def test_map_at_100_takes_the_weights_that_the_configuration_gives(run_dir, chances, tmp_path):
+    truth, shares = chances
+    ranks = np.array([1 + int((row > row[true]).sum()) for row, true in zip(shares, truth, strict=True)])
+    of_class = np.array([np.mean(1 / ranks[truth == k]) for k in range(3)])
+    weights = [1, 0.5, 4]
+    evaluate_classifier(run_dir, [f"evaluation.class_weights={weights}"], output=tmp_path, report=False)
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    assert found["map_at_100"] == pytest.approx(np.average(of_class, weights=weights))
+    assert found["class_weights"] == weights
+    with pytest.raises(ConfigError, match=r"evaluation.class_weights: 2 weights for 3 classes\. Give one for each"):
+        evaluate_classifier(run_dir, ["evaluation.class_weights=[1, 2]"], output=tmp_path, report=False)
+
+
 def test_numbers_are_scikit_learns(evaluation, chances):
     found = json.loads((evaluation[1] / "metrics.json").read_text())
     truth, shares = chances

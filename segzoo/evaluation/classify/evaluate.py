@@ -25,6 +25,7 @@ from segzoo.evaluation.processes import launched_processes
 from segzoo.inference.classify.predictor import ClassPredictor
 from segzoo.log import show_log
 from segzoo.tasks.classification_metrics import classification_scores
+from segzoo.tasks.losses.registry import one_for_each_class
 from segzoo.tasks.processes import is_first_process, process_count, process_number
 
 logger = logging.getLogger(__name__)
@@ -98,6 +99,7 @@ class _Bench:
         split = split or config.evaluation.split or config.data.val_split
         dataset = build_classification_dataset(config.data, split)
         _refuse_other_classes(dataset, config, source)
+        one_for_each_class(config.evaluation.class_weights, dataset.labels, "evaluation.class_weights")
         return cls(ClassPredictor(source), config, dataset, split, averaged)
 
     def logits(self) -> Tensor:
@@ -123,7 +125,7 @@ class _Bench:
         labels = self.dataset.labels
         classes, multi_label = self.dataset.classes, labels.multi_label
         target = torch.stack([target_tensor(own, labels.num_classes, multi_label=multi_label) for own in classes])
-        scores = classification_scores(logits, target)
+        scores = classification_scores(logits, target, self.config.evaluation.class_weights)
         return ClassEvaluation(
             scores=scores,
             classes=class_scores(scores["confusion_matrix"]),
@@ -161,6 +163,7 @@ class _Bench:
             weights=weights_kind(self.config, averaged=self.averaged),
             image_size=self.config.data.image_size,
             center_crop=self.config.data.center_crop,
+            class_weights=self.config.evaluation.class_weights,
         )
 
 

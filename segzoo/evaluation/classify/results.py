@@ -44,6 +44,7 @@ class ClassProtocol:
         weights: "averaged", "raw", or "trained" where the run kept no average.
         image_size: height and width of what the network saw.
         center_crop: share of the image that it saw.
+        class_weights: of each class in MAP@100; None where it is how many images have it.
     """
 
     dataset: str
@@ -52,6 +53,7 @@ class ClassProtocol:
     weights: str
     image_size: tuple[int, int]
     center_crop: float
+    class_weights: tuple[float, ...] | None
 
 
 @dataclass(frozen=True)

@@ -68,9 +68,18 @@ def class_weights(config: LossConfig | ClassificationLossConfig, labels: LabelSp
     weights = config.class_weights
     if isinstance(weights, str):
         raise ConfigError(f"loss.class_weights: {weights} has to be resolved with the training masks first")
+    return one_for_each_class(weights, labels, "loss.class_weights")
+
+
+def one_for_each_class(weights: tuple[float, ...] | None, labels: LabelSpace, key: str) -> tuple[float, ...] | None:
+    """The weights, as many as there are classes, or None.
+
+    Raises:
+        ConfigError: another number of them; it names the key.
+    """
     if weights is not None and len(weights) != labels.num_classes:
         raise ConfigError(
-            f"loss.class_weights: {len(weights)} weights for {labels.num_classes} classes. Give one for each, in the "
-            f"order {', '.join(labels.names)}."
+            f"{key}: {len(weights)} weights for {labels.num_classes} classes. Give one for each, in the order "
+            f"{', '.join(labels.names)}."
         )
     return weights

@@ -1,5 +1,6 @@
 """Exported files give torch's answers to programs that know nothing of segzoo, and say what they are."""
 
+import ast
 import json
 import sys
 from pathlib import Path
@@ -148,6 +149,14 @@ def test_the_tool_prints_the_agreement(call_tool, tiny_run, tmp_path: Path) -> N
     assert "1 × 97×129: logits within" in result.stdout
     assert json.loads(FORMATS["onnx"].read(path))
     assert call_tool("export.py", tiny_run.run_dir, "--format", "onnx", "--output", path).returncode == 2
+
+
+def test_openvinos_file_says_how_it_is_opened_in_float32(source: TrainedSegmenter, tmp_path: Path) -> None:
+    """Opened plainly it computes in bfloat16 where the processor has it; the settings in the note are taken at word."""
+    written = export(source, "openvino", tmp_path / "model.xml")
+    settings = ast.literal_eval(written.note[written.note.index("{") : written.note.index("}") + 1])
+    opened = openvino.Core().compile_model(str(written.path), "CPU", settings)
+    assert opened.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
 
 
 def test_every_format_is_offered() -> None:
