@@ -24,7 +24,10 @@ quickstart: $(STAMP)
 	@$(BIN)/python tools/quickstart.py
 
 # A process for each core, at most four, of one thread each: threads of several processes would wait for one another.
-PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
+# More threads, to see that no test depends on their number: make test PROCESSES=1 THREADS=2
+PROCESSES ?= auto
+THREADS ?= 1
+PYTEST = OMP_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n $(PROCESSES) --maxprocesses 4
 
 test: $(STAMP)
 	@$(PYTEST)
