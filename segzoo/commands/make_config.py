@@ -1,5 +1,6 @@
 """Look at a folder of images and masks and write a configuration that trains on it."""
 
+import shlex
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,9 +21,9 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     made = make_config(arguments.folder, arguments.output)
     for line in made.findings:
         print(printable(line))
-    print(f"written: {made.path}")
+    print(f"written: {printable(made.path)}")
     names = f"name the classes in {made.path}, " if made.nameless else ""
     print(f"next: {names}look at what is read, and train:")
-    print(f"  segzoo check-data {made.path}")
-    print(f"  segzoo train {made.path}")
+    print(f"  segzoo check-data {shlex.quote(printable(made.path))}")
+    print(f"  segzoo train {shlex.quote(printable(made.path))}")
     return 0

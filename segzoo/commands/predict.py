@@ -20,7 +20,8 @@ KIND is one or several of:
 {kinds_text()}
 
 Masks mirror the input's tree; other kinds do so below _<kind>. Beside them there are summary.json, contact_sheet.jpg,
-and failed.json where images failed; the exit status is 1 then.
+and failed.json where images failed; the exit status is 1 then. done.jsonl says what is done and by which network:
+--skip-existing goes on by it, with this network only.
 
 A classifier's checkpoint writes predictions.csv, the most probable classes of each image, and with --save csv,cam class
 activation maps over the images below _cam.

@@ -173,14 +173,14 @@ class _Run:
             target = job.targets["mask"][0]
             target.parent.mkdir(parents=True, exist_ok=True)
             tile, overlap = self._predictor.tile, self._predictor.overlap
-            segment_raster(self._predictor, job.file, target, tile=tile, overlap=overlap)
+            pixels = segment_raster(self._predictor, job.file, target, tile=tile, overlap=overlap)
         except SegzooError as error:
             return Outcome(job, "; ".join(error.problems))
         except OSError as error:
             return Outcome(job, unwritten(job, error))
         except (RuntimeError, MemoryError) as error:
             return Outcome(job, not_computed(error, job.file))
-        return Outcome(job)
+        return Outcome(job, pixels=pixels)
 
     def _note(self, outcome: Outcome, record: Record) -> None:
         job = outcome.job

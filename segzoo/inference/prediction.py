@@ -65,10 +65,7 @@ class Prediction:
     @property
     def pixels(self) -> list[int]:
         """How many pixels each class has."""
-        if self.labels.multi_label:
-            return [int(count) for count in np.count_nonzero(self.mask == 1, axis=(1, 2))]
-        counts = np.bincount(self.mask.ravel(), minlength=self.labels.num_classes)
-        return [int(count) for count in counts[: self.labels.num_classes]]
+        return pixels_of_classes(self.mask, self.labels).tolist()
 
     def polygons(self) -> dict[str, Any]:
         """The outlines of the classes' regions as GeoJSON (`feature_collection`), in pixels."""
@@ -97,6 +94,13 @@ class Prediction:
     def save_overlay(self, path: str | Path) -> None:
         """Write the overlay as an RGB image."""
         write_image(Path(path), self.overlay())
+
+
+def pixels_of_classes(mask: Array8, labels: LabelSpace) -> npt.NDArray[np.int64]:
+    """How many pixels of a mask each class has, int64 (K,). Shape: as `Prediction.mask`."""
+    if labels.multi_label:
+        return np.count_nonzero(mask == 1, axis=(1, 2)).astype(np.int64)
+    return np.bincount(mask.ravel(), minlength=labels.num_classes)[: labels.num_classes].astype(np.int64)
 
 
 def class_names(labels: LabelSpace) -> list[str]:

@@ -35,7 +35,7 @@ def is_raster(path: Path) -> bool:
 
 def segment_raster(
     predictor: "Predictor", source: Path, target: Path, *, tile: int | None, overlap: float = TILE_OVERLAP
-) -> None:
+) -> tuple[int, ...]:
     """Segment a raster of any size, in the memory of a few tiles.
 
     What is written is what `tiled_classes` gives for the raster in memory. Pixels without data become the ignored
@@ -47,6 +47,9 @@ def segment_raster(
         target: a `.tif`; whole or not there at all.
         tile: pixels a side; None takes what fits into memory.
         overlap: context that neighbouring tiles share, as a share of the tile.
+
+    Returns:
+        How many pixels each class has.
 
     Raises:
         ConfigError: rasterio is not installed, or a tile too small.
@@ -63,6 +66,7 @@ def segment_raster(
                 classes = decide(block.scores, predictor.labels).cpu().numpy()
                 classes = classes[0] if predictor.labels.multi_label else classes
                 mask.write(block.top, block.left, classes, raster.lost(block.top, block.left, *classes.shape[1:]))
+        return tuple(mask.pixels.tolist())
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from segzoo.data.pixels import PixelFormat
 from segzoo.data.tiff_header import check_windows
 from segzoo.data.whole_file import written_whole
 from segzoo.errors import ConfigError, DataError, first_line
+from segzoo.inference.prediction import pixels_of_classes
 from segzoo.inference.tile_plan import Span
 
 _BLOCK = 512
@@ -141,8 +142,10 @@ class RasterMask:
     """
 
     def __init__(self, file: Any, labels: LabelSpace) -> None:
+        self.pixels = np.zeros(labels.num_classes, np.int64)
+        """Of each class, in what was written so far."""
         self._file = file
-        self._ignored = labels.ignore_index
+        self._labels = labels
 
     def write(self, top: int, left: int, mask: Array8, lost: npt.NDArray[np.bool_] | None) -> None:
         """Write a window.
@@ -154,7 +157,8 @@ class RasterMask:
             lost: where there was nothing to see, (h, w); None for nowhere.
         """
         if lost is not None:
-            mask = np.where(lost, np.uint8(self._ignored), mask)
+            mask = np.where(lost, np.uint8(self._labels.ignore_index), mask)
+        self.pixels += pixels_of_classes(mask if self._labels.multi_label else mask[0], self._labels)
         self._file.write(mask, window=_window(top, left, *mask.shape[1:]))
 
 

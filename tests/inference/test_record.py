@@ -65,10 +65,10 @@ def said(output: Path) -> dict[str, object]:
     }
 
 
-def counted(output: Path) -> list[int]:
+def counted(output: Path, classes: int) -> np.ndarray:
     """Pixels of each class in all masks of a folder."""
     masks = [np.asarray(Image.open(path)) for path in sorted(output.glob("*.png"))]
-    return np.bincount(np.concatenate([mask.ravel() for mask in masks]), minlength=5).tolist()
+    return np.bincount(np.concatenate([mask.ravel() for mask in masks]), minlength=classes)
 
 
 def first_images(folder: Path, count: int, target: Path) -> Path:
@@ -143,7 +143,7 @@ def test_a_resumed_run_speaks_of_all_images_and_computes_none_twice(first: Path,
     report = predict(first, images, output=output, save=SAVE, skip_existing=True)
     assert ([path.name for path in report.written], len(report.skipped)) == (["4.png", "5.png"], 4)
     assert said(output) == said(tmp_path / "whole")
-    assert report.pixels == counted(output)
+    assert report.pixels == counted(output, len(report.pixels)).tolist()
     nothing_left = predict(first, images, output=output, save=SAVE, skip_existing=True)
     assert nothing_left.written == []
     assert said(output) == said(tmp_path / "whole")
@@ -197,6 +197,22 @@ def test_a_record_that_was_cut_anywhere_goes_on(first: Path, images: Path, tmp_p
         assert len(again.written) + len(again.skipped) == 6
         assert said(output) == expected
         assert predict(predictor, images, output=output, save=SAVE, skip_existing=True).written == []
+
+
+def test_rasters_count(first: Path, images: Path, tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    place = {"crs": "EPSG:32632", "transform": rasterio.transform.from_origin(5e5, 5e6, 1, 1)}
+    bands = picture(7, 90, 150).transpose(2, 0, 1)
+    path = images / "field.tif"
+    with rasterio.open(path, "w", driver="GTiff", width=150, height=90, count=3, dtype="uint8", **place) as file:
+        file.write(bands)
+    predict(first, path, output=tmp_path / "out")
+    report = predict(first, images, output=tmp_path / "out", skip_existing=True)
+    with rasterio.open(tmp_path / "out" / "field.tif") as file:
+        own = np.bincount(file.read(1).ravel(), minlength=len(report.pixels))
+    assert own.sum() == 90 * 150
+    assert report.pixels == (own + counted(tmp_path / "out", len(own))).tolist()
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["images"] == 7
 
 
 # --- what counts as done
