@@ -49,8 +49,8 @@ def check_outputs(
         ConfigError: a file is there already, is a folder, or would lie beside the input's files.
     """
     files = list(files)
-    folders = {folder.resolve() for folder in inputs}
-    among = [file for file in files if file.parent.resolve() in folders]
+    folders = {os.path.realpath(folder) for folder in inputs}  # which loops of links do not upset, as `resolve`
+    among = [file for file in files if os.path.realpath(file.parent) in folders]
     if among:
         raise ConfigError(f"{option}: {among[0]} would lie among the images or masks of the input. Name another place.")
     there = [file for file in files if os.path.lexists(file)]

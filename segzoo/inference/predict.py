@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from segzoo.checkpoint.read import find_checkpoint, model_name
-from segzoo.data.images import MAX_PIXELS, read_mask
+from segzoo.data.images import IMAGE_SUFFIXES, MAX_PIXELS, read_mask
 from segzoo.data.pixels import as_picture
 from segzoo.data.progress import speed_bar
 from segzoo.data.sheet import Cell
+from segzoo.data.tree import is_file
 from segzoo.errors import ConfigError, DataError, SegzooError, printable
 from segzoo.inference.areas import AREAS_FILE, write_areas
 from segzoo.inference.contact_sheet import CONTACT_SHEET, spread, thumbnail, write_contact_sheet
@@ -78,12 +79,13 @@ def predict(
         raise DataError(f"{error.filename or output}: cannot be written ({error.strerror})") from error
 
 
-def check_output(folder: Path, output: Path) -> None:
-    """Refuse an output folder that is the images' own, or no folder.
+def check_output(folder: Path, output: Path, *, searched: bool = True) -> None:
+    """Refuse an output folder that is the images' own, holds some of them, or is no folder.
 
     Args:
         folder: where the images are.
         output: for the results.
+        searched: whether all that lies in the folder is meant, and not what a list names.
 
     Raises:
         ConfigError: it is.
@@ -92,6 +94,11 @@ def check_output(folder: Path, output: Path) -> None:
         raise ConfigError(f"--output: {output} is the input folder; masks would stand among the images. Name another.")
     if output.exists() and not output.is_dir():
         raise ConfigError(f"--output: {output} is no folder.")
+    is_inside = Path(os.path.realpath(output)).is_relative_to(os.path.realpath(folder))
+    if is_inside and searched and not any(output.glob("done*.jsonl")):
+        images = (path for path in output.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        if (image := next(images, None)) is not None:
+            raise ConfigError(f"--output: {output} lies in the input and holds images, such as {image}. Name another.")
 
 
 class _Run:
@@ -108,7 +115,7 @@ class _Run:
 
     def do(self, worker: Worker, *, skip_existing: bool, overwrite: bool) -> PredictReport:
         listing = find_images(self._source, without=self._output, suffixes=self._predictor.pixels.suffixes)
-        check_output(listing.folder, self._output)
+        check_output(listing.folder, self._output, searched=not is_file(self._source))
         jobs = plan_jobs(listing, self._output, self._save, self._labels, is_raster)
         record = Record(self._output, self._shard, self._maker(), jobs, listing.faults)
         tables = [AREAS_FILE] if AREAS in self._save else []

@@ -256,6 +256,16 @@ def test_other_settings_are_told(first: Path, images: Path, tmp_path: Path, capl
 # --- nothing unasked
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_output_folder_with_images_of_the_input(first: Path, images: Path, tmp_path: Path, overwrite: bool) -> None:
+    shutil.copy(images / "0.png", tmp_path / "3.jpg")  # its mask would replace images/3.png
+    before = (images / "3.png").read_bytes()
+    with pytest.raises(ConfigError, match="lies in the input and holds images"):
+        predict(first, tmp_path, output=images, overwrite=overwrite)
+    assert (images / "3.png").read_bytes() == before
+    assert len(list(images.iterdir())) == 6
+
+
 @pytest.mark.parametrize("name", ["summary.json", "failed.json", "contact_sheet.jpg", "areas.csv", "done.jsonl"])
 @pytest.mark.parametrize("skip_existing", [False, True])
 def test_files_about_the_folder_are_not_replaced_unasked(
