@@ -25,14 +25,14 @@ SAVE = ("mask", "areas")
 
 
 @pytest.fixture(scope="module")
-def first(tiny_run: TrainResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return lively_checkpoint(tiny_run, tmp_path_factory.mktemp("first") / "first.ckpt")
+def first(tiny_run: TrainResult, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    return Predictor(lively_checkpoint(tiny_run, tmp_path_factory.mktemp("first") / "first.ckpt"))
 
 
 @pytest.fixture(scope="module")
-def second(first: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def second(first: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
     """The same network but for one weight."""
-    return changed(first, tmp_path_factory.mktemp("second") / "second.ckpt")
+    return Predictor(changed(first.source.path, tmp_path_factory.mktemp("second") / "second.ckpt"))
 
 
 def changed(checkpoint: Path, target: Path) -> Path:
@@ -81,7 +81,9 @@ def first_images(folder: Path, count: int, target: Path) -> Path:
 # --- one network
 
 
-def test_another_network_is_refused_and_both_are_named(first: Path, second: Path, images: Path, tmp_path: Path) -> None:
+def test_another_network_is_refused_and_both_are_named(
+    first: Predictor, second: Predictor, images: Path, tmp_path: Path
+) -> None:
     output = tmp_path / "out"
     predict(first, first_images(images, 3, tmp_path / "part"), output=output)
     before = {path: path.read_bytes() for path in output.iterdir()}
@@ -93,10 +95,10 @@ def test_another_network_is_refused_and_both_are_named(first: Path, second: Path
     assert said(output) == said(tmp_path / "fresh")
 
 
-def test_other_weights_under_the_same_path_are_another_network(first: Path, images: Path, tmp_path: Path) -> None:
-    checkpoint = Path(shutil.copy(first, tmp_path / "run.ckpt"))
+def test_other_weights_under_the_same_path_are_another_network(first: Predictor, images: Path, tmp_path: Path) -> None:
+    checkpoint = Path(shutil.copy(first.source.path, tmp_path / "run.ckpt"))
     predict(checkpoint, images, output=tmp_path / "out")
-    changed(first, checkpoint)
+    changed(first.source.path, checkpoint)
     (tmp_path / "out" / "0.png").unlink()
     with pytest.raises(ConfigError, match=r"holds what .*run\.ckpt .* made of 5 of these images"):
         predict(checkpoint, images, output=tmp_path / "out", skip_existing=True)
@@ -104,15 +106,15 @@ def test_other_weights_under_the_same_path_are_another_network(first: Path, imag
 
 @pytest.mark.parametrize("skip_existing", [False, True])
 def test_a_shard_with_another_network_is_refused(
-    first: Path, second: Path, images: Path, tmp_path: Path, skip_existing: bool
+    first: Predictor, second: Predictor, images: Path, tmp_path: Path, skip_existing: bool
 ) -> None:
     predict(first, images, output=tmp_path / "out", shard=Shard(0, 2))
     with pytest.raises(ConfigError, match=r"first\.ckpt.*second\.ckpt"):
         predict(second, images, output=tmp_path / "out", shard=Shard(1, 2), skip_existing=skip_existing)
 
 
-def test_other_preprocessing_is_another_network(first: Path, images: Path, tmp_path: Path) -> None:
-    content = read_checkpoint(first)
+def test_other_preprocessing_is_another_network(first: Predictor, images: Path, tmp_path: Path) -> None:
+    content = read_checkpoint(first.source.path)
     content["segzoo"]["config"]["data"]["preprocessing"]["mean"] = [0.4, 0.4, 0.4]
     torch.save(content, tmp_path / "other.ckpt")
     predict(first, images, output=tmp_path / "out")
@@ -120,9 +122,11 @@ def test_other_preprocessing_is_another_network(first: Path, images: Path, tmp_p
         predict(tmp_path / "other.ckpt", images, output=tmp_path / "out", skip_existing=True)
 
 
-def test_the_same_network_from_elsewhere_goes_on(first: Path, images: Path, tmp_path: Path) -> None:
+def test_the_same_network_from_elsewhere_goes_on(first: Predictor, images: Path, tmp_path: Path) -> None:
     predict(first, first_images(images, 3, tmp_path / "part"), output=tmp_path / "out")
-    report = predict(save_model(first, tmp_path / "saved"), images, output=tmp_path / "out", skip_existing=True)
+    report = predict(
+        save_model(first.source.path, tmp_path / "saved"), images, output=tmp_path / "out", skip_existing=True
+    )
     assert (len(report.skipped), len(report.written)) == (3, 3)
 
 
@@ -136,7 +140,9 @@ def test_classifiers_too(tiny_classifier_run: TrainResult, images: Path, tmp_pat
 # --- the whole folder
 
 
-def test_a_resumed_run_speaks_of_all_images_and_computes_none_twice(first: Path, images: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_speaks_of_all_images_and_computes_none_twice(
+    first: Predictor, images: Path, tmp_path: Path
+) -> None:
     predict(first, images, output=tmp_path / "whole", save=SAVE)
     output = tmp_path / "out"
     predict(first, first_images(images, 4, tmp_path / "part"), output=output, save=SAVE)
@@ -152,14 +158,14 @@ def test_a_resumed_run_speaks_of_all_images_and_computes_none_twice(first: Path,
     assert sum(shares) == pytest.approx(1, abs=1e-5)
 
 
-def test_areas_asked_for_later_need_no_network(first: Path, images: Path, tmp_path: Path) -> None:
+def test_areas_asked_for_later_need_no_network(first: Predictor, images: Path, tmp_path: Path) -> None:
     predict(first, images, output=tmp_path / "whole", save=SAVE)
     predict(first, images, output=tmp_path / "out")
     assert predict(first, images, output=tmp_path / "out", save=SAVE, skip_existing=True).written == []
     assert said(tmp_path / "out") == said(tmp_path / "whole")
 
 
-def test_shards_and_other_shards_are_one_run(first: Path, images: Path, tmp_path: Path) -> None:
+def test_shards_and_other_shards_are_one_run(first: Predictor, images: Path, tmp_path: Path) -> None:
     predict(first, images, output=tmp_path / "whole", save=SAVE)
     output = tmp_path / "out"
     predict(first, images, output=output, save=SAVE, shard=Shard(1, 3))
@@ -172,7 +178,7 @@ def test_shards_and_other_shards_are_one_run(first: Path, images: Path, tmp_path
     assert said(output) == said(tmp_path / "whole")
 
 
-def test_failures_are_of_the_whole_folder_until_they_are_mended(first: Path, images: Path, tmp_path: Path) -> None:
+def test_failures_are_of_the_whole_folder_until_they_are_mended(first: Predictor, images: Path, tmp_path: Path) -> None:
     good = (images / "1.png").read_bytes()
     (images / "1.png").write_bytes(b"")
     output = tmp_path / "out"
@@ -185,21 +191,20 @@ def test_failures_are_of_the_whole_folder_until_they_are_mended(first: Path, ima
     assert not (output / "failed.json").exists()
 
 
-def test_a_record_that_was_cut_anywhere_goes_on(first: Path, images: Path, tmp_path: Path) -> None:
-    predictor = Predictor(first)
-    predict(predictor, images, output=tmp_path / "whole", save=SAVE)
+def test_a_record_that_was_cut_anywhere_goes_on(first: Predictor, images: Path, tmp_path: Path) -> None:
+    predict(first, images, output=tmp_path / "whole", save=SAVE)
     expected, record = said(tmp_path / "whole"), (tmp_path / "whole" / "done.jsonl").read_bytes()
     header = record.index(b"\n") + 1
     for number, cut in enumerate([header, header + 1, len(record) // 2, len(record) - 2, len(record) - 1]):
         output = Path(shutil.copytree(tmp_path / "whole", tmp_path / f"cut_{number}"))
         (output / "done.jsonl").write_bytes(record[:cut])
-        again = predict(predictor, images, output=output, save=SAVE, skip_existing=True)
+        again = predict(first, images, output=output, save=SAVE, skip_existing=True)
         assert len(again.written) + len(again.skipped) == 6
         assert said(output) == expected
-        assert predict(predictor, images, output=output, save=SAVE, skip_existing=True).written == []
+        assert predict(first, images, output=output, save=SAVE, skip_existing=True).written == []
 
 
-def test_rasters_count(first: Path, images: Path, tmp_path: Path) -> None:
+def test_rasters_count(first: Predictor, images: Path, tmp_path: Path) -> None:
     rasterio = pytest.importorskip("rasterio")
     place = {"crs": "EPSG:32632", "transform": rasterio.transform.from_origin(5e5, 5e6, 1, 1)}
     bands = picture(7, 90, 150).transpose(2, 0, 1)
@@ -219,7 +224,7 @@ def test_rasters_count(first: Path, images: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["mask", "overlay"])
-def test_an_empty_output_is_not_done(first: Path, images: Path, tmp_path: Path, kind: str) -> None:
+def test_an_empty_output_is_not_done(first: Predictor, images: Path, tmp_path: Path, kind: str) -> None:
     predict(first, images, output=tmp_path / "out", save=("mask", "overlay"))
     file = tmp_path / "out" / ("3.png" if kind == "mask" else "_overlay/3.png")
     whole = file.read_bytes()
@@ -229,7 +234,7 @@ def test_an_empty_output_is_not_done(first: Path, images: Path, tmp_path: Path, 
     assert file.read_bytes() == whole
 
 
-def test_another_image_under_an_old_name_is_not_done(first: Path, images: Path, tmp_path: Path) -> None:
+def test_another_image_under_an_old_name_is_not_done(first: Predictor, images: Path, tmp_path: Path) -> None:
     predict(first, images, output=tmp_path / "out", save=SAVE)
     Image.fromarray(picture(99, 30, 50)).save(images / "2.png")
     report = predict(first, images, output=tmp_path / "out", save=SAVE, skip_existing=True)
@@ -237,7 +242,7 @@ def test_another_image_under_an_old_name_is_not_done(first: Path, images: Path, 
     assert Image.open(tmp_path / "out" / "2.png").size == (50, 30)
 
 
-def test_outputs_of_nobody_knows_which_network(first: Path, images: Path, tmp_path: Path) -> None:
+def test_outputs_of_nobody_knows_which_network(first: Predictor, images: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "4.png").write_bytes(b"somebody's")
     with pytest.raises(ConfigError, match=r"4\.png is there, and no done\.jsonl that says which network"):
@@ -245,9 +250,11 @@ def test_outputs_of_nobody_knows_which_network(first: Path, images: Path, tmp_pa
     assert (tmp_path / "out" / "4.png").read_bytes() == b"somebody's"
 
 
-def test_other_settings_are_told(first: Path, images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_settings_are_told(
+    first: Predictor, images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     predict(first, first_images(images, 3, tmp_path / "part"), output=tmp_path / "out")
-    predict(Predictor(first, tile=32), images, output=tmp_path / "out", skip_existing=True)
+    predict(Predictor(first.source, tile=32), images, output=tmp_path / "out", skip_existing=True)
     assert "some images were computed with other settings" in caplog.text
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert (summary["tile"], [other["tile"] for other in summary["other_settings"]]) == (32, [None])
@@ -257,7 +264,9 @@ def test_other_settings_are_told(first: Path, images: Path, tmp_path: Path, capl
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_an_output_folder_with_images_of_the_input(first: Path, images: Path, tmp_path: Path, overwrite: bool) -> None:
+def test_an_output_folder_with_images_of_the_input(
+    first: Predictor, images: Path, tmp_path: Path, overwrite: bool
+) -> None:
     shutil.copy(images / "0.png", tmp_path / "3.jpg")  # its mask would replace images/3.png
     before = (images / "3.png").read_bytes()
     with pytest.raises(ConfigError, match="lies in the input and holds images"):
@@ -269,7 +278,7 @@ def test_an_output_folder_with_images_of_the_input(first: Path, images: Path, tm
 @pytest.mark.parametrize("name", ["summary.json", "failed.json", "contact_sheet.jpg", "areas.csv", "done.jsonl"])
 @pytest.mark.parametrize("skip_existing", [False, True])
 def test_files_about_the_folder_are_not_replaced_unasked(
-    first: Path, images: Path, tmp_path: Path, name: str, skip_existing: bool
+    first: Predictor, images: Path, tmp_path: Path, name: str, skip_existing: bool
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text("precious")
@@ -290,7 +299,7 @@ def test_a_classifiers_tables_neither(tiny_classifier_run: TrainResult, images: 
 # --- names
 
 
-def test_names_are_no_formulas_in_tables_and_come_back(first: Path, images: Path, tmp_path: Path) -> None:
+def test_names_are_no_formulas_in_tables_and_come_back(first: Predictor, images: Path, tmp_path: Path) -> None:
     names = ["=1+1.png", "+a.png", "-b.png", "@SUM(A1).png", "'=c.png", "two\nlines.png", "a,b.png"]
     for path, name in zip(sorted(images.iterdir()), names, strict=False):
         path.rename(images / name)
