@@ -1,7 +1,7 @@
 """Which configuration is asked for, and going on with a run: the same one, from the newest checkpoint."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +9,34 @@ from typing import Any
 
 from segzoo.checkpoint.read import read_checkpoint, read_description
 from segzoo.config.classification import AnyRunConfig
-from segzoo.config.load import apply_overrides, config_from_tree, load_config, read_yaml
+from segzoo.config.load import apply_overrides, config_from_tree, dump_config, load_config, read_yaml
 from segzoo.config.stages import merged
 from segzoo.data.labels import LabelSpace
+from segzoo.data.whole_file import write_whole
 from segzoo.errors import CheckpointError, ConfigError
 from segzoo.tasks.names import known_names
-from segzoo.training.run_dir import RunDir, open_run_dir
+from segzoo.tasks.processes import is_first_process
+from segzoo.training.run_dir import RunDir, longer_advice, open_run_dir
 
 _logger = logging.getLogger(__name__)
+
+_FREE: Mapping[str, tuple[str, ...]] = {
+    "data": ("root", "cache", "num_workers"),
+    "evaluation": ("batch_size", "split", "tta", "tta_scales", "tta_flip", "tile", "tile_overlap"),
+    "trainer": (
+        "progress",
+        "overlay_images",
+        "tensorboard",
+        "wandb",
+        "log_every_steps",
+        "save_every_steps",
+        "keep_every_steps",
+    ),
+}
+"""Keys that a resumed run may change: where things lie, how they are shown, how large parts validation works in. The
+weights do not depend on them."""
+_LENGTH = ("trainer.max_steps", "trainer.max_epochs")
+_REASON = "A resumed run keeps its configuration"
 
 
 def requested_config(
@@ -42,6 +62,9 @@ def requested_config(
 def resumed_config(run_dir: str | Path, config: str | None = None, overrides: Sequence[str] = ()) -> AnyRunConfig:
     """The configuration of a run to resume, which nothing on the command line may contradict.
 
+    Keys that change no result may change. A relative folder is the one that the run was started with, wherever it goes
+    on, as long as that is there.
+
     Args:
         run_dir: its folder.
         config: YAML file named beside it, or None.
@@ -50,18 +73,68 @@ def resumed_config(run_dir: str | Path, config: str | None = None, overrides: Se
     Raises:
         ConfigError: no run there, or the request contradicts it.
     """
-    saved = saved_tree(open_run_dir(Path(run_dir)))
+    run = open_run_dir(Path(run_dir))
+    saved = saved_tree(run)
+    _refuse_other_folder(run, overrides)
     # What the file leaves open is as the run found it: settings of weights, devices of torchrun, its first overrides.
-    asked = apply_overrides(saved if config is None else merged(saved, read_yaml(Path(config))), overrides)
-    names, reason = known_names(), "A resumed run keeps its configuration"
+    found = _with_folders_of(run, saved)
+    asked = apply_overrides(found if config is None else merged(found, read_yaml(Path(config))), overrides)
     before, now = (tree.get("task", "segmentation") for tree in (saved, asked))
-    _refuse_other_task(before, now, reason)
-    kept, new = (config_from_tree(tree, known_names=names) for tree in (saved, asked))
+    _refuse_other_task(before, now, _REASON)
+    kept, new = (config_from_tree(tree, known_names=known_names()) for tree in (saved, asked))
     if new.loss.class_weights == "balanced" and kept.loss.class_weights is not None:  # the run has the numbers
         weights = {"class_weights": kept.loss.class_weights}
         new = new.model_copy(update={"loss": new.loss.model_copy(update=weights)})
-    refuse_differences(kept, new, reason)
-    return kept
+    refuse_differences(kept, new, _REASON, start_from=run.path)
+    return with_free_keys(kept, new)
+
+
+def with_free_keys(config: AnyRunConfig, source: AnyRunConfig) -> AnyRunConfig:
+    """A run's configuration with another one's values of the keys that change no result."""
+    sections = {}
+    for name, keys in _FREE.items():
+        section, other = getattr(config, name), getattr(source, name)
+        known = [key for key in keys if key in type(section).model_fields and key in type(other).model_fields]
+        sections[name] = section.model_copy(update={key: getattr(other, key) for key in known})
+    return config.model_copy(update=sections)
+
+
+def keep_config(run_dir: RunDir, config: AnyRunConfig) -> None:
+    """See that a run goes on with its own configuration, and note in it where things are now.
+
+    Args:
+        run_dir: of the run; its `config.yaml` is written anew where a key that changes no result has changed.
+        config: to go on with.
+
+    Raises:
+        ConfigError: it is another one.
+    """
+    saved = config_from_tree(saved_tree(run_dir))
+    refuse_differences(saved, config, _REASON, start_from=run_dir.path)
+    now = with_free_keys(saved, config)
+    changes = list(_differences(saved.model_dump(mode="json"), now.model_dump(mode="json")))
+    if changes and is_first_process():
+        for key, before, after in changes:
+            _logger.info("%s: the run had %r, and goes on with %r", key, before, after)
+        write_whole(run_dir.config, dump_config(now).encode())
+
+
+def _refuse_other_folder(run: RunDir, overrides: Sequence[str]) -> None:
+    asked = apply_overrides({}, [text for text in overrides if text.partition("=")[0] == "run_dir"])
+    if asked and (asked["run_dir"] is None or Path(str(asked["run_dir"])).resolve() != run.path.resolve()):
+        raise ConfigError(
+            f"run_dir: the run lies in {run.path}, you asked for {asked['run_dir']}. A resumed run stays in its "
+            "folder: leave run_dir out, or copy the folder, and resume the copy."
+        )
+
+
+def _with_folders_of(run: RunDir, saved: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with relative folders as seen from where the run was started, if that is elsewhere."""
+    started, data = run.started_in(), saved.get("data")
+    if started is None or started == Path.cwd() or not isinstance(data, Mapping):
+        return saved
+    folders = {key: started / str(data[key]) for key in ("root", "cache") if data.get(key) is not None}
+    return merged(saved, {"data": {key: str(path) for key, path in folders.items() if path.exists()}})
 
 
 def saved_tree(run_dir: RunDir) -> dict[str, Any]:
@@ -150,31 +223,37 @@ def _refuse_other_task(old: object, new: object, reason: str) -> None:
         raise ConfigError(f"task: the run has {old!r}, you asked for {new!r}. {reason}; start a new run for this.")
 
 
-def refuse_differences(old: AnyRunConfig, new: AnyRunConfig, reason: str) -> None:
+def refuse_differences(old: AnyRunConfig, new: AnyRunConfig, reason: str, *, start_from: Path | None = None) -> None:
     """See that two configurations are of the same run.
 
     Args:
         old: of the run that is there.
         new: asked for.
         reason: why they may not differ; a sentence without its full stop.
+        start_from: the run that is there, for those who want it longer.
 
     Raises:
         ConfigError: a line for each key that differs.
     """
     _refuse_other_task(old.task, new.task, reason)
-    # Where the run lies is no part of what it computes.
-    before, after = (config.model_dump(mode="json", exclude={"run_dir"}) for config in (old, new))
-    lines = _differences(before, after)
+    # Where the run lies is no part of what it computes, nor are the keys that may change.
+    before, after = (each.model_dump(mode="json", exclude={"run_dir"}) for each in (with_free_keys(old, new), new))
+    lines = [
+        f"{key}: the run has {was!r}, you asked for {asked!r}. {reason}; "
+        + (longer_advice(start_from) if start_from and key in _LENGTH else "start a new run for this.")
+        for key, was, asked in _differences(before, after)
+    ]
     if lines:
-        raise ConfigError([f"{line}. {reason}; start a new run for this." for line in lines])
+        raise ConfigError(lines)
 
 
-def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    lines = []
+def _differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, object, object]]:
+    """Each key that differs, and what it is in both."""
     for key in sorted(old):
         before, after = old[key], new[key]
-        if isinstance(before, dict) and isinstance(after, dict):
-            lines += _differences(before, after, f"{prefix}{key}.")
+        if isinstance(before, Mapping) and isinstance(after, Mapping) and before.keys() == after.keys():
+            yield from _differences(before, after, f"{prefix}{key}.")
         elif before != after:
-            lines.append(f"{prefix}{key}: the run has {before!r}, you asked for {after!r}")
-    return lines
+            yield f"{prefix}{key}", before, after

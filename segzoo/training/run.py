@@ -22,7 +22,7 @@ from segzoo.training.build import AnyRunTask, RunData, build_data, build_task, c
 from segzoo.training.curves import draw_curves
 from segzoo.training.faults import faults_explained
 from segzoo.training.launch import other_processes
-from segzoo.training.resume import Start, newest_checkpoint, refuse_other_classes
+from segzoo.training.resume import Start, keep_config, newest_checkpoint, refuse_other_classes
 from segzoo.training.run_dir import RunDir, already_finished, finished_summary, new_run_dir, resumed_run_dir, write_json
 from segzoo.training.trainer import Watchers, build_trainer, quiet_lightning, watchers_of
 
@@ -66,6 +66,7 @@ def train_run(
             finished = finished_summary(run_dir)
             if start and finished and start.step >= finished["steps"]:  # which can be an early one
                 raise already_finished(run_dir)
+            keep_config(run_dir, config)
             if start is None and is_first_process():
                 logger.warning(
                     "%s: no checkpoint was saved in it yet, so the run begins at its first step", run_dir.path

@@ -112,6 +112,14 @@ class RunDir:
         except OSError as error:
             raise ConfigError(f"run_dir: cannot read {self.checkpoints} ({error.strerror}).") from None
 
+    def started_in(self) -> Path | None:
+        """The working folder that the run was started in; None where nothing says it."""
+        try:
+            folder = json.loads(self.environment.read_text(encoding="utf-8"))["folder"]
+            return Path(str(folder))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+
 
 @contextmanager
 def new_run_dir(config: AnyRunConfig, name: str) -> Iterator[RunDir]:
@@ -241,7 +249,15 @@ def finished_summary(run_dir: RunDir) -> dict[str, Any] | None:
 
 def already_finished(run_dir: RunDir) -> ConfigError:
     """The answer to `--resume` of a run that came to its end."""
-    return ConfigError(f"--resume: the run in {run_dir.path} is finished; nothing is left to do.")
+    return ConfigError(
+        f"--resume: the run in {run_dir.path} is finished; nothing is left to do. For more steps, "
+        f"{longer_advice(run_dir.path)}"
+    )
+
+
+def longer_advice(path: Path) -> str:
+    """How to train longer than a run was meant to: its learning rates belong to its length."""
+    return f"start a new run from its weights: model.weights={path}"
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -258,6 +274,7 @@ def environment() -> dict[str, Any]:
         "cpu_count": os.cpu_count(),
         "gpus": gpus,
         "command": sys.argv,
+        "folder": str(Path.cwd()),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
 

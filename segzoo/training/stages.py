@@ -25,7 +25,7 @@ from segzoo.tasks.processes import is_first_process
 from segzoo.training.build import build_data, check_files, check_request, sketch_network
 from segzoo.training.faults import faults_explained
 from segzoo.training.launch import other_processes
-from segzoo.training.resume import saved_tree
+from segzoo.training.resume import keep_config, saved_tree, with_free_keys
 from segzoo.training.run import TrainResult, train_run
 from segzoo.training.run_dir import RunDir, already_finished, finished_summary, new_run_dir, resumed_run_dir, write_json
 
@@ -46,6 +46,7 @@ def train_stages(config: AnyRunConfig, *, name: str, resume: Path | None = None)
             whole = stack.enter_context(resumed_run_dir(resume))
             if finished_summary(whole):
                 raise already_finished(whole)
+            keep_config(whole, config)
         # Once for all stages: under torchrun the processes cannot be started again.
         stack.enter_context(other_processes(config))
         return _train_each(stage_configs(config), whole, name)
@@ -182,7 +183,7 @@ def _train_stage(config: AnyRunConfig, whole: RunDir, number: int, name: str) ->
     stage = whole.stage(number)
     if stage.config.is_file():
         own = config_from_tree(saved_tree(stage), known_names=known_names())
-        return train_run(own, name=name, resume=stage.path, whole=whole)
+        return train_run(with_free_keys(own, config), name=name, resume=stage.path, whole=whole)
     update: dict[str, Any] = {"run_dir": str(stage.path)}
     if number:
         before = str(whole.stage(number - 1).path)

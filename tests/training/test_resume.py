@@ -8,10 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from lightning import Trainer
+from PIL import Image
 from ruamel.yaml import YAML
 
+from segzoo.checkpoint.read import find_checkpoint
+from segzoo.config.load import apply_overrides, load_config
 from segzoo.config.schema import RunConfig
 from segzoo.errors import ConfigError, InterruptedTrainingError
 from segzoo.training import callbacks, run
@@ -43,6 +47,94 @@ def test_the_runs_own_file_contradicts_nothing(tiny_yaml: Path, tmp_path: Path) 
     assert len(kept.loss.class_weights) == first.labels.num_classes
     with pytest.raises(ConfigError, match="seed: the run has 3, you asked for 4"):
         requested_config(str(file), ["seed=4"], first.run_dir)
+
+
+@pytest.fixture
+def stopped(tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run on a folder of files, started with a relative path and stopped half-way."""
+    monkeypatch.chdir(tmp_path)
+    for number in range(8):
+        for part, shape in (("images", (48, 64, 3)), ("masks", (48, 64))):
+            (tmp_path / "data" / part).mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng(number).integers(0, 2, shape, dtype=np.uint8)
+            Image.fromarray(pixels * (200 if part == "images" else 1)).save(tmp_path / "data" / part / f"{number}.png")
+    folder = ("data.name=folder", "data.root=data", "data.synthetic=null", "data.num_workers=0")
+    tree = apply_overrides(tiny_config().model_dump(mode="json", exclude_unset=True), folder)
+    del tree["data"]["synthetic"]
+    (tmp_path / "run.yaml").write_text(json.dumps(tree))
+    train(requested_config("run.yaml", ["run_dir=run", "trainer.max_steps=4", "trainer.val_every_steps=2"]))
+    (tmp_path / "run" / "summary.json").unlink()
+    for name in ("last", "best"):
+        (tmp_path / "run" / "checkpoints" / f"{name}.ckpt").unlink()
+    return tmp_path / "run"
+
+
+def resume(run_dir: Path, *overrides: str, config: str | None = None) -> TrainResult:
+    return train(requested_config(config, overrides, run_dir), resume=run_dir)
+
+
+def test_data_that_moved(stopped: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="data.root=FOLDER"):
+        resume(stopped)
+    resume(stopped, "data.root=elsewhere", "data.num_workers=1", "trainer.log_every_steps=2")
+    assert "data.root: the run had 'data', and goes on with 'elsewhere'" in caplog.messages
+    known = load_config(stopped / "config.yaml")
+    assert (known.data.root, known.data.num_workers) == ("elsewhere", 1), "the next time needs no word of it"
+    assert find_checkpoint(stopped).is_file()
+
+
+def test_another_working_folder(stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path means what it meant where the run began, unless somebody says another."""
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert requested_config(None, ["data.root=../data"], Path("../run")).data.root == "../data"
+    (tmp_path / "run" / "environment.json").rename(tmp_path / "kept")  # as runs of before have it
+    with pytest.raises(ConfigError, match="no folder 'data'"):
+        resume(Path("../run"))
+    (tmp_path / "kept").rename(tmp_path / "run" / "environment.json")
+    assert resume(Path("../run")).summary["steps"] == 4
+
+
+@pytest.mark.parametrize(
+    "change", ["evaluation.tile=64", "trainer.save_every_steps=1", "data.cache=cache", "trainer.overlay_images=0"]
+)
+def test_what_changes_no_result_may_change(change: str, tiny_run: TrainResult) -> None:
+    key, _, value = change.partition("=")
+    section, _, name = key.partition(".")
+    asked = requested_config(None, [change], tiny_run.run_dir)
+    assert str(getattr(getattr(asked, section), name)) == value
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["data.crop_size=64", "data.train_split=val", "trainer.precision=bf16", "trainer.val_every_steps=2", "seed=1"],
+)
+def test_what_changes_results_is_refused(change: str, tiny_run: TrainResult) -> None:
+    with pytest.raises(ConfigError, match=f"^{change.partition('=')[0]}: the run has .* start a new run for this"):
+        requested_config(None, ["data.num_workers=1", change], tiny_run.run_dir)
+
+
+def test_more_steps_begin_with_the_runs_weights(
+    copied: Path, tiny_config: Config, tmp_path: Path, tiny_run: TrainResult
+) -> None:
+    advice = f"start a new run from its weights: model.weights={copied}"
+    with pytest.raises(ConfigError, match="trainer.max_steps: the run has 6, you asked for 9.") as refused:
+        requested_config(None, ["trainer.max_steps=9"], copied)
+    assert advice in refused.value.problems[0]
+    with pytest.raises(ConfigError, match="is finished") as refused:
+        resume(copied)
+    assert advice in refused.value.problems[0]
+    longer = tiny_config(f"run_dir={tmp_path / 'longer'}", "trainer.max_steps=3", f"model.weights={copied}")
+    assert train(longer).summary["steps"] == 3
+
+
+def test_a_run_resumes_in_its_own_folder(copied: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"run_dir: the run lies in .*, you asked for .*other\. A resumed run stays"):
+        requested_config(None, [f"run_dir={tmp_path / 'other'}"], copied)
+    with pytest.raises(ConfigError, match="you asked for None"):
+        requested_config(None, ["run_dir=null"], copied)
+    assert requested_config(None, [f"run_dir={copied}"], copied)
 
 
 def test_only_the_summary_was_missing(copied: Path, tiny_run: TrainResult) -> None:
