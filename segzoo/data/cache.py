@@ -98,6 +98,10 @@ class CachedDataset:
             return self._decode(index, place, files)
         return Sample(*files.read(place), self.ids[index])
 
+    def files_of(self, index: int) -> tuple[Path, ...]:
+        """The files that a sample is read from."""
+        return self.dataset.files_of(index)
+
     def read_mask(self, index: int) -> npt.NDArray[np.uint8]:
         """The mask of a sample; errors as above."""
         return self[index].mask

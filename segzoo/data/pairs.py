@@ -111,6 +111,10 @@ class FileDataset:
             raise DataError(size_mismatch(pair, found, size))
         return image
 
+    def files_of(self, index: int) -> tuple[Path, ...]:
+        """The image of a pair, and its mask or masks."""
+        return self.pairs[index].image, *self.pairs[index].mask_files
+
     def with_labels(self, labels: LabelSpace) -> "FileDataset":
         """The same files read as other classes."""
         return FileDataset(self.pairs, labels, self._where, self.pixels)

@@ -1,6 +1,8 @@
 """Which configuration is asked for, and going on with a run: the same one, from the newest checkpoint."""
 
+import json
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,11 +13,14 @@ from segzoo.checkpoint.read import read_checkpoint, read_description
 from segzoo.config.classification import AnyRunConfig
 from segzoo.config.load import apply_overrides, config_from_tree, dump_config, load_config, read_yaml
 from segzoo.config.stages import merged
+from segzoo.data.inventory import Inventory, differences, inventory_of
 from segzoo.data.labels import LabelSpace
+from segzoo.data.own_files import read_json
 from segzoo.data.whole_file import write_whole
-from segzoo.errors import CheckpointError, ConfigError
+from segzoo.errors import CheckpointError, ConfigError, first_line
 from segzoo.tasks.names import known_names
 from segzoo.tasks.processes import is_first_process
+from segzoo.training.build import RunData
 from segzoo.training.run_dir import RunDir, longer_advice, open_run_dir
 
 _logger = logging.getLogger(__name__)
@@ -205,6 +210,39 @@ def refuse_other_classes(start: Start, labels: LabelSpace) -> None:
         before, now = (", ".join(space.names) for space in (start.labels, labels))
         difference = f"the run has {before}; the data set now has {now}" if before != now else "colours or ids differ"
         raise ConfigError(f"data: other classes: {difference}. A resumed run keeps its classes; start a new one.")
+
+
+def refuse_other_images(run_dir: RunDir, data: RunData) -> None:
+    """See that a run has the images with which it began; where it does not know them, note those that are there.
+
+    Raises:
+        ConfigError: images of a split were added, removed, exchanged or put in another order.
+    """
+    now = {"training": inventory_of(data.train_dataset), "validation": inventory_of(data.val_dataset)}
+    before = _known_images(run_dir)
+    if before is None:
+        write_whole(run_dir.images, json.dumps(now).encode())
+        return
+    found = {kind: differences(before[kind], now[kind]) for kind in now}
+    problems = [
+        f"data: other {kind} images than when the run began: {difference}. Put things back, or "
+        f"{longer_advice(run_dir.path)}"
+        for kind, difference in found.items()
+        if difference
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _known_images(run_dir: RunDir) -> dict[str, Inventory] | None:
+    if not os.path.lexists(run_dir.images):  # a run of an older version, or one that begins
+        return None
+    try:
+        known = read_json(run_dir.images)
+        return {kind: {name: list(entry) for name, entry in known[kind].items()} for kind in ("training", "validation")}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        _logger.warning("%s: damaged (%s), so the images were not compared", run_dir.images, first_line(error))
+        return None
 
 
 def _start(path: Path, config: AnyRunConfig, problems: list[str]) -> Start | None:

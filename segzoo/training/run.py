@@ -22,7 +22,13 @@ from segzoo.training.build import AnyRunTask, RunData, build_data, build_task, c
 from segzoo.training.curves import draw_curves
 from segzoo.training.faults import faults_explained
 from segzoo.training.launch import other_processes
-from segzoo.training.resume import Start, keep_config, newest_checkpoint, refuse_other_classes
+from segzoo.training.resume import (
+    Start,
+    keep_config,
+    newest_checkpoint,
+    refuse_other_classes,
+    refuse_other_images,
+)
 from segzoo.training.run_dir import RunDir, already_finished, finished_summary, new_run_dir, resumed_run_dir, write_json
 from segzoo.training.trainer import Watchers, build_trainer, quiet_lightning, watchers_of
 
@@ -76,6 +82,9 @@ def train_run(
             start = None
             config, data, task = prepare(with_starting_settings(config), None)
             run_dir = stack.enter_context(new_run_dir(config, name))
+        if is_first_process():
+            with faults_explained():
+                refuse_other_images(run_dir, data)
         run_dir.whole = whole
         logger.info("run directory: %s", run_dir.path)
         return _fit(config, data, task, run_dir, start)

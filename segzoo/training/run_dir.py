@@ -60,6 +60,11 @@ class RunDir:
         return self.path / METRICS_CSV
 
     @property
+    def images(self) -> Path:
+        """Which images both splits had when the run began."""
+        return self.path / "images.json"
+
+    @property
     def summary(self) -> Path:
         """What a finished run came to."""
         return self.path / "summary.json"
@@ -167,7 +172,7 @@ def _refuse_others_files(run_dir: RunDir, stages: int) -> None:
     """
     if os.path.lexists(run_dir.config):  # said with the lock held, or it may be a run that is only starting
         return
-    ours = [run_dir.environment, run_dir.metrics, run_dir.summary, run_dir.curves]
+    ours = [run_dir.environment, run_dir.metrics, run_dir.images, run_dir.summary, run_dir.curves]
     ours += [run_dir.checkpoints, run_dir.overlays, *(run_dir.stage(number).path for number in range(stages))]
     try:
         found = [file for path in ours for file in _files_at(path)]

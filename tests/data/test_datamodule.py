@@ -278,8 +278,13 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
-@pytest.mark.parametrize("kind", FAILURES)
+@pytest.mark.parametrize(
+    ("kind", "num_workers"),
+    [
+        *((kind, 0) for kind in FAILURES),
+        *((kind, 1) for kind in ("RuntimeError", "error of its own", "several problems")),
+    ],
+)
 def test_errors_of_a_data_set_of_ones_own_come_as_they_are(kind: str, num_workers: int) -> None:
     fail, said = FAILURES[kind]
     data = data_module(num_workers)

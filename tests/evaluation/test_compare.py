@@ -143,3 +143,18 @@ def test_tool_prints_and_writes_markdown(call_tool, tmp_path: Path) -> None:
     assert refused.stderr.startswith("error: --output: ")
     assert refused.stdout == "", "said before the work"
     assert call_tool("compare.py", first, tmp_path / "none").returncode == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[" * 100_000, b'{"iou": ' * 100_000, b"\xff\xfe", b"5", b'{"iou": ["a", "b", "c"]}', b'"iou"', None],
+)
+def test_metrics_that_are_none_are_one_line(content: bytes | None, tmp_path: Path) -> None:
+    first, second = (evaluation(tmp_path / name, 0.6) for name in "ab")
+    (second / "metrics.json").unlink()
+    if content is None:
+        (second / "metrics.json").symlink_to("/dev/null")
+    else:
+        (second / "metrics.json").write_bytes(content)
+    with pytest.raises((DataError, ConfigError), match=r"metrics\.json: not readable|no evaluation here"):
+        compare([first, second], images=0)

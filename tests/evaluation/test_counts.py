@@ -1,9 +1,12 @@
 import errno
+import os
+import zipfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from numpy.lib.format import write_array_header_1_0
 from sklearn.metrics import confusion_matrix, f1_score, jaccard_score, multilabel_confusion_matrix
 
 from segzoo.errors import DataError
@@ -91,3 +94,51 @@ def test_counts_of_before_outlive_a_full_disk(tmp_path, monkeypatch) -> None:
     with pytest.raises(OSError, match="No space"):
         counts.save(path)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
+
+
+def write_npz(path, **headers) -> None:
+    """Arrays of zeros that are as large as they say, in a file that is not."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, (dtype, shape) in headers.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                write_array_header_1_0(member, {"descr": dtype, "fortran_order": False, "shape": shape})
+                for _ in range(4):
+                    member.write(bytes(1 << 20))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"ids": ("<U8", (10**8,)), "matrix": ("<i8", (3, 3)), "regions": ("<i8", (10**8, 3, 3))},
+        {"ids": ("<U100000000", (20,)), "matrix": ("<i8", (3, 3)), "regions": ("<i8", (20, 3, 3))},
+        {"ids": ("<U8", (2,)), "matrix": ("<i8", (10**6, 10**6)), "regions": ("<i8", (2, 3, 10**6))},
+    ],
+)
+def test_counts_that_claim_more_than_their_file_are_not_unpacked(headers, tmp_path, monkeypatch) -> None:
+    write_npz(tmp_path / "counts.npz", **headers)
+    monkeypatch.setattr(np, "ndarray", None)  # nothing is made
+    with pytest.raises(DataError, match=r"it would unpack to [\d,.]+ GB\)\. Evaluate again"):
+        SplitCounts.load(tmp_path / "counts.npz")
+
+
+def test_what_is_no_archive_of_counts_is_one_line(tmp_path) -> None:
+    path = tmp_path / "counts.npz"
+    ids, table, regions = ("<U8", (2,)), ("<i8", (3, 3)), ("<i8", (2, 3, 3))
+    for headers in (
+        {"ids": ids, "matrix": table},
+        {"ids": ids, "matrix": ("<f8", (3, 3)), "regions": regions},
+        {"ids": ids, "matrix": ("<i8", (9,)), "regions": regions},
+        {"ids": ("|O", (2,)), "matrix": table, "regions": regions},
+    ):
+        write_npz(path, **headers)
+        with pytest.raises(DataError, match="Evaluate again"):
+            SplitCounts.load(path)
+    path.unlink()
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(DataError, match="Evaluate again"):
+        SplitCounts.load(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(DataError, match="not a plain file"):
+        SplitCounts.load(path)

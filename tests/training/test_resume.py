@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 import shutil
 import signal
 from collections.abc import Callable
@@ -19,7 +20,8 @@ from segzoo.config.load import apply_overrides, load_config
 from segzoo.config.schema import RunConfig
 from segzoo.errors import ConfigError, InterruptedTrainingError
 from segzoo.training import callbacks, run
-from segzoo.training.resume import requested_config
+from segzoo.training.build import build_data
+from segzoo.training.resume import refuse_other_images, requested_config
 from segzoo.training.run_dir import RunDir, resumed_run_dir
 from segzoo.training.signals import StopOnSignal
 from segzoo.training.train import TrainResult, train
@@ -192,3 +194,111 @@ def test_saving_is_no_training_time(tiny_config: Config, tmp_path: Path, monkeyp
     summary = train(config).summary
     assert saved == 5
     assert summary["steps"] * 4 / summary["images_per_second"] < 100
+
+
+def draw_pair(root: Path, name: str, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    for kind, size, top in (("images", (48, 64, 3), 255), ("masks", (48, 64), 3)):
+        (root / kind).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, top, size, dtype=np.uint8)).save(root / kind / f"{name}.png")
+
+
+@pytest.fixture(scope="module")
+def stopped(tiny_config: Config, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A data set without splits of its own, and a run on it that was stopped."""
+    root = tmp_path_factory.mktemp("pairs") / "data"
+    for number in range(24):
+        draw_pair(root, f"i{number:02d}", number)
+    run_dir = root.parent / "run"
+    data = ("data.name=folder", f"data.root={root}", "data.classes=[a,b,c]", "data.num_workers=0")
+    train(tiny_config(*data, f"run_dir={run_dir}", "trainer.max_steps=1"))
+    (run_dir / "summary.json").unlink()
+    return root, run_dir
+
+
+def change_nothing(root: Path) -> None:
+    shutil.copytree(root, root.with_name("copy"))  # other times of change
+    shutil.rmtree(root)
+    root.with_name("copy").rename(root)
+
+
+def add(root: Path) -> None:
+    for number in range(6):
+        draw_pair(root, f"n{number}", 100 + number)
+
+
+def remove(root: Path) -> None:
+    for number in range(4):
+        for kind in ("images", "masks"):
+            (root / kind / f"i{number:02d}.png").unlink()
+
+
+def exchange(root: Path) -> None:
+    Image.new("RGB", (64, 48)).save(root / "images/i05.png")
+
+
+def relabel(root: Path) -> None:
+    Image.new("L", (64, 48)).save(root / "masks/i05.png")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (change_nothing, None),
+        (add, r"other training images than when the run began: \d added \(.*n\d"),
+        (remove, r"removed \(i0\d"),
+        (exchange, r"1 exchanged \(i05\)"),
+        (relabel, r"1 exchanged \(i05\)"),
+    ],
+)
+def test_other_images_are_refused(
+    change: Callable[[Path], None], said: str | None, stopped: tuple[Path, Path], tmp_path: Path
+) -> None:
+    root, run_dir = stopped
+    kept = shutil.copytree(root, tmp_path / "kept")
+    copy = shutil.copytree(run_dir, tmp_path / "run")
+    try:
+        change(root)
+        if said is None:
+            train(requested_config(None, resume=copy), resume=copy)
+            return
+        before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file() and path.name != ".lock"}
+        with pytest.raises(ConfigError, match=said) as refused:
+            train(requested_config(None, resume=copy), resume=copy)
+        assert all("model.weights=" in line for line in refused.value.problems)
+        assert all(path.read_bytes() == content for path, content in before.items())
+    finally:
+        shutil.rmtree(root)
+        kept.rename(root)
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b"[" * 100_000, b"[]", b'{"training": {"i05": [1]}}', b'{"training": 1}']
+)
+def test_a_run_that_does_not_know_its_images_goes_on(
+    content: bytes | None, stopped: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Runs of older versions do not, nor do those whose file was damaged; from then on they know."""
+    _, run_dir = stopped
+    copy = tmp_path / "run"
+    copy.mkdir()
+    if content is not None:
+        (copy / "images.json").write_bytes(content)
+    config = requested_config(None, resume=run_dir)
+    with caplog.at_level(logging.WARNING, logger="segzoo"):
+        refuse_other_images(RunDir(copy), build_data(config))
+    assert ("the images were not compared" in caplog.text) == (content is not None)
+    assert json.loads((copy / "images.json").read_text()) == json.loads((run_dir / "images.json").read_text())
+
+
+def test_a_classifiers_images_and_classes_are_compared(
+    tiny_classifier_run: TrainResult, class_folder: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(tiny_classifier_run.run_dir, tmp_path / "run")
+    data = shutil.copytree(class_folder, tmp_path / "data")
+    config = requested_config(None, resume=copy)
+    config = config.model_copy(update={"data": config.data.model_copy(update={"root": str(data)})})
+    refuse_other_images(RunDir(copy), build_data(config))
+    (data / "train/red/0.png").rename(data / "train/blue/9.png")
+    with pytest.raises(ConfigError, match=r"1 added \(blue/9\.png\), 1 removed \(red/0\.png\)"):
+        refuse_other_images(RunDir(copy), build_data(config))

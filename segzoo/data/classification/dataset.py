@@ -106,6 +106,10 @@ class ImageFiles:
     def __len__(self) -> int:
         return len(self.files)
 
+    def files_of(self, index: int) -> tuple[Path, ...]:
+        """The file of an image."""
+        return (self.files[index],)
+
     def read_image(self, index: int) -> Pixels:
         """Read an image.
 
