@@ -218,7 +218,8 @@ def _refuse_links(run_dir: RunDir) -> None:
     Raises:
         ConfigError: a folder in it leads elsewhere.
     """
-    for folder in (run_dir.checkpoints, run_dir.overlays, *run_dir.path.glob("stage*")):
+    boards = [run_dir.path / name for name in ("tensorboard", "wandb")]
+    for folder in (run_dir.checkpoints, run_dir.overlays, *boards, *run_dir.path.glob("stage*")):
         if folder.is_symlink():
             raise ConfigError(
                 f"--resume: {folder} is a link, through which a run would write elsewhere. Put the folder itself there."

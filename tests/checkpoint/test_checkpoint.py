@@ -1,5 +1,6 @@
 import os
 import pickle
+import resource
 import shutil
 from pathlib import Path
 
@@ -104,3 +105,25 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
         writer.save_checkpoint({"a": 2}, path)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_part_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
+    precious, path = tmp_path / "precious", tmp_path / "last.ckpt"
+    precious.write_text("weeks of work")
+    (tmp_path / "last.ckpt.part").symlink_to(precious)
+    AtomicCheckpointIO().save_checkpoint({"a": 1}, path)
+    assert torch.load(path, weights_only=True) == {"a": 1}
+    assert precious.read_text() == "weeks of work"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["last.ckpt", "precious"]
+
+
+def test_the_reason_is_the_systems_and_not_torchs(tmp_path: Path) -> None:
+    """On a full disk torch says "unexpected pos 704 vs 598"."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limit[1]))
+    try:
+        with pytest.raises(CheckpointError, match=r"not saved \(\[Errno 27\] File too large\); the file before"):
+            AtomicCheckpointIO().save_checkpoint({"a": torch.zeros(100_000)}, tmp_path / "last.ckpt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert not list(tmp_path.iterdir())

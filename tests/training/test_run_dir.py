@@ -144,7 +144,7 @@ def test_a_folder_with_other_things_may_become_a_run(tiny_config: Callable[..., 
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["checkpoints", "overlays", "stage1"])
+@pytest.mark.parametrize("name", ["checkpoints", "overlays", "tensorboard", "stage1"])
 def test_a_run_whose_folders_lead_elsewhere_is_not_resumed(name: str, foreign: Path, tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir()

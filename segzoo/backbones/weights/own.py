@@ -138,6 +138,7 @@ def write_safetensors(weights: SourceWeights, target: Path) -> None:
     }
     part = target.with_name(f"{target.name}.part")
     try:
+        part.unlink(missing_ok=True)  # safetensors would write through a link
         save_file(tensors, part, metadata={"format": "pt", METADATA_KEY: json.dumps(described)})
         part.replace(target)
     except Exception as error:  # safetensors wraps what the system says in an error of its own
