@@ -1,8 +1,6 @@
 """Samples as tensors: augmented crops for training, whole images for evaluation."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from traceback import extract_tb
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -11,10 +9,10 @@ import torch
 from torch.utils.data import Dataset, default_collate
 
 from segzoo.data.dataset import PartwiseDataset, SegmentationDataset
-from segzoo.data.sample import mask_extent
+from segzoo.data.sample import mask_extent, named_in_errors
 from segzoo.data.sampling import SampleKey
 from segzoo.data.transforms import TrainTransform
-from segzoo.errors import DataError, SegzooError, first_line
+from segzoo.errors import DataError
 
 
 class Item(TypedDict):
@@ -29,26 +27,6 @@ class Item(TypedDict):
     image: torch.Tensor
     mask: torch.Tensor
     id: str
-
-
-@contextmanager
-def named_in_errors(sample: str) -> Iterator[None]:
-    """Turn what goes wrong with a sample into a line that names it: all that comes out of a data process whole.
-
-    Args:
-        sample: its id.
-
-    Raises:
-        DataError: in place of any error but those that say what to do, and of memory that ran out.
-    """
-    try:
-        yield
-    except (SegzooError, MemoryError):
-        raise
-    except Exception as error:  # a data set of one's own may raise anything
-        place = extract_tb(error.__traceback__)[-1]
-        where = f"line {place.lineno} of {place.filename}"
-        raise DataError(f"{sample}: {type(error).__name__}: {first_line(error)} ({where})") from error
 
 
 class AugmentedDataset(Dataset[Item]):

@@ -1,7 +1,9 @@
 """What a data set is: numbered samples, their ids and their labels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from traceback import extract_tb
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy.typing as npt
 
 from segzoo.data.labels import LabelSpace
 from segzoo.data.pixels import Pixels
+from segzoo.errors import DataError, SegzooError, first_line
 
 
 @dataclass(frozen=True)
@@ -74,4 +77,25 @@ def mask_extent(mask: npt.NDArray[np.generic]) -> tuple[int, int]:
 
 def read_mask(dataset: SegmentationDataset, index: int) -> npt.NDArray[np.uint8]:
     """The mask of a sample, without its image where the data set can."""
-    return dataset.read_mask(index) if isinstance(dataset, PartwiseDataset) else dataset[index].mask
+    with named_in_errors(dataset.ids[index]):
+        return dataset.read_mask(index) if isinstance(dataset, PartwiseDataset) else dataset[index].mask
+
+
+@contextmanager
+def named_in_errors(sample: str) -> Iterator[None]:
+    """Turn what goes wrong with a sample into a line that names it: all that comes out of a data process whole.
+
+    Args:
+        sample: its id.
+
+    Raises:
+        DataError: in place of any error but those that say what to do, and of memory that ran out.
+    """
+    try:
+        yield
+    except (SegzooError, MemoryError):
+        raise
+    except Exception as error:  # a data set of one's own may raise anything
+        place = extract_tb(error.__traceback__)[-1]
+        where = f"line {place.lineno} of {place.filename}"
+        raise DataError(f"{sample}: {type(error).__name__}: {first_line(error)} ({where})") from error

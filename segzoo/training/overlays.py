@@ -10,6 +10,7 @@ from segzoo.data.dataset import Sample, SegmentationDataset
 from segzoo.data.images import write_image
 from segzoo.data.labels import LabelSpace
 from segzoo.data.paint import paint
+from segzoo.data.sample import named_in_errors
 from segzoo.tasks.decide import decide
 from segzoo.training.callbacks import as_task
 from segzoo.training.run_dir import RunDir
@@ -42,7 +43,8 @@ class Overlays(Callback):
         task = as_task(pl_module)
         rows = []
         for index in self.indices:
-            sample = self.dataset[index]
+            with named_in_errors(self.dataset.ids[index]):
+                sample = self.dataset[index]
             pixels = torch.from_numpy(np.array(sample.image)).movedim(-1, 0).unsqueeze(0)
             with trainer.precision_plugin.forward_context():
                 prediction = decide(task(pixels.to(task.device)), task.labels)[0]

@@ -16,7 +16,9 @@ from segzoo.data import DATASETS, LabelSpace, build_dataset
 from segzoo.data.classification.datamodule import ClassificationDataModule
 from segzoo.data.datamodule import SegmentationData, worker_count
 from segzoo.data.dataset import Sample
+from segzoo.data.doctor.scan import scan_sample
 from segzoo.data.sampling import StepBatchSampler
+from segzoo.data.statistics import class_pixels
 from segzoo.errors import ConfigError, DataError
 from segzoo.training.faults import faults_explained
 
@@ -309,3 +311,11 @@ def test_errors_of_a_classifiers_data_set_come_as_they_are(num_workers: int, cla
     for loader in (data.train_dataloader(), data.val_dataloader()):
         with pytest.raises(DataError, match=r"^sample_\d: RuntimeError: sensor file has version 7 \(line \d+ of .*\)$"):
             next(iter(loader))
+
+
+def test_errors_of_a_data_set_of_ones_own_outside_of_loaders_too() -> None:
+    """Where class weights are counted, and in check-data."""
+    broken = Broken(raising(RuntimeError("sensor file has version 7")))
+    with pytest.raises(DataError, match=r"^sample_0: RuntimeError: sensor file has version 7 \(line \d+ of"):
+        class_pixels(broken)
+    assert "sample_3: RuntimeError: sensor file has version 7" in scan_sample(broken, 3).problems[0].line

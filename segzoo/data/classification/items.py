@@ -10,7 +10,8 @@ from torch.utils.data import Dataset
 
 from segzoo.data.classification.dataset import ClassificationDataset
 from segzoo.data.classification.views import CenterView, TrainView
-from segzoo.data.items import as_batch, named_in_errors
+from segzoo.data.items import as_batch
+from segzoo.data.sample import named_in_errors
 from segzoo.data.sampling import SampleKey
 
 

@@ -15,7 +15,7 @@ from segzoo.data.listing import Problem
 from segzoo.data.pairs import Pair, size_mismatch
 from segzoo.data.pixels import PixelFormat
 from segzoo.data.planes import read_planes
-from segzoo.data.sample import mask_extent
+from segzoo.data.sample import mask_extent, named_in_errors
 from segzoo.errors import DataError
 
 _PIXELS_AT_ONCE = 1 << 17
@@ -128,7 +128,8 @@ def scan_sample(dataset: SegmentationDataset, index: int) -> Scan:
     """Read one sample of a data set that is no list of files, such as one of your own classes."""
     name = dataset.ids[index]
     try:
-        sample = dataset[index]
+        with named_in_errors(name):
+            sample = dataset[index]
     except DataError as error:
         return Scan(name, name, None, None, tuple(Problem("unreadable sample", line) for line in error.problems))
     facts = image_facts(sample.image, ImageKind("sample"))
