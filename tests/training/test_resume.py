@@ -204,7 +204,7 @@ def draw_pair(root: Path, name: str, seed: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def stopped(tiny_config: Config, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def pairs_run(tiny_config: Config, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A data set without splits of its own, and a run on it that was stopped."""
     root = tmp_path_factory.mktemp("pairs") / "data"
     for number in range(24):
@@ -252,9 +252,9 @@ def relabel(root: Path) -> None:
     ],
 )
 def test_other_images_are_refused(
-    change: Callable[[Path], None], said: str | None, stopped: tuple[Path, Path], tmp_path: Path
+    change: Callable[[Path], None], said: str | None, pairs_run: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    root, run_dir = stopped
+    root, run_dir = pairs_run
     kept = shutil.copytree(root, tmp_path / "kept")
     copy = shutil.copytree(run_dir, tmp_path / "run")
     try:
@@ -276,10 +276,10 @@ def test_other_images_are_refused(
     "content", [None, b"", b"[" * 100_000, b"[]", b'{"training": {"i05": [1]}}', b'{"training": 1}']
 )
 def test_a_run_that_does_not_know_its_images_goes_on(
-    content: bytes | None, stopped: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    content: bytes | None, pairs_run: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Runs of older versions do not, nor do those whose file was damaged; from then on they know."""
-    _, run_dir = stopped
+    _, run_dir = pairs_run
     copy = tmp_path / "run"
     copy.mkdir()
     if content is not None:
