@@ -5,6 +5,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
+from segzoo.cli import parse_overrides
 from segzoo.errors import printable
 
 
@@ -14,11 +15,17 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser.add_argument(
         "--output", metavar="FILE", type=Path, help="configuration to write (default: <folder>.yaml, here)"
     )
-    arguments = parser.parse_args(argv)
+    parser.add_argument(
+        "overrides",
+        metavar="data.key=value",
+        nargs="*",
+        help="what you know of the data: data.train_split=day1, data.folder.masks=truth, ...",
+    )
+    arguments = parse_overrides(parser, argv)
 
     from segzoo.data.make_config.make import make_config
 
-    made = make_config(arguments.folder, arguments.output)
+    made = make_config(arguments.folder, arguments.output, arguments.overrides)
     for line in made.findings:
         print(printable(line))
     print(f"written: {printable(made.path)}")

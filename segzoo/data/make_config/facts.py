@@ -9,16 +9,18 @@ from statistics import median
 
 import numpy as np
 
-from segzoo.config.schema import DataConfig, FolderConfig
+from segzoo.config.schema import DataConfig
 from segzoo.data.cores import map_on_all_cores
 from segzoo.data.doctor.mask_facts import MaskFacts, find_smoothing, palette_conflict
 from segzoo.data.doctor.scan import pair_mask
+from segzoo.data.folder_labels import infer_labels
 from segzoo.data.images import is_colored_mask
 from segzoo.data.labels import IGNORED, LabelSpace
 from segzoo.data.listing import LISTINGS, Listing
 from segzoo.data.make_config.layout import Layout
 from segzoo.data.pairs import Pair, empty_split, raise_all, size_mismatch
 from segzoo.data.pixels import PixelFormat
+from segzoo.data.regroup import regrouped_labels
 from segzoo.errors import ConfigError, DataError
 
 _MOST_PAIRS = 5000  # that are read; of larger sets, pairs from all over them
@@ -57,21 +59,25 @@ class Facts:
     warnings: tuple[str, ...] = ()
 
 
-def collect_facts(layout: Layout, pixels: PixelFormat, known_colors: Collection[int] = (), *, progress: bool) -> Facts:
+def collect_facts(
+    layout: Layout, config: DataConfig, known_colors: Collection[int], *, stated: bool, progress: bool
+) -> Facts:
     """Read headers of images, and masks.
 
     Args:
         layout: where they are.
-        pixels: what the image files become.
+        config: a `data` section for them, as far as it is known.
         known_colors: of classes, from a list beside the images; palettes of such colours count as colours.
+        stated: `config` says what the values in the masks mean.
         progress: show a bar on standard error.
 
     Raises:
         ConfigError: a split is not there.
         DataError: files do not fit together or cannot be read; all problems in one go.
     """
-    train, val, problems = _listings(layout, pixels)
-    labels = train.labels if layout.name != "folder" or layout.multi_label else None
+    train, val, problems = _listings(config)
+    pixels = PixelFormat.of(config)
+    labels = train.labels if layout.name != "folder" or layout.multi_label or stated else None
     colored = labels.raw_colors if labels else _are_colored(train.pairs)
     look = partial(_look_at_all, train, val, pixels, labels, progress=progress)
     train_looks, val_looks = look(colored=colored)
@@ -91,6 +97,8 @@ def collect_facts(layout: Layout, pixels: PixelFormat, known_colors: Collection[
     values = _sum(looks)
     if not labels and (smoothing := find_smoothing(found.mask for found in looks)):
         raise DataError(smoothing.line(f"masks in {layout.root}", smoothing.blends, colored=colored))
+    if stated and not labels:
+        labels = infer_labels(values, config)
     return Facts(
         len(train.pairs),
         len(val.pairs),
@@ -100,7 +108,7 @@ def collect_facts(layout: Layout, pixels: PixelFormat, known_colors: Collection[
         colored,
         _without(values, strays),
         _without(_sum(train_looks), strays),
-        labels,
+        regrouped_labels(labels, config) if labels else None,
         (*notes, *strays.values()),
     )
 
@@ -130,25 +138,6 @@ def _refuse_lone_colors(looks: Sequence["_Look"], conflict: str) -> None:
     masks = Counter(color for found in looks for color in found.mask.values)
     if any(found.problems for found in looks) or 2 * sum(count > 1 for count in masks.values()) < len(masks):
         raise DataError(conflict)
-
-
-def draft(layout: Layout, pixels: PixelFormat) -> DataConfig:
-    """The layout as a `data` section."""
-    return DataConfig(
-        name=layout.name,
-        root=str(layout.root),
-        train_split=layout.train_split,
-        val_split=layout.val_split,
-        folder=FolderConfig(
-            images=layout.images,
-            masks=layout.masks,
-            mask_suffix=layout.mask_suffix,
-            lists=layout.lists,
-            multi_label=layout.multi_label,
-        ),
-        channels=pixels.channels,
-        value_range=pixels.value_range,
-    )
 
 
 @dataclass(frozen=True)
@@ -181,15 +170,14 @@ def _are_colored(pairs: Sequence[Pair]) -> bool:
     return 2 * sum(colored) > len(colored)
 
 
-def _listings(layout: Layout, pixels: PixelFormat) -> tuple[Listing, Listing, list[str]]:
+def _listings(config: DataConfig) -> tuple[Listing, Listing, list[str]]:
     """Both splits, and all that their names show to be wrong.
 
     Raises:
         ConfigError: a split is not there, or there is no pair at all.
         DataError: a split has no pair.
     """
-    config = draft(layout, pixels)
-    train, val = (LISTINGS[layout.name](config, split) for split in (layout.train_split, layout.val_split))
+    train, val = (LISTINGS[config.name](config, split) for split in (config.train_split, config.val_split))
     problems = [problem.line for listing in (train, val) for problem in listing.problems]
     problems += [empty_split(listing.where) for listing in (train, val) if not listing.pairs and not listing.problems]
     problems = list(dict.fromkeys(problems))

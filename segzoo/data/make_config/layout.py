@@ -1,9 +1,11 @@
 """How a folder of images and masks is laid out: which data set it is, and where its parts are."""
 
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from segzoo.data.folder import TRAIN_FOLDERS
 from segzoo.data.folder_pairs import NamedFiles
 from segzoo.data.images import IMAGE_SUFFIXES, read_mask
 from segzoo.data.labels import IGNORED
+from segzoo.data.make_config.stated import Stated
 from segzoo.data.tree import files_named, subfolders
 from segzoo.errors import ConfigError, DataError
 
@@ -21,9 +24,13 @@ _MASKS = (
     "masks", "mask", "labels", "label", "annotations", "annotation", "segmentationclasspng", "segmentationclass",
     "segmentation", "segmentations", "gt", "groundtruth", "ground_truth", "targets", "target",
 )  # fmt: skip
+_KINDS_OF_MASKS = ("data.folder.mask_suffix", "data.folder.multi_label")
 _VOC_ID = re.compile(r"20\d\d_\d{6}")
 _LOOKED_AT = 50  # masks whose values tell whether this is VOC
 _VAL = ("val", "valid", "validation", "dev", "test", "testing")
+
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -54,33 +61,76 @@ class Layout:
     lists: str = ""
     multi_label: bool = False
 
+    def tree(self) -> dict[str, Any]:
+        """As a `data` section."""
+        names = ("images", "masks", "mask_suffix", "lists", "multi_label")
+        return {
+            "name": self.name,
+            "root": str(self.root),
+            "train_split": self.train_split,
+            "val_split": self.val_split,
+            "folder": {name: getattr(self, name) for name in names},
+        }
 
-def find_layout(folder: Path) -> Layout:
+
+def find_layout(folder: Path, stated: Stated) -> Layout:
     """Recognise a data set by the names of its folders and lists.
 
     Args:
         folder: where to look; Pascal VOC also one or two levels below.
+        stated: names that somebody gave.
 
     Raises:
-        ConfigError: nothing there, or no layout that is known.
+        ConfigError: nothing there, no layout that is known, or what is stated does not fit it.
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder.")
     if not any(folder.iterdir()):
         raise ConfigError(f"{folder}: an empty folder. Put images/ and masks/ into it.")
-    known = _voc(folder) or _cityscapes(folder) or _camvid(folder)
-    layout = known or _split_folders(folder) or _inner_split_folders(folder) or _one_folder(folder)
+    names = _Names.of(stated)
+    known = _voc(folder, names) or _cityscapes(folder) or _camvid(folder)
+    layout = known or _split_folders(folder, names) or _inner_split_folders(folder, names) or _one_folder(folder, names)
     if layout is None:
         raise ConfigError(_advice(folder))
-    return layout if layout.name != "folder" else _with_kind_of_masks(layout)
+    layout = _as_stated(layout, stated)
+    is_told = layout.name != "folder" or not stated.values.keys().isdisjoint(_KINDS_OF_MASKS)
+    return layout if is_told else _with_kind_of_masks(layout)
 
 
-def _voc(folder: Path) -> Layout | None:
+class _Names(NamedTuple):
+    """What folders may be called."""
+
+    images: tuple[str, ...] = _IMAGES
+    masks: tuple[str, ...] = _MASKS
+    train: tuple[str, ...] = TRAIN_FOLDERS
+    val: tuple[str, ...] = _VAL
+
+    @classmethod
+    def of(cls, stated: Stated) -> "_Names":
+        """The usual names, or the one that somebody gave."""
+        keys = ("data.folder.images", "data.folder.masks", "data.train_split", "data.val_split")
+        usual = dict(zip(keys, cls(), strict=True))
+        return cls(*((str(stated.values[key]),) if key in stated.values else usual[key] for key in keys))
+
+
+def _as_stated(layout: Layout, stated: Stated) -> Layout:
+    """The layout with the values that somebody gave.
+
+    Raises:
+        ConfigError: they do not fit it.
+    """
+    tree = layout.tree()
+    config = stated.config(tree)
+    folder = {name: getattr(config.folder, name) for name in tree["folder"]}
+    return replace(layout, train_split=config.train_split, val_split=config.val_split, **folder)
+
+
+def _voc(folder: Path, names: _Names) -> Layout | None:
     for root in (folder, folder / "VOC2012", folder / "VOCdevkit" / "VOC2012"):
         if (root / voc.IMAGES).is_dir() and (root / voc.LISTS).is_dir():
             reason = voc.other_classes(root) or _have_other_numbers(root)
             if reason is not None:
-                return _like_voc(root, reason)
+                return _like_voc(root, reason, names)
             has_sbd = (root / voc.TRAINAUG_LIST).is_file() and (root / voc.AUGMENTED_MASKS).is_dir()
             split = "trainaug" if has_sbd else "train"
             return Layout("voc", root, f"{voc.IMAGES} with {voc.LISTS.as_posix()}: Pascal VOC", train_split=split)
@@ -104,13 +154,13 @@ def _have_other_numbers(root: Path) -> str | None:
     return f"no image has a name of VOC's, such as 2007_000032, and the masks hold 0 to {len(numbers) - 1} only"
 
 
-def _like_voc(root: Path, reason: str) -> Layout | None:
+def _like_voc(root: Path, reason: str, names: _Names) -> Layout | None:
     """Other classes in VOC's layout, with its lists where they make a training and a validation split."""
-    layout = _one_folder(root)
+    layout = _one_folder(root, names)
     if layout is None:
         return None
     stems = {path.stem.lower(): path.stem for path in files_named(root / voc.LISTS, ".txt")}
-    train, val = (next((stems[name] for name in names if name in stems), None) for names in (TRAIN_FOLDERS, _VAL))
+    train, val = (_first(stems, usual) for usual in (names.train, names.val))
     reason = f"{layout.reason}, as in Pascal VOC, but {reason}"
     if train is None or val is None:
         return replace(layout, reason=reason)
@@ -132,24 +182,24 @@ def _camvid(folder: Path) -> Layout | None:
     return None
 
 
-def _split_folders(folder: Path) -> Layout | None:
+def _split_folders(folder: Path, names: _Names) -> Layout | None:
     """`train/images` and `train/masks`, `val/images` and `val/masks`, under any of the usual names."""
-    train, val = _named(folder, TRAIN_FOLDERS), _named(folder, _VAL)
+    train, val = _named(folder, names.train), _named(folder, names.val)
     if train is None or val is None:
         return None
-    images, masks = _named(train, _IMAGES), _named(train, _MASKS)
+    images, masks = _named(train, names.images), _named(train, names.masks)
     if images is None or masks is None:
         return None
     reason = f"{train.name}/{images.name} with {train.name}/{masks.name}, and {val.name}"
     return Layout("folder", folder, reason, train.name, val.name, images.name, masks.name)
 
 
-def _inner_split_folders(folder: Path) -> Layout | None:
+def _inner_split_folders(folder: Path, names: _Names) -> Layout | None:
     """`images/train` and `masks/train`, `images/val` and `masks/val`, under any of the usual names."""
-    images, masks = _named(folder, _IMAGES), _named(folder, _MASKS)
+    images, masks = _named(folder, names.images), _named(folder, names.masks)
     if images is None or masks is None or any((folder / f"{name}.txt").is_file() for name in ("train", "val")):
         return None
-    train, val = _named(images, TRAIN_FOLDERS), _named(images, _VAL)
+    train, val = _named(images, names.train), _named(images, names.val)
     if train is None or val is None:
         return None
     reason = f"{images.name}/{train.name} with {masks.name}/{train.name}, and {val.name}"
@@ -171,8 +221,8 @@ def _with_kind_of_masks(layout: Layout) -> Layout:
     return replace(layout, reason=f"{layout.reason}; masks end in {suffix}", mask_suffix=suffix)
 
 
-def _one_folder(folder: Path) -> Layout | None:
-    images, masks = _named(folder, _IMAGES), _named(folder, _MASKS)
+def _one_folder(folder: Path, names: _Names) -> Layout | None:
+    images, masks = _named(folder, names.images), _named(folder, names.masks)
     if images is None or masks is None:
         return None
     reason = f"{images.name} with {masks.name}"
@@ -181,8 +231,12 @@ def _one_folder(folder: Path) -> Layout | None:
 
 def _named(folder: Path, names: tuple[str, ...]) -> Path | None:
     """The sub-folder with the first of some names, whatever its case."""
-    present = {path.name.lower(): path for path in subfolders(folder)}
-    return next((present[name] for name in names if name in present), None)
+    return _first({path.name.lower(): path for path in subfolders(folder)}, names)
+
+
+def _first(present: Mapping[str, Found], names: tuple[str, ...]) -> Found | None:
+    """What has the first of some names."""
+    return next((present[name.lower()] for name in names if name.lower() in present), None)
 
 
 def _advice(folder: Path) -> str:

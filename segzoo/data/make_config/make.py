@@ -1,6 +1,7 @@
 """A folder looked at, and a configuration written for it."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from segzoo.data.make_config.facts import Facts, collect_facts
 from segzoo.data.make_config.layout import Layout, find_layout
 from segzoo.data.make_config.machine import Machine, this_machine
 from segzoo.data.make_config.pixels import find_pixels
+from segzoo.data.make_config.stated import Stated
 from segzoo.data.make_config.write import config_text
 from segzoo.data.pixels import PixelFormat
 from segzoo.data.whole_file import make_output, written_whole
@@ -36,42 +38,84 @@ class MadeConfig:
 
 
 def make_config(
-    folder: Path, output: Path | None = None, *, machine: Machine | None = None, progress: bool = True
+    folder: Path,
+    output: Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    machine: Machine | None = None,
+    progress: bool = True,
 ) -> MadeConfig:
     """Write a configuration that trains on a folder of images and masks.
 
     Args:
         folder: the data set.
         output: file to write; None is <folder>.yaml in the working directory.
+        overrides: `data.key=value` strings, which count for more than what is found.
         machine: that will train; None is this one.
         progress: show a bar on standard error.
 
     Raises:
-        ConfigError: nothing there, no layout that is known, or the file exists or cannot be written.
+        ConfigError: an override that cannot be, nothing there, no layout that is known, or the file exists or cannot be
+            written.
         DataError: files do not fit together or cannot be read; all problems in one go.
     """
     output = output or Path(f"{folder.resolve().name}.yaml")
     if output.exists():
         raise ConfigError(f"{output}: exists already. Name another file: --output FILE")
-    layout = find_layout(folder.expanduser().resolve())
+    stated = Stated(tuple(overrides))
+    layout = find_layout(folder.expanduser().resolve(), stated)
     make_output(output.parent)  # before all files are read
-    pixels = find_pixels(layout)
+    config = stated.config(layout.tree())
+    if stated.values.keys().isdisjoint({"data.channels", "data.value_range"}):
+        pixels = find_pixels(layout)
+        config = stated.config({**layout.tree(), "channels": pixels.channels, "value_range": pixels.value_range})
     listed = find_class_list(layout.root)
-    facts = collect_facts(layout, pixels, {*map(color_number, listed.colors)}, progress=progress)
+    colors = {*map(color_number, listed.colors)}
+    facts = collect_facts(layout, config, colors, stated=stated.classes, progress=progress)
     classes = choose_classes(facts, layout.root, listed)
     machine = machine or this_machine()
     choices = {
         **_place_choices(layout, facts, classes),
-        **_pixel_choices(pixels),
+        **_pixel_choices(PixelFormat.of(config)),
         **choose_training(facts, classes, machine),
     }
+    choices = _with_stated(choices, stated)
     findings = _findings(layout, facts, classes, machine)
     editors = schema_line(output)
     head = [*([editors] if editors else []), *findings, f"segzoo train {output}"]
     with written_whole(output) as written:
         written.write_text(config_text(head, choices, classes), encoding="utf-8")
-        load_config(written)  # the way training will read it
+        _refuse_unreadable(written, output)
     return MadeConfig(output, tuple(findings), classes.nameless)
+
+
+def _refuse_unreadable(written: Path, output: Path) -> None:
+    """Read a configuration the way training will, before it has its name.
+
+    Raises:
+        ConfigError: training would refuse it.
+    """
+    try:
+        load_config(written)
+    except ConfigError as error:
+        raise ConfigError(line.replace(str(written), str(output)) for line in error.problems) from None
+
+
+def _with_stated(choices: Choices, stated: Stated) -> Choices:
+    """The choices with what somebody said in place of them, or beside their like."""
+    items = dict(choices)
+    for key, value in stated.values.items():
+        names = list(items)
+        section = next(part for part in (key.rpartition(".")[0], "data") if any(_is_in(name, part) for name in names))
+        last = max(index for index, name in enumerate(names) if _is_in(name, section))
+        if key not in items:
+            names.insert(last + 1, key)
+        items = {name: Choice(value, "as you said") if name == key else items[name] for name in names}
+    return items
+
+
+def _is_in(key: str, section: str) -> bool:
+    return key.startswith(f"{section}.")
 
 
 def _place_choices(layout: Layout, facts: Facts, classes: Classes) -> Choices:
