@@ -28,7 +28,7 @@ from PIL import (
     UnidentifiedImageError,
 )
 
-from segzoo.data.tiff_header import check_tiff
+from segzoo.data.tiff_header import check_tiff, read_tiff_header
 from segzoo.data.whole_file import write_whole
 from segzoo.errors import DataError
 
@@ -196,8 +196,8 @@ def read_stored_mask(path: Path, max_pixels: int = MAX_PIXELS) -> StoredMask:
 def _undo_display(image: Image.Image) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:
     """From what Pillow shows to what a file holds; to be asked for before the pixels are decoded.
 
-    Pillow stretches samples of 2 and 4 bits, turns those of TIFFs with white at 0 round, and takes signed bytes for
-    unsigned ones.
+    Pillow stretches samples of 2 and 4 bits and PGM files of other largest values, turns TIFFs with white at 0 round,
+    and takes signed bytes for unsigned ones.
     """
     packing = _raw_mode(image).partition(";")[2]
     stretch = _STRETCHED.get(packing[:1], 1) if image.mode == "L" else 1
@@ -205,10 +205,13 @@ def _undo_display(image: Image.Image) -> Callable[[npt.NDArray[Any]], npt.NDArra
     white_is_0 = tags.get(_TIFF_PHOTOMETRIC) == 0 and image.mode in {"1", "L"}
     signed = tags.get(_TIFF_SAMPLE_FORMAT) == (_TIFF_SIGNED,) and image.mode == "L"
     white = np.uint8(1 if image.mode == "1" else 255)
+    largest, shown = _largest_value(image), 255 if image.mode == "L" else 65535
 
     def as_stored(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         values = white - values if white_is_0 else values
         values = values // np.uint8(stretch) if stretch > 1 else values
+        if largest not in (0, shown):
+            return (values.astype(np.int64) * largest + shown // 2) // shown
         return values.view(np.int8) if signed else values
 
     return as_stored
@@ -434,6 +437,11 @@ def _header(file: io.BufferedReader, path: Path) -> Image.Image:
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
     except UnidentifiedImageError:
+        if header := read_tiff_header(path):
+            raise DataError(
+                f"{path}: a TIFF of {header.bits}-bit numbers, {header.channels} a pixel, which is no picture; save a "
+                "mask with one channel of 8, 16 or 32 bits"
+            ) from None
         raise DataError(f"{path}: not an image (known: {', '.join(_FORMATS)})") from None
 
 

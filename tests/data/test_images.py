@@ -299,6 +299,23 @@ def test_floating_point_masks_of_no_whole_numbers_are_refused(tmp_path: Path, va
         read_mask(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize("largest", [2, 3, 20, 255, 1000, 65535])
+def test_pgm_masks_are_the_stored_numbers_whatever_their_largest(tmp_path: Path, largest: int) -> None:
+    numbers = np.unique(np.linspace(0, largest, 200).astype(int))
+    text = f"P2\n{len(numbers)} 1\n{largest}\n{' '.join(map(str, numbers))}\n"
+    (tmp_path / "a.pgm").write_text(text)
+    assert read_mask(tmp_path / "a.pgm").tolist() == [numbers.tolist()]
+    packed = numbers.astype(">u2" if largest > 255 else np.uint8).tobytes()
+    (tmp_path / "b.pgm").write_bytes(f"P5\n{len(numbers)} 1\n{largest}\n".encode() + packed)
+    assert read_mask(tmp_path / "b.pgm").tolist() == [numbers.tolist()]
+
+
+def test_a_mask_of_64_bits_is_refused_with_those_to_take(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", INDICES.astype(np.float64))
+    with pytest.raises(DataError, match=r"a\.tif: a TIFF of 64-bit numbers, 1 a pixel.*8, 16 or 32 bits"):
+        read_mask(tmp_path / "a.tif")
+
+
 def test_a_jpeg_inside_a_tiff_is_refused_as_a_mask(tmp_path: Path) -> None:
     path = save(tmp_path / "a.tif", np.zeros((16, 16), np.uint8), compression="jpeg")
     with pytest.raises(DataError, match="a JPEG cannot be a mask"):
