@@ -51,7 +51,8 @@ def compiled_model(model: bytes | str, precision: Precision) -> Any:
         precision: as of the engine.
 
     Raises:
-        ConfigError: bf16 on a processor without it, where OpenVINO would quietly compute in fp32.
+        ConfigError: bf16 on a processor without it, where OpenVINO would quietly compute in fp32; or OpenVINO has no
+            kernel for a part of the network in this precision.
     """
     import openvino
 
@@ -63,4 +64,11 @@ def compiled_model(model: bytes | str, precision: Precision) -> Any:
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
     }
-    return core.compile_model(core.read_model(model), "CPU", settings)
+    try:
+        return core.compile_model(core.read_model(model), "CPU", settings)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ConfigError(
+            f"--engine openvino: OpenVINO cannot run this network in {precision} here ({reason}). "
+            "Take another --precision or --engine."
+        ) from None

@@ -20,7 +20,14 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from segzoo.models.lean.depthwise import dilated_back, far_convolution, is_depthwise, is_far, strided_back
+from segzoo.models.lean.depthwise import (
+    dilated_back,
+    far_convolution,
+    has_bf16_kernels,
+    is_depthwise,
+    is_far,
+    strided_back,
+)
 
 _aten = torch.ops.aten
 _EXACT = (torch.float32, torch.float64)
@@ -150,7 +157,8 @@ def _convolved_back(
     cast, near = weight.to(x.dtype), dilation == (1, 1)
     by_phases = stride == (1, 1) and not near
     spread = stride == (2, 2) and near and x.dtype == torch.bfloat16  # in float32 torch's own is fast
-    if (by_phases or spread) and is_depthwise(weight, padding, dilation, groups):
+    exact = x.dtype != torch.bfloat16 or has_bf16_kernels()
+    if (by_phases or spread) and exact and is_depthwise(weight, padding, dilation, groups):
         of_x, of_weight = dilated_back(gradient, x, cast, dilation[0]) if by_phases else strided_back(gradient, x, cast)
         of_bias = gradient.sum((0, 2, 3))
     else:

@@ -21,6 +21,11 @@ def is_depthwise(weight: Tensor, padding: tuple[int, ...] | str, dilation: tuple
     return groups == len(weight) > 1 and weight.shape[1:] == (1, 3, 3) and padding == dilation == dilation[:1] * 2
 
 
+def has_bf16_kernels() -> bool:
+    """Whether oneDNN computes bf16 on this processor: elsewhere sums over phases are rounded to bf16 one by one."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def is_far(weight: Tensor, padding: tuple[int, ...], dilation: tuple[int, ...], groups: int) -> bool:
     """Whether phases are the fast way to compute a convolution on a CPU."""
     return dilation[0] > FAR and is_depthwise(weight, padding, dilation, groups)

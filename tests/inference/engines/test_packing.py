@@ -41,6 +41,9 @@ def sums(network: nn.Module) -> int:
 def test_it_agrees_at_every_size(network: nn.Module, dtype: torch.dtype, tolerance: float) -> None:
     network = to_bf16(network) if dtype is torch.bfloat16 else network
     made = packed(network, 3)
+    if dtype is torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        assert made is network, "oneDNN has no bf16 with these instructions, and nothing to pack for it"
+        return
     assert kinds(made, PackedConvolution) > 100
     assert sums(network) > sums(made)
     with torch.inference_mode():
