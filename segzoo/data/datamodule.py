@@ -19,6 +19,7 @@ from segzoo.data.items import AugmentedDataset, WholeDataset, as_batch, as_list
 from segzoo.data.labels import LabelSpace
 from segzoo.data.pairs import FileDataset
 from segzoo.data.regroup import single_class
+from segzoo.data.sample import named_in_errors
 from segzoo.data.sampling import ShardSampler, StepBatchSampler
 from segzoo.data.transforms import train_transform
 from segzoo.errors import ConfigError, DataError, printable
@@ -168,7 +169,8 @@ def _check_channels(dataset: SegmentationDataset, config: DataConfig, split: str
     """
     if not len(dataset):
         return
-    shape = dataset[0].image.shape
+    with named_in_errors(dataset.ids[0]):
+        shape = dataset[0].image.shape
     if len(shape) != 3 or shape[2] != config.channels:
         found = f"{shape[2]} channels" if len(shape) == 3 else f"the shape {shape} in place of (H, W, C)"
         advice = f". Say so: data.channels={shape[2]}" if len(shape) == 3 else ""

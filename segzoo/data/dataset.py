@@ -5,6 +5,8 @@ from pathlib import Path
 
 from segzoo.config.classification_data import AnyDataConfig
 from segzoo.config.schema import DataConfig
+from segzoo.data.pairs import FileDataset
+from segzoo.data.pixels import warn_of_dark
 from segzoo.data.regroup import regroup
 from segzoo.data.sample import PartwiseDataset, Sample, SegmentationDataset, read_mask
 from segzoo.errors import ConfigError
@@ -57,7 +59,10 @@ def build_dataset(config: DataConfig, split: str) -> SegmentationDataset:
         ConfigError: the folder or the split does not exist, or a class to ignore or merge.
         DataError: what is in the folder cannot be used.
     """
-    return regroup(DATASETS[config.name](config, split), config)
+    dataset = regroup(DATASETS[config.name](config, split), config)
+    if isinstance(dataset, FileDataset):
+        warn_of_dark([pair.image for pair in dataset.pairs], dataset.pixels)
+    return dataset
 
 
 def dataset_root(config: AnyDataConfig) -> Path:

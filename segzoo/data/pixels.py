@@ -1,5 +1,8 @@
 """The kind of pixels a network takes: 8-bit RGB pictures, or any number of channels with any range of values."""
 
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -24,11 +27,14 @@ from segzoo.data.images import (
     refuse_channel_as_alpha,
 )
 from segzoo.data.tiff_header import TiffHeader, check_tiff, read_tiff_header
-from segzoo.errors import DataError
+from segzoo.errors import DataError, SegzooError, printable
+
+logger = logging.getLogger(__name__)
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
 _RGB = 3
+_LOOKED_AT = 16  # images of a data set
 _DARK = 2**14  # numbers of 16 bits that stay below come out all but black
 
 
@@ -145,10 +151,11 @@ class PixelFormat:
             image: what `read` gave.
             kind: how it is stored.
         """
-        if self.value_range is not None or not kind.is_16_bit or not image.size:
+        if self.value_range is not None or not kind.is_16_bit:
             return None
+        highest = float(image.max(where=image != self.gray, initial=0))  # gray is where there is no number
         # Of 8 bits, the number is half a step lower than it might have been, and so in the range of as many bits.
-        return max(0, int(image.max()) * 257 - 128) if image.dtype == np.uint8 else round(float(image.max()) * 65535)
+        return max(0, int(highest) * 257 - 128) if image.dtype == np.uint8 else round(highest * 65535)
 
     def from_array(self, array: npt.NDArray[Any]) -> Pixels:
         """Pixels of an array with values as files hold them.
@@ -316,6 +323,37 @@ def dark_range(highest: int) -> tuple[float, float] | None:
     ((0.0, 4095.0), None)
     """
     return sensor_range(highest) if highest < _DARK else None
+
+
+def dark_line(names: Sequence[str], highest: int) -> str | None:
+    """That 16-bit images would come out all but black; None where they would not.
+
+    Args:
+        names: of the images.
+        highest: the largest number in any of them.
+    """
+    stated = dark_range(highest) if highest else None
+    if stated is None:
+        return None
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return (
+        f"{names[0]}{more}: 16-bit images whose largest number is about {highest} would come out all but black; say "
+        f"which numbers mean black and white: data.value_range=[0, {stated[1]:g}], or [0, 65535] if they are so dark"
+    )
+
+
+def warn_of_dark(files: Sequence[Path], pixels: PixelFormat) -> None:
+    """Look at some images, and log `dark_line` of those of 16 bits, if there is one."""
+    deep = {}
+    for path in files[:: -(-len(files) // _LOOKED_AT)] if files else ():
+        with suppress(SegzooError):  # told when it is read
+            kind = pixels.kind(path)
+            highest = pixels.highest_of_16_bits(pixels.read(path), kind) if kind.is_16_bit else None
+            if highest is not None:
+                deep[printable(path)] = highest
+    line = dark_line(list(deep), max(deep.values(), default=0))
+    if line is not None:
+        logger.warning("%s", line)
 
 
 def sensor_range(highest: float) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """Rasters larger than memory: segmented a tile at a time, from file to file."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +11,10 @@ from torch import Tensor
 from segzoo.config.evaluation import TILE_OVERLAP
 from segzoo.data.arrays import TIFF_SUFFIXES
 from segzoo.data.images import MAX_PIXELS
+from segzoo.data.pixels import dark_line
 from segzoo.data.progress import item_bar
 from segzoo.data.tiff_header import read_tiff_header
+from segzoo.errors import printable
 from segzoo.inference.raster_file import RasterSource, created_mask, opened_raster
 from segzoo.inference.tile_plan import Span, check_tiling
 from segzoo.inference.tile_size import choose_batch, choose_tile
@@ -20,6 +23,8 @@ from segzoo.tasks.decide import decide
 
 if TYPE_CHECKING:
     from segzoo.inference.predictor import Predictor
+
+logger = logging.getLogger(__name__)
 
 
 def is_raster(path: Path) -> bool:
@@ -66,6 +71,8 @@ def segment_raster(
                 classes = decide(block.scores, predictor.labels).cpu().numpy()
                 classes = classes[0] if predictor.labels.multi_label else classes
                 mask.write(block.top, block.left, classes, raster.lost(block.top, block.left, *classes.shape[1:]))
+        if line := dark_line([printable(source)], raster.highest):
+            logger.warning("%s", line)
         return tuple(mask.pixels.tolist())
 
 

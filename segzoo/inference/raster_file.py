@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from segzoo.data.arrays import Stored
-from segzoo.data.images import Array8
+from segzoo.data.images import Array8, ImageKind
 from segzoo.data.labels import LabelSpace
 from segzoo.data.pixels import PixelFormat
 from segzoo.data.tiff_header import check_windows
@@ -48,6 +48,8 @@ class RasterSource:
         self._pixels = pixels
         self._bands, self._alpha = self._choose_bands()
         self._colors = self._palette()
+        self.highest = 0
+        """About the largest number seen, where the numbers have 16 bits whose range nobody stated."""
         # Alpha, which rasterio takes for every channel's mask, is looked at here.
         flags = [{flag.name for flag in file.mask_flag_enums[band - 1]} for band in self._bands]
         self._all_valid = all(not found.isdisjoint({"all_valid", "alpha"}) for found in flags)
@@ -62,6 +64,8 @@ class RasterSource:
         """
         stored = self._stored(rows.start, columns.start, rows.size, columns.size)
         seen = self._pixels.from_stored(stored, str(self._path))
+        kind = ImageKind("raster", is_16_bit=stored.values.dtype == np.uint16)
+        self.highest = max(self.highest, self._pixels.highest_of_16_bits(seen, kind) or 0)
         return torch.from_numpy(np.ascontiguousarray(seen.transpose(2, 0, 1)[None]))
 
     def lost(self, top: int, left: int, height: int, width: int) -> npt.NDArray[np.bool_] | None:

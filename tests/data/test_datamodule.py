@@ -216,13 +216,20 @@ def test_too_few_training_samples_are_refused() -> None:
 def test_a_user_registers_a_data_set() -> None:
     name = "of_a_user"
 
-    def build(config: DataConfig, split: str) -> object:
-        data = build_dataset(config.model_copy(update={"name": "synthetic"}), split)
-        labels = LabelSpace.from_names([f"{split}_{index}" for index in range(7)])
-        return SimpleNamespace(labels=labels, ids=data.ids, __len__=data.__len__)
+    class Own:
+        def __init__(self, config: DataConfig, split: str) -> None:
+            self.samples = build_dataset(config.model_copy(update={"name": "synthetic"}), split)
+            self.labels = LabelSpace.from_names([f"{split}_{index}" for index in range(7)])
+            self.ids = self.samples.ids
+
+        def __len__(self) -> int:
+            return len(self.samples)
+
+        def __getitem__(self, index: int) -> Sample:
+            return self.samples[index]
 
     if name not in DATASETS:
-        DATASETS.add(name, build)  # type: ignore[arg-type]
+        DATASETS.add(name, Own)
     with pytest.raises(DataError, match="different classes"):
         data_module(name=name)
 
@@ -319,3 +326,30 @@ def test_errors_of_a_data_set_of_ones_own_outside_of_loaders_too() -> None:
     with pytest.raises(DataError, match=r"^sample_0: RuntimeError: sensor file has version 7 \(line \d+ of"):
         class_pixels(broken)
     assert "sample_3: RuntimeError: sensor file has version 7" in scan_sample(broken, 3).problems[0].line
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((24, 24, 4), "have 4 channels. Say so: data.channels=4"),
+        ((24, 24, 1), "have 1 channels. Say so: data.channels=1"),
+        ((24, 24), r"have the shape \(24, 24\) in place of \(H, W, C\)"),
+    ],
+)
+def test_images_of_other_channels_are_refused_before_training(shape: tuple[int, ...], words: str) -> None:
+    class Own:
+        labels = LabelSpace.from_names(["a", "b"])
+        ids = tuple(map(str, range(8)))
+
+        def __len__(self) -> int:
+            return 8
+
+        def __getitem__(self, index: int) -> Sample:
+            return Sample(np.zeros(shape, np.uint8), np.zeros((24, 24), np.uint8), self.ids[index])
+
+    name = f"own_{'_'.join(map(str, shape))}"
+    if name not in DATASETS:
+        DATASETS.add(name, lambda config, split: Own())
+    with pytest.raises(ConfigError, match=f"data.channels: 3, but images of {name}, split train, {words}") as caught:
+        data_module(name=name, synthetic=SyntheticConfig())
+    assert len(caught.value.problems) == 1

@@ -11,7 +11,7 @@ from PIL import Image
 from segzoo.config.schema import DataConfig
 from segzoo.data import build_dataset
 from segzoo.data.images import read_image, read_mask
-from segzoo.data.pixels import RGB8, PixelFormat
+from segzoo.data.pixels import RGB8, PixelFormat, warn_of_dark
 from segzoo.data.tiff_header import read_tiff_header
 from segzoo.errors import DataError
 from segzoo.inference.raster_file import opened_raster
@@ -269,3 +269,22 @@ def test_headers_of_whole_files_are_read_as_they_were_written(tmp_path: Path) ->
     (tmp_path / "b.tif").write_bytes(path.read_bytes()[:-1] + b"x")
     assert read_tiff_header(tmp_path / "b.tif") is not None
     assert read_tiff_header(tmp_path / "absent.tif") is None
+
+
+@pytest.mark.parametrize("holes", [False, True])
+def test_few_of_16_bits_are_told_of_whole_files_and_of_windows(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, holes: bool
+) -> None:
+    stored = bands(3, np.uint16, 3000)
+    stored[:, :9] = 0 if holes else 1
+    path = write(tmp_path / "a.tif", stored, nodata=0 if holes else None, **PLACE)
+    assert 2700 < (RGB8.highest_of_16_bits(RGB8.read(path), RGB8.kind(path)) or 0) < 3100
+    with opened_raster(path, RGB8) as raster:
+        raster.tile(*[Span(0, size, 0, size, np.ones(1)) for size in raster.size])
+        assert 2700 < raster.highest < 3100
+    warn_of_dark([path], RGB8)
+    assert "data.value_range=[0, 4095]" in caplog.text
+    caplog.clear()
+    warn_of_dark([path], PixelFormat(3, (0.0, 65535.0)))
+    warn_of_dark([write(tmp_path / "b.tif", bands(3, np.uint16, 40_000))], RGB8)
+    assert not caplog.text

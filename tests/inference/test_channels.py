@@ -109,6 +109,48 @@ def test_evaluation_gives_the_validations_numbers(run: TrainResult, tmp_path: Pa
     assert evaluate(run.run_dir / "checkpoints/last.ckpt", output=tmp_path).scores.miou == run.scores.miou
 
 
+def test_evaluation_counts_the_masks_that_prediction_writes_where_rasters_have_holes(
+    run: TrainResult, folder: Path, tmp_path: Path
+) -> None:
+    """Gray in the image and ignored in the mask, whether it is read whole or by windows."""
+    rasterio = pytest.importorskip("rasterio")
+    pytest.importorskip("tifffile")
+    (tmp_path / "val/masks").mkdir(parents=True)
+    (tmp_path / "val/images").mkdir()
+    place = {"crs": "EPSG:32632", "transform": rasterio.transform.from_origin(5e5, 5e6, 1, 1)}
+    for index in range(2):
+        bands = np.load(folder / f"val/images/{index}.npy").transpose(2, 0, 1).copy()
+        bands[:, 4:14, 20 + index : 40] = 0
+        settings = {"driver": "GTiff", "count": CHANNELS, "height": 40, "width": 48, "dtype": "uint16", "nodata": 0}
+        with rasterio.open(tmp_path / f"val/images/{index}.tif", "w", **settings, **place) as file:
+            file.write(bands)
+        (tmp_path / f"val/masks/{index}.png").write_bytes((folder / f"val/masks/{index}.png").read_bytes())
+    measured = evaluate(run.run_dir, [f"data.root={tmp_path}"], output=tmp_path / "evaluation")
+    predict(run.run_dir, tmp_path / "val/images", output=tmp_path / "masks")
+    counted = np.zeros((2, 2), int)
+    for index in range(2):
+        with rasterio.open(tmp_path / f"masks/{index}.tif") as file:
+            mask = file.read(1)
+        assert np.count_nonzero(mask == 255) == 10 * (20 - index)
+        truth = np.asarray(Image.open(tmp_path / f"val/masks/{index}.png"))
+        np.add.at(counted, (truth[mask < 255], mask[mask < 255]), 1)
+    np.testing.assert_array_equal(measured.matrix, counted)
+
+
+def test_what_is_not_a_number_is_ignored_in_the_masks_of_whole_images(run: TrainResult, tmp_path: Path) -> None:
+    image = np.random.default_rng(0).uniform(*RANGE, (33, 40, CHANNELS)).astype(np.float32)
+    image[3:9, 5:20] = np.nan
+    image[20, 20, 2] = np.nan
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "a.npy", image)
+    predict(run.run_dir, tmp_path / "in", output=tmp_path / "out", save=("mask", "areas"))
+    written = np.asarray(Image.open(tmp_path / "out/a.png"))
+    np.testing.assert_array_equal(written == 255, np.isnan(image).all(axis=2))
+    np.testing.assert_array_equal(Predictor(run.run_dir, device="cpu")(image).mask, written)
+    rows = [line.split(",") for line in (tmp_path / "out/areas.csv").read_text().splitlines()[1:]]
+    assert sum(int(row[2]) for row in rows) == 33 * 40 - 6 * 15
+
+
 def test_weights_of_rgb_bring_their_preprocessing_along_for_more_channels(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,7 +10,7 @@ from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.data.images import Array8
 from segzoo.data.labels import LabelSpace
 from segzoo.data.pairs import empty_split
-from segzoo.data.pixels import RGB8, PixelFormat, Pixels
+from segzoo.data.pixels import RGB8, PixelFormat, Pixels, warn_of_dark
 from segzoo.errors import DataError
 from segzoo.registry import Registry
 
@@ -68,7 +68,10 @@ def build_classification_dataset(config: ClassificationDataConfig, split: str) -
         ConfigError: the folder or the split does not exist.
         DataError: what is there cannot be used; all problems in one go.
     """
-    return CLASSIFICATION_DATASETS[config.name](config, split)
+    dataset = CLASSIFICATION_DATASETS[config.name](config, split)
+    if isinstance(dataset, ImageFiles):
+        warn_of_dark(dataset.files, dataset.pixels)
+    return dataset
 
 
 class ImageFiles:

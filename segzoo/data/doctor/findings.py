@@ -10,7 +10,7 @@ from segzoo.data.doctor.scan import Scan, facts_labels
 from segzoo.data.doctor.splits import SplitScan
 from segzoo.data.labels import LabelSpace
 from segzoo.data.listing import Problem
-from segzoo.data.pixels import dark_range
+from segzoo.data.pixels import dark_line
 from segzoo.errors import printable
 
 _NAMED = 3  # files named in a finding about many
@@ -140,16 +140,9 @@ def depth_findings(splits: Sequence[SplitScan]) -> Iterator[Finding]:
     """16-bit images that use so few of their bits that they would come out all but black."""
     images = [(scan.image_name, scan.image) for split in splits for scan in split.scans if scan.image]
     deep = [(name, image.highest) for name, image in images if image.highest is not None]
-    highest = max((number for _, number in deep), default=0)
-    stated = dark_range(highest) if highest else None
-    if stated is None:
-        return
-    line = (
-        f"{_listed([name for name, _ in deep])}: 16-bit images whose largest number is about {highest} would come out "
-        f"all but black; say which numbers mean black and white: data.value_range={_plain(stated)}, or [0, 65535] if "
-        "they are so dark"
-    )
-    yield Finding("error", "dark images", ", ".join(split.name for split in splits), line)
+    line = dark_line([name for name, _ in deep], max((number for _, number in deep), default=0))
+    if line is not None:
+        yield Finding("error", "dark images", ", ".join(split.name for split in splits), line)
 
 
 def duplicate_findings(splits: Sequence[SplitScan]) -> Iterator[Finding]:
@@ -220,10 +213,6 @@ def _classes(split: SplitScan, labels: LabelSpace) -> set[int]:
         if scan.mask is not None and is_sound(scan, labels):
             found.update(facts_labels(labels).encode(scan.mask.arrays()[0]).tolist())
     return found - {labels.ignore_index}
-
-
-def _plain(stated: tuple[float, float]) -> list[int]:
-    return [int(number) for number in stated]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -62,3 +62,25 @@ def test_no_sample_is_begun_after_the_time(clean: Path, monkeypatch: pytest.Monk
 
 def test_data_sets_without_files_are_left_alone() -> None:
     quick_check(DataConfig(name="synthetic"))
+
+
+@pytest.mark.parametrize("colored", [True, False])
+def test_images_that_would_come_out_all_but_black_are_refused(clean: Path, colored: bool) -> None:
+    """12 of 16 bits without a stated range; with one, whichever it is, they pass."""
+    cv2 = pytest.importorskip("cv2")
+    random = np.random.default_rng(0)
+    for path in clean.glob("*/images/*.png"):
+        shape = np.asarray(Image.open(path)).shape[: 3 if colored else 2]
+        cv2.imwrite(str(path), random.integers(0, 3000, shape).astype(np.uint16))
+    for check in (lambda: quick_check(config(clean)), lambda: _raise_errors(config(clean))):
+        with pytest.raises(DataError, match=r"data\.value_range=\[0, 4095\], or \[0, 65535\]") as caught:
+            check()
+        assert len(caught.value.problems) == 1
+    for stated in ((0.0, 4095.0), (0.0, 65535.0)):
+        quick_check(config(clean).model_copy(update={"value_range": stated}))
+
+
+def _raise_errors(data: DataConfig) -> None:
+    errors = [finding.line for finding in check_data(data, progress=False).findings if finding.severity == "error"]
+    if errors:
+        raise DataError(errors)

@@ -258,6 +258,50 @@ def test_arrays_and_pictures_of_twelve_bits_get_their_range(tmp_path: Path) -> N
     assert build_dataset(config.data, "train")[0].image.max() > 0.7
 
 
+TIFFS = {
+    "near infrared that GDAL marks as alpha": (4, np.uint8, 250, {}, (4, None)),
+    "near infrared": (4, np.uint8, 250, {"photometric": "RGB", "alpha": "NO"}, (4, None)),
+    "four bands of 14 bits": (4, np.uint16, 10_000, {}, (4, (0, 16383))),
+    "12 bits of 16, coloured": (3, np.uint16, 3000, {"photometric": "RGB"}, (3, (0, 4095))),
+    "12 bits of 16": (3, np.uint16, 3000, {}, (3, (0, 4095))),
+    "all of 16 bits": (3, np.uint16, 65_000, {}, (3, None)),
+    "a height with holes": (1, np.float32, 870, {"nodata": -9999}, (3, (0, 870))),
+    "ordinary": (3, np.uint8, 250, {}, (3, None)),
+    "two bands": (2, np.uint8, 250, {}, (2, None)),
+}
+
+
+@pytest.mark.parametrize("kind", TIFFS)
+def test_channels_and_ranges_are_read_off_tiffs(tmp_path: Path, kind: str) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    count, dtype, high, profile, expected = TIFFS[kind]
+    root, random = one_folder(tmp_path / "set", [0, 1]), np.random.default_rng(0)
+    for path in (root / "images").iterdir():
+        stored = random.integers(1, high, (count, *SIZE)).astype(dtype)
+        stored[:, 0, 0], stored[:, 0, 1] = high, profile.get("nodata", 1)
+        settings = {"driver": "GTiff", "count": count, "height": SIZE[0], "width": SIZE[1], "dtype": dtype}
+        with rasterio.open(path.with_suffix(".tif"), "w", **settings, **profile) as file:
+            file.write(stored)
+        path.unlink()
+    config = made(root)
+    assert (config.data.channels, config.data.value_range) == expected
+    image = build_dataset(config.data, "train")[0].image
+    assert image.max() > (0.5 if image.dtype == np.float32 else 128)
+
+
+def test_12_bits_of_coloured_pngs_are_stated(tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2")
+    root, random = one_folder(tmp_path / "set", [0, 1]), np.random.default_rng(0)
+    for path in sorted((root / "images").iterdir()):
+        cv2.imwrite(str(path), random.integers(0, 3000, (*SIZE, 3)).astype(np.uint16))
+    config = made(root)
+    assert (config.data.channels, config.data.value_range) == (3, (0.0, 4095.0))
+    assert build_dataset(config.data, "train")[0].image.max() > 0.7
+    Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(path)
+    with pytest.raises(DataError, match=r"8 bits, where .*numbers up to .*data\.value_range"):
+        made(root)
+
+
 @pytest.mark.parametrize(
     ("low", "high", "kind", "expected"),
     [
