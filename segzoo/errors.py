@@ -27,8 +27,11 @@ class SegzooError(Exception):
         super().__init__("\n".join(self.problems))
 
 
-class ConfigError(SegzooError):
-    """The request was wrong: a bad key or value, a missing path, nothing to do."""
+class ConfigError(SegzooError, ValueError):
+    """The request was wrong: a bad key or value, a missing path, nothing to do.
+
+    Python's own word for it is ValueError, which callers from other libraries expect.
+    """
 
     exit_status = 2
 

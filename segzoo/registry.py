@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from segzoo.errors import UnknownNameError, did_you_mean
+from segzoo.errors import ConfigError, UnknownNameError, did_you_mean
 
 T = TypeVar("T")
 
@@ -26,21 +26,28 @@ class Registry(Generic[T]):
         self.kind = kind
         self._entries: dict[str, T] = {}
 
-    def add(self, name: str, entry: T) -> None:
+    def add(self, name: str, entry: T, *, replace: bool = False) -> None:
         """Register `entry` under `name`.
 
+        Args:
+            name: what it is called.
+            entry: the thing.
+            replace: whether it may take the place of another of that name, as when a notebook's cell runs again.
+
         Raises:
-            ValueError: the name is taken.
+            ConfigError: the name is taken.
         """
-        if name in self._entries:
-            raise ValueError(f"{self.kind} {name!r} is registered already")
+        if name in self._entries and not replace:
+            raise ConfigError(
+                f"{self.kind} {name!r} is registered already. Take another name, or register it with replace=True."
+            )
         self._entries[name] = entry
 
-    def register(self, name: str) -> Callable[[T], T]:
+    def register(self, name: str, *, replace: bool = False) -> Callable[[T], T]:
         """The decorator form of `add`."""
 
         def decorate(entry: T) -> T:
-            self.add(name, entry)
+            self.add(name, entry, replace=replace)
             return entry
 
         return decorate

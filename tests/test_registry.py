@@ -1,14 +1,23 @@
 import pytest
 
-from segzoo.errors import UnknownNameError
+from segzoo.errors import ConfigError, UnknownNameError
 from segzoo.registry import Registry
 
 
 def test_duplicate_raises() -> None:
     things = Registry[int]("thing")
     things.add("a", 1)
-    with pytest.raises(ValueError, match="thing 'a' is registered already"):
+    with pytest.raises(ValueError, match="thing 'a' is registered already.*replace=True") as caught:
         things.add("a", 2)
+    assert isinstance(caught.value, ConfigError)
+    assert things["a"] == 1
+
+
+def test_replacing_is_asked_for() -> None:
+    things = Registry[int]("thing")
+    for entry in (1, 2):
+        things.register("a", replace=True)(entry)
+    assert things["a"] == 2
 
 
 def test_unknown_name_suggests() -> None:

@@ -14,6 +14,7 @@ from segzoo.backbones.options import (
     Padding,
     StemPadding,
 )
+from segzoo.backbones.promises import check_promises
 from segzoo.backbones.spec import Backbone
 from segzoo.backbones.strides import Block
 from segzoo.backbones.weights import load_weights
@@ -25,16 +26,32 @@ BackboneBuilder = Callable[[BackboneOptions], Backbone]
 _BACKBONES = Registry[BackboneBuilder]("backbone")
 
 
-def register_backbone(name: str) -> Callable[[BackboneBuilder], BackboneBuilder]:
+def register_backbone(name: str, *, replace: bool = False) -> Callable[[BackboneBuilder], BackboneBuilder]:
     """Register a function that builds a backbone, for `build_backbone` and configurations to name.
+
+    What it builds is tried once, on an image of zeros: it has to give the maps that it promises.
 
     >>> @register_backbone("mine")
     ... def mine(options: BackboneOptions) -> Backbone: ...
 
+    Args:
+        name: what `build_backbone` and configurations call it.
+        replace: whether it may take the place of another of that name, as when a notebook's cell runs again.
+
     Raises:
-        ValueError: the name is taken.
+        ConfigError: the name is taken.
     """
-    return _BACKBONES.register(name)
+
+    def register(build: BackboneBuilder) -> BackboneBuilder:
+        def tried(options: BackboneOptions) -> Backbone:
+            backbone = build(options)
+            check_promises(name, backbone)
+            return backbone
+
+        _BACKBONES.add(name, tried, replace=replace)
+        return build
+
+    return register
 
 
 def list_backbones() -> list[str]:
@@ -158,7 +175,7 @@ def build_classifier(
     return classifier
 
 
-@register_backbone("xception")
+@_BACKBONES.register("xception")
 def _xception(options: BackboneOptions) -> Backbone:
     """Chollet's network, with Keras' eps."""
     return Xception(XCEPTION, options.with_default_eps(1e-3))

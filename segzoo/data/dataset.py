@@ -35,16 +35,17 @@ PREPARED = {"voc": "VOCdevkit", "cityscapes": "cityscapes", "camvid": "camvid", 
 """Data sets that `segzoo prepare-data` gets, and the folder that each becomes."""
 
 
-def register_dataset(name: str) -> Callable[[DatasetBuilder], DatasetBuilder]:
+def register_dataset(name: str, *, replace: bool = False) -> Callable[[DatasetBuilder], DatasetBuilder]:
     """Decorate a function `(config, split) -> data set` so that `data.name` finds it.
 
     Args:
         name: value of `data.name`.
+        replace: whether it may take the place of another of that name, as when a notebook's cell runs again.
 
     Raises:
-        ValueError: the name is taken.
+        ConfigError: the name is taken.
     """
-    return DATASETS.register(name)
+    return DATASETS.register(name, replace=replace)
 
 
 def build_dataset(config: DataConfig, split: str) -> SegmentationDataset:

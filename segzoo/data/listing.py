@@ -78,7 +78,7 @@ def register_listing(name: str) -> Callable[[ListingBuilder], ListingBuilder]:
         name: value of `data.name`.
 
     Raises:
-        ValueError: the name is taken.
+        ConfigError: the name is taken.
     """
     return LISTINGS.register(name)
 

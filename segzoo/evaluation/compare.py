@@ -120,6 +120,8 @@ def _read(path: Path, split: str | None) -> Measured:
         if "top1" in metrics:
             raise ConfigError(f"{folder}: an evaluation of a classifier; compare takes those of segmenters.")
         classes, protocol = tuple(metrics["iou"].keys()), {key: metrics.get(key) for key in PROTOCOL}
+    except ConfigError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{folder / METRICS}: not readable ({first_line(error)}). Evaluate again.") from None
     counts = SplitCounts.load(folder / COUNTS)

@@ -1,5 +1,6 @@
 """From configuration to network."""
 
+from segzoo.backbones.promises import check_taps
 from segzoo.config.schema import ModelConfig
 from segzoo.models import deeplabv3plus as _deeplab  # noqa: F401  (registers the papers' decoders)
 from segzoo.models.auxiliary import AuxiliaryHead
@@ -31,6 +32,7 @@ def build_segmenter(
     if config.freeze_backbone:
         backbone.freeze()
     taps = backbone.feature_specs
+    check_taps(config.backbone.name, taps, config.output_stride)
     decoder = DECODERS[config.decoder].build(taps, num_classes, config)
     auxiliary = AuxiliaryHead(taps[-2], num_classes, config) if config.auxiliary_weight else None
     return Segmenter(backbone, decoder, auxiliary)

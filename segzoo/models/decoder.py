@@ -75,19 +75,22 @@ class RegisteredDecoder:
 DECODERS = Registry[RegisteredDecoder]("decoder")
 
 
-def register_decoder(name: str, *, limits: DecoderLimits | None = None) -> Callable[[DecoderBuilder], DecoderBuilder]:
+def register_decoder(
+    name: str, *, limits: DecoderLimits | None = None, replace: bool = False
+) -> Callable[[DecoderBuilder], DecoderBuilder]:
     """Make a decoder of your own available as `model.decoder: name`.
 
     Args:
         name: what configurations call it.
         limits: what it cannot do; None for a decoder that works at every output stride and batch size.
+        replace: whether it may take the place of another of that name, as when a notebook's cell runs again.
 
     Raises:
-        ValueError: the name is taken.
+        ConfigError: the name is taken.
     """
 
     def register(build: DecoderBuilder) -> DecoderBuilder:
-        DECODERS.add(name, RegisteredDecoder(build, limits or DecoderLimits()))
+        DECODERS.add(name, RegisteredDecoder(build, limits or DecoderLimits()), replace=replace)
         return build
 
     return register

@@ -15,7 +15,9 @@ from segzoo.backbones import (
     register_backbone,
     registry,
 )
+from segzoo.config.schema import BackboneConfig, ModelConfig
 from segzoo.errors import ConfigError, UnknownNameError
+from segzoo.models.build import build_segmenter
 
 
 def test_unknown_name_suggests():
@@ -100,5 +102,112 @@ def test_own_backbone(monkeypatch):
     assert network(torch.rand(1, 2, 9, 9))[0].shape == (1, 4, 5, 5)
     with pytest.raises(ValueError, match="registered already"):
         register_backbone("mine-for-a-test")(Mine)
+    register_backbone("mine-for-a-test", replace=True)(Mine)
     with pytest.raises(ConfigError, match="no such weights file"):
         build_backbone("mine-for-a-test", weights="nowhere.pth")
+
+
+class Five(Backbone):
+    """Five convolutions, which a test bends."""
+
+    kernel, padding, channels, taps, promised = 3, 1, 8, 5, (2, 4, 8, 16, 32)
+
+    def __init__(self, options: BackboneOptions) -> None:
+        strides = [min(stride, options.output_stride) for stride in self.promised]
+        specs = tuple(FeatureSpec(channels=8, stride=stride) for stride in strides)
+        super().__init__(specs, output_stride=strides[-1], in_channels=options.in_channels)
+        inputs = [options.in_channels, *[self.channels] * 4]
+        steps = [
+            after // before for before, after in pairwise([1, *(min(2**n, options.output_stride) for n in range(1, 6))])
+        ]
+        self.levels = nn.ModuleList(
+            nn.Conv2d(count, self.channels, self.kernel, step, self.padding)
+            for count, step in zip(inputs, steps, strict=True)
+        )
+
+    def forward(self, image):
+        taps = [image := level(image) for level in self.levels]
+        return taps[: self.taps]
+
+
+class FewerTaps(Five):
+    taps = 3
+
+
+class OtherStrides(Five):
+    promised = (4, 8, 16, 32, 64)
+
+
+class OtherChannels(Five):
+    channels = 4
+
+
+class NoPadding(Five):
+    padding = 0
+
+
+class RoundsDown(Five):
+    kernel, padding = 2, 0
+
+
+class RoundsUpTooFar(Five):
+    kernel, padding = 4, 2
+
+
+class NoList(Five):
+    def forward(self, image):
+        return super().forward(image)[-1]
+
+
+class Fails(Five):
+    def forward(self, image):
+        return [torch.cat([image, tap]) for tap in super().forward(image)]
+
+
+@pytest.fixture
+def own(monkeypatch):
+    monkeypatch.setattr(registry._BACKBONES, "_entries", dict(registry._BACKBONES._entries))
+    return lambda kind: register_backbone("own-for-a-test", replace=True)(kind)
+
+
+@pytest.mark.parametrize("output_stride", [16, 32])
+@pytest.mark.parametrize(
+    "kind", [FewerTaps, OtherStrides, OtherChannels, NoPadding, RoundsDown, RoundsUpTooFar, NoList, Fails]
+)
+def test_a_backbone_that_breaks_its_promises_is_refused(own, kind, output_stride):
+    own(kind)
+    with pytest.raises(ConfigError, match="backbone own-for-a-test: ") as caught:
+        build_backbone("own-for-a-test", output_stride=output_stride)
+    assert len(caught.value.problems) == 1
+    assert "\n" not in str(caught.value)
+
+
+def test_one_that_keeps_them_is_left_as_it_was_built(own):
+    own(Five)
+    network = build_backbone("own-for-a-test", output_stride=16)
+    assert network.training
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+class ThreeTaps(Five):
+    """Which it says."""
+
+    taps, promised = 3, (2, 4, 8)
+
+
+class StartsAtFour(Five):
+    """Which it says; UPerNet would give logits of half the size."""
+
+    promised = (4, 8, 16, 32, 64)
+
+    def forward(self, image):
+        return super().forward(image[..., ::2, ::2])
+
+
+@pytest.mark.parametrize("decoder", ["upernet", "unet", "deeplabv3plus"])
+@pytest.mark.parametrize("kind", [ThreeTaps, StartsAtFour])
+def test_taps_that_decoders_cannot_use_are_refused(own, kind, decoder):
+    own(kind)
+    config = ModelConfig(decoder=decoder, output_stride=32, backbone=BackboneConfig(name="own-for-a-test"))
+    with pytest.raises(ConfigError, match="backbone own-for-a-test: (gives|its feature_specs)"):
+        build_segmenter(config, 3)

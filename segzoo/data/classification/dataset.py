@@ -44,16 +44,19 @@ ClassificationBuilder = Callable[[ClassificationDataConfig, str], Classification
 CLASSIFICATION_DATASETS: Registry[ClassificationBuilder] = Registry("data set for classification")
 
 
-def register_classification_dataset(name: str) -> Callable[[ClassificationBuilder], ClassificationBuilder]:
+def register_classification_dataset(
+    name: str, *, replace: bool = False
+) -> Callable[[ClassificationBuilder], ClassificationBuilder]:
     """Decorate a function `(config, split) -> data set` so that `data.name` finds it in classification runs.
 
     Args:
         name: value of `data.name`.
+        replace: whether it may take the place of another of that name, as when a notebook's cell runs again.
 
     Raises:
-        ValueError: the name is taken.
+        ConfigError: the name is taken.
     """
-    return CLASSIFICATION_DATASETS.register(name)
+    return CLASSIFICATION_DATASETS.register(name, replace=replace)
 
 
 def build_classification_dataset(config: ClassificationDataConfig, split: str) -> ClassificationDataset:

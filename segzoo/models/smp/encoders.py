@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segzoo.backbones import build_backbone, list_backbones
+from segzoo.backbones.promises import check_taps
 from segzoo.backbones.weights import adapt_channels, fill, load_weights
 from segzoo.backbones.weights.published import IMAGENET, find_published
 
@@ -66,6 +67,7 @@ class SegzooEncoder(nn.Module, EncoderMixin):
         self._in_channels = 3
         self._output_stride = output_stride
         self.backbone = self._build(output_stride=output_stride, in_channels=3)
+        check_taps(name, self.backbone.feature_specs, output_stride, depth)
         self._out_channels = [3, *(spec.channels for spec in self.backbone.feature_specs)]
 
     def forward(self, x: Tensor) -> list[Tensor]:

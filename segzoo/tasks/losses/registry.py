@@ -19,9 +19,17 @@ With `labels.multi_label` the target is uint8 (N, K, H, W), see `SegmentationLos
 LOSSES = Registry[LossBuilder]("loss")
 
 
-def register_loss(name: str) -> Callable[[LossBuilder], LossBuilder]:
-    """Make a loss of your own available as `loss.name: name`, and in `loss.add`."""
-    return LOSSES.register(name)
+def register_loss(name: str, *, replace: bool = False) -> Callable[[LossBuilder], LossBuilder]:
+    """Make a loss of your own available as `loss.name: name`, and in `loss.add`.
+
+    Args:
+        name: what configurations call it.
+        replace: whether it may take the place of another of that name, as when a notebook's cell runs again.
+
+    Raises:
+        ConfigError: the name is taken.
+    """
+    return LOSSES.register(name, replace=replace)
 
 
 def build_loss(config: LossConfig, labels: LabelSpace) -> nn.Module:
