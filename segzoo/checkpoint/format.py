@@ -76,9 +76,9 @@ def parse_description(plain: dict[str, Any], source: str) -> Description:
         return Description(
             config=SCHEMAS[task].model_validate(plain["config"]),
             labels=labels,
-            metrics={str(name): _number(value) for name, value in plain["metrics"].items()},
+            metrics={_text(name): _number(value) for name, value in plain["metrics"].items()},
             step=int(plain["step"]),
-            versions={str(name): str(value) for name, value in plain.get("versions", {}).items()},
+            versions={_text(name): _text(value) for name, value in plain.get("versions", {}).items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, SegzooError) as error:
         raise CheckpointError(f"{source}: its description does not fit format {found} ({_reason(error)})") from None
@@ -92,10 +92,17 @@ def _reason(error: Exception) -> str:
     return f"config.{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
 
 
+def _text(value: object) -> str:
+    """A name; `str` would write lists of lists of lists out, which take no room in a file."""
+    if not isinstance(value, str):
+        raise TypeError("a name is no text")
+    return value
+
+
 def _number(value: object) -> float | None:
     """A metric; `float` would take text too."""
     if value is not None and not isinstance(value, int | float):
-        raise TypeError(f"{value!r} is no number")
+        raise TypeError(f"a metric is {type(value).__name__}, no number")
     return value
 
 

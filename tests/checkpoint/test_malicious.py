@@ -112,13 +112,56 @@ def test_tensors_of_other_kinds(kind: str, content: dict[str, Any], tmp_path: Pa
     assert "a tensor is sparse, quantised or without numbers" in problem_of(tmp_path / "kind.ckpt")
 
 
-@pytest.mark.parametrize(("section", "key"), [("backbone", "width"), ("deeplabv3plus_smp", "channels")])
+GIANTS = [
+    ("deeplab", "atrous_rates", list(range(1, 200_000))),
+    ("deeplab", "atrous_rates", [10**9]),
+    ("deeplab", "decoder_convolutions", 10**9),
+    ("deeplab", "low_level_channels", 2**62),
+    ("backbone", "width", 1e6),
+    ("backbone", "width", 1e300),
+    ("backbone", "depth_multiplier", 10**30),
+    ("backbone", "channel_segments", 10**30),
+]
+
+
+@pytest.mark.parametrize(("section", "key", "value"), GIANTS, ids=lambda value: str(value)[:30])
+def test_networks_of_no_size(
+    section: str, key: str, value: object, content: dict[str, Any], tmp_path: Path, saved: Path
+) -> None:
+    """Each number of a description has a range, whichever file it comes in."""
+    model = content["segzoo"]["config"]["model"]
+    model["decoder"] = "deeplabv3plus"
+    model[section][key] = value
+    torch.save(content, tmp_path / "giant.ckpt")
+    assert f"does not fit format 1 (config.model.{section}.{key}" in problem_of(tmp_path / "giant.ckpt")
+    folder = shutil.copytree(saved, tmp_path / "giant")
+    described = json.loads((folder / "config.json").read_text())
+    described["config"]["model"] = model
+    (folder / "config.json").write_text(json.dumps(described))
+    with pytest.raises(CheckpointError, match="does not fit format 1"):
+        load_segmenter(folder)
+
+
+@pytest.mark.parametrize("where", ["versions", "metrics"])
+def test_lists_of_lists_are_not_written_out(where: str, content: dict[str, Any], tmp_path: Path) -> None:
+    """Thirty lists that hold each other twice take no room in a file, and a gigabyte as text."""
+    nested: list[Any] = []
+    for _ in range(30):
+        nested = [nested, nested]
+    content["segzoo"][where] = {"torch": nested}
+    torch.save(content, tmp_path / "nested.ckpt")
+    assert "does not fit format 1" in problem_of(tmp_path / "nested.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"), [("backbone", "width", 8.0), ("deeplabv3plus_smp", "channels", 4096)]
+)
 def test_networks_beyond_all_memory(
-    section: str, key: str, content: dict[str, Any], tmp_path: Path, saved: Path
+    section: str, key: str, value: float, content: dict[str, Any], tmp_path: Path, saved: Path
 ) -> None:
     """They are compared with the weights before they are built."""
     model = content["segzoo"]["config"]["model"]
-    model[section][key] = 10**5
+    model[section][key] = value
     torch.save(content, tmp_path / "wide.ckpt")
     assert "of another shape" in problem_of(tmp_path / "wide.ckpt")
     folder = shutil.copytree(saved, tmp_path / "wide")
