@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 import segzoo
 from segzoo.backbones import build_backbone
+from segzoo.backbones.weights import recipe_of
 from segzoo.errors import CheckpointError, ConfigError
 from segzoo.models.smp.encoders import SegzooEncoder
 
@@ -79,6 +80,12 @@ def test_depth(encoder_name, depth):
     assert [64 // feature.shape[2] for feature in features] == [1, 2, 4, 8, 16, 32][: depth + 1]
     assert [feature.shape[1] for feature in features] == list(encoder.out_channels)
     assert encoder.output_stride == 2**depth
+
+
+@pytest.mark.parametrize("depth", [0, 6])
+def test_invalid_depth(encoder_name, depth):
+    with pytest.raises(ValueError, match="depth"):
+        get_encoder(encoder_name, depth=depth, encoder_weights=None)
 
 
 @pytest.mark.parametrize("output_stride", [8, 16])
@@ -267,3 +274,52 @@ def test_a_model_is_saved_and_loaded(tmp_path):
     other = smp.DeepLabV3Plus("segzoo-xception", encoder_weights=None, encoder_output_stride=8, in_channels=4).eval()
     other.load_state_dict(torch.load(tmp_path / "model.pth", weights_only=True))
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+# SMP's own encoders, as their users' checkpoints hold them.
+
+
+@pytest.fixture(scope="module", params=["xception", "tu-xception65", "tu-xception41p", "tu-legacy_xception"])
+def theirs(request):
+    """A U-Net of SMP on its own encoder, its norms scattered."""
+    return request.param, smp.Unet(request.param, encoder_weights=None).eval()
+
+
+@pytest.mark.parametrize("kind", ["plain", "lightning", "compiled", "safetensors"])
+def test_checkpoints_of_smps_users_are_read(theirs, kind, scatter, tmp_path, caplog):
+    """Measured: their features to 3e-7 of the largest."""
+    name, model = theirs
+    torch.manual_seed(1)
+    scatter(model)
+    state, path = model.state_dict(), tmp_path / "theirs.ckpt"
+    if kind == "safetensors":
+        save_file(state, path)
+    else:
+        prefix = {"plain": "", "lightning": "model.", "compiled": "module._orig_mod."}[kind]
+        state = {prefix + key: value for key, value in state.items()}
+        torch.save({"state_dict": state, "epoch": 3} if kind == "lightning" else state, path)
+    variant = name.removeprefix("tu-").removeprefix("legacy_")
+    with caplog.at_level("INFO"):
+        recipe = recipe_of(variant, path)
+    assert f"{sum('encoder.' not in key for key in state)} tensors beside " in caplog.text
+    assert recipe.stem_padding == ("valid" if name == "tu-legacy_xception" else "padded")
+    ours = build_backbone(
+        variant, weights=path, norm_eps=recipe.norm_eps, padding=recipe.padding, stem_padding=recipe.stem_padding
+    ).eval()
+    image = torch.rand(1, 3, 96, 96)
+    with torch.no_grad():
+        expected, found = model.encoder(image)[-1], ours(image)[-1].relu()
+    assert expected.std() > 0
+    assert (found - expected.relu()).abs().max() <= 1e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_checkpoints_with_our_encoders_are_read(name, tmp_path):
+    model = smp.Unet(f"narrow-{name}", encoder_weights=None)
+    for path, state in ((tmp_path / "unet.pth", model), (tmp_path / "backbone.pth", model.encoder.backbone)):
+        torch.save(state.state_dict(), path)
+        ours = build_backbone(name, width=0.125, weights=path)
+        assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), model.encoder.parameters(), strict=True))
+    with pytest.raises(CheckpointError, match="another shape, as a backbone of another width has") as caught:
+        build_backbone(name, width=0.5, weights=path)
+    assert len(caught.value.problems) == 1

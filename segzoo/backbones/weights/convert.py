@@ -12,8 +12,6 @@ from segzoo.backbones.weights.recognise import read_weights
 from segzoo.backbones.weights.source import SourceWeights
 from segzoo.errors import ConfigError
 
-_STEM = ("stem.conv1.weight", "block1_conv1/kernel", "conv1.weight", "stem.0.conv.weight")
-
 
 def convert_weights(source: str | Path, target: str | Path, *, width: float | None = None) -> SourceWeights:
     """Convert a weights file to segzoo's safetensors, strictly, with metadata.
@@ -31,8 +29,8 @@ def convert_weights(source: str | Path, target: str | Path, *, width: float | No
     if target.exists():
         raise ConfigError(f"{target}: exists already. Name another file, or delete it.")
     weights = read_weights(source)
-    width = weights.width if width is None else width
-    in_channels = next((weights.tensors[name].shape[1] for name in _STEM if name in weights.tensors), 3)
+    width = next((known for known in (width, weights.width) if known is not None), 1.0)
+    in_channels = 3 if weights.stem is None or weights.stem.ndim != 4 else weights.stem.shape[1]
     network: nn.Module = build_backbone(weights.backbone, width=width, in_channels=in_channels)
     fill_from(network, weights)
     tensors = {name: value for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}

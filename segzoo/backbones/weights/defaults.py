@@ -34,7 +34,7 @@ def with_weights_settings(config: AnyRunConfig) -> AnyRunConfig:
             f"model.backbone.width: {backbone.width}, but weights are published for width 1 only. "
             "Leave width out, or write model.backbone.weights=null."
         )
-    recipe = recipe_of(backbone.name, backbone.weights)
+    recipe = recipe_of(backbone.name, backbone.weights, backbone.width)
     keys = _SETTINGS if config.task == "segmentation" else (*_SETTINGS, "stem_padding")
     completed = backbone.model_copy(update=_backbone_settings(backbone, recipe, keys))
     model = config.model.model_copy(update={"backbone": completed})

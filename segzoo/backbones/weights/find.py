@@ -4,10 +4,12 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
+from segzoo.backbones.strides import STEM_CHANNELS, scale_channels
 from segzoo.backbones.weights.hub import fetch, fetch_model, is_hub_name
 from segzoo.backbones.weights.published import find_published, neither_tag_nor_file
 from segzoo.backbones.weights.recognise import read_weights
 from segzoo.backbones.weights.source import Recipe, SourceWeights
+from segzoo.errors import ConfigError
 
 
 def find_weights(backbone: str | None, weights: str | PathLike[str]) -> SourceWeights:
@@ -34,12 +36,36 @@ def find_weights(backbone: str | None, weights: str | PathLike[str]) -> SourceWe
     return read_weights(weights)
 
 
-def recipe_of(backbone: str | None, weights: str | PathLike[str]) -> Recipe:
+def recipe_of(backbone: str | None, weights: str | PathLike[str], width: float | None = None) -> Recipe:
     """What weights expect around them: mean, std, eps and paddings. A tag needs no download for it.
 
+    Args:
+        backbone: as for `find_weights`.
+        weights: as there.
+        width: of the backbone that they are for; None is any.
+
     Raises:
-        ConfigError: no such tag or file.
+        ConfigError: no such tag or file, or weights of another width.
         CheckpointError: the file is refused.
     """
     entry = find_published(backbone, str(weights))
-    return entry.recipe if entry is not None else find_weights(backbone, weights).recipe
+    if entry is not None:
+        return entry.recipe
+    found = find_weights(backbone, weights)
+    if width is not None:
+        _refuse_other_width(found, width)
+    return found.recipe
+
+
+def _refuse_other_width(found: SourceWeights, width: float) -> None:
+    """Before a data set is read, and in place of the shapes of all tensors."""
+    if found.stem is None:  # of a network of another family, whose width means what it likes
+        return
+    channels = found.stem.shape[0]
+    theirs = channels / STEM_CHANNELS[0] if found.width is None else found.width
+    if theirs == width or (found.width is None and channels == scale_channels(STEM_CHANNELS[0], width)):
+        return
+    raise ConfigError(
+        f"model.backbone.width: {width:g}, but {found.source} holds a backbone of width {theirs:g}. Write "
+        f"model.backbone.width={theirs:g}, or take other weights."
+    )

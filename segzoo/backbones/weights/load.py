@@ -75,7 +75,7 @@ def fill_from(network: nn.Module, weights: SourceWeights) -> None:
         *_list("has no tensor", foreign.whole - tensors.keys()),
         *_list("has nothing for this network's", own.keys() - foreign.built.keys()),
         *_list("has tensors this network has no place for:", _left_over(own, tensors, foreign)),
-        *_list("has another shape:", _wrong_shapes(own, state)),
+        *_list(f"has another shape{_other_width(own, state)}:", _wrong_shapes(own, state)),
         *_list("has values that are not finite in", _not_finite(state, weights)),
     ]
     if problems:
@@ -214,6 +214,15 @@ def _wrong_shapes(own: dict[str, Tensor], state: dict[str, Tensor]) -> Iterator[
     for name, value in state.items():
         if value.shape != own[name].shape:
             yield f"{name} is {tuple(value.shape)}, not {tuple(own[name].shape)}"
+
+
+def _other_width(own: dict[str, Tensor], state: dict[str, Tensor]) -> str:
+    """Why most shapes are others, where the stem has more or fewer channels."""
+    if _STEM not in state or state[_STEM].shape[0] == own[_STEM].shape[0]:
+        return ""
+    return (
+        f", as a backbone of another width has (its stem {state[_STEM].shape[0]} channels, not {own[_STEM].shape[0]})"
+    )
 
 
 def _list(what: str, names: Iterable[str]) -> list[str]:

@@ -126,7 +126,7 @@ def write_safetensors(weights: SourceWeights, target: Path) -> None:
     described = {
         "format_version": BACKBONE_FORMAT,
         "backbone": weights.backbone,
-        "width": weights.width,
+        "width": 1.0 if weights.width is None else weights.width,
         "source": Path(weights.source).name,
         "recipe": {
             "norm_eps": recipe.norm_eps,

@@ -4,13 +4,16 @@ Nothing in a file is executed: pickles are read with torch's restricted reader, 
 """
 
 import io
+import logging
 import lzma
+import re
 import zipfile
 import zlib
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -19,14 +22,16 @@ from segzoo.backbones.weights import own, timm
 from segzoo.backbones.weights.hdf5 import MOST_TIMES
 from segzoo.backbones.weights.keras import read_keras
 from segzoo.backbones.weights.saved import MARK, is_safetensors, read_saved, read_tensors
-from segzoo.backbones.weights.source import SourceWeights
+from segzoo.backbones.weights.source import TIMM_RECIPES, SourceWeights
 from segzoo.errors import CheckpointError, ConfigError, first_line
 
+_logger = logging.getLogger(__name__)
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80"
 _KERAS_WEIGHTS = "model.weights.h5"
-_WRAPPERS = ("state_dict", "model")  # keys under which training scripts keep the state dict
+_PART = re.compile(r"(?P<prefix>(.+\.)?)(block12\.rep\.|blocks[._]\d+\.stack\.|entry_flow\.\d+\.layers\.)")
+_WRAPPERS = ("state_dict", "model", "model_state_dict")  # keys under which training scripts keep the state dict
 
 
 def read_weights(path: str | PathLike[str]) -> SourceWeights:
@@ -61,13 +66,38 @@ def read_weights(path: str | PathLike[str]) -> SourceWeights:
 
 
 def recognise_state(state: dict[str, Tensor], source: str) -> SourceWeights:
-    """Recognise a state dict by its names: timm's or Cadene's.
+    """Recognise a state dict by its names: timm's or Cadene's, also as a part of a network of SMP's, or segzoo's own.
 
     Raises:
         CheckpointError: it belongs to no network of the family.
     """
-    state = {name.removeprefix("module."): value for name, value in state.items()}  # DataParallel's
-    return timm.read_state(state, source)
+    prefix = next((found["prefix"] for found in map(_PART.match, state) if found), "")
+    part = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    if len(part) < len(state):
+        _logger.info("%s: %d tensors beside %s* are left aside", source, len(state) - len(part), prefix)
+    if any(name.startswith("entry_flow.") for name in part):
+        return _own_state(part, source)
+    weights = timm.read_state(part, source)
+    if prefix.endswith("encoder."):  # SMP pads Chollet's stem
+        return replace(weights, recipe=replace(weights.recipe, stem_padding="padded"))
+    return weights
+
+
+def _own_state(state: dict[str, Tensor], source: str) -> SourceWeights:
+    """The state dict of one of our backbones, as SMP's users save it with an encoder of ours.
+
+    Raises:
+        CheckpointError: no variant has so many modules.
+    """
+    modules = {name.rsplit(".layers.", 1)[0] for name in state if ".layers." in name}
+    norms_between = "entry_flow.0.layers.0.separable.norm.weight" in state
+    variant: str | None = "xception"
+    if norms_between or "entry_flow.0.norm.weight" in state:
+        variant = timm.aligned_variant(len(modules), preactivation=not norms_between)
+    if variant is None:
+        raise CheckpointError(f"{source}: no variant has {len(modules)} modules")
+    recipe = replace(TIMM_RECIPES[variant], norm_eps=None, stem_padding="padded")
+    return SourceWeights(source, "segzoo", variant, state, (), recipe)
 
 
 def _recognise(content: object, source: str) -> SourceWeights:
@@ -75,9 +105,15 @@ def _recognise(content: object, source: str) -> SourceWeights:
         return own.read_checkpoint(content, source)
     if isinstance(content, dict):
         content = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), dict)), content)
-    if not isinstance(content, dict) or not content or not all(isinstance(_, Tensor) for _ in content.values()):
+    if not _is_state(content):
         raise CheckpointError(f"{source}: holds something else than a state dict of tensors")
     return recognise_state(content, source)
+
+
+def _is_state(content: object) -> TypeGuard[dict[str, Tensor]]:
+    if not isinstance(content, dict) or not content:
+        return False
+    return all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items())
 
 
 def _read_zip(file: Path, source: str) -> SourceWeights:

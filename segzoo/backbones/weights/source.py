@@ -36,6 +36,9 @@ KERAS_RECIPE = Recipe(norm_eps=1e-3, padding="same", stem_padding="valid")
 LEGACY_RECIPE = Recipe(norm_eps=1e-5, padding="symmetric", stem_padding="valid")
 ALIGNED_RECIPE = Recipe(norm_eps=1e-3, padding="symmetric", stem_padding="padded")
 
+STEM = ("stem.conv1.weight", "block1_conv1/kernel", "conv1.weight", "stem.0.conv.weight")
+"""What segzoo, Keras, Cadene and timm call the first convolution's kernels."""
+
 TIMM_RECIPES = {
     "xception": LEGACY_RECIPE,
     "xception41": ALIGNED_RECIPE,
@@ -78,4 +81,9 @@ class SourceWeights:
     tensors: dict[str, Tensor]
     head: tuple[Dense, ...]
     recipe: Recipe
-    width: float = 1.0
+    width: float | None = None
+
+    @property
+    def stem(self) -> Tensor | None:
+        """Kernels of a network of the family's first convolution, which show its channels and its width."""
+        return next((self.tensors[name] for name in STEM if name in self.tensors), None)

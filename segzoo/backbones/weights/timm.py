@@ -4,6 +4,8 @@ Cadene's `pretrainedmodels`, from which timm's port of Chollet's network comes, 
 called `last_linear`, and its pointwise kernels may lack the 1×1 dimensions.
 """
 
+import re
+
 from torch import Tensor
 
 from segzoo.backbones.strides import PlannedBlock
@@ -12,6 +14,7 @@ from segzoo.errors import CheckpointError
 
 _HEADS = ("fc", "last_linear", "head.fc")
 _NORM = ("weight", "bias", "running_mean", "running_var")
+_BY_FLOW = re.compile(r"^(stem|blocks)_(\d+)")  # as timm flattens a network whose features are wanted
 _SHOWN = 3  # names of tensors in a message
 
 # Modules, and whether norms come before convolutions.
@@ -34,7 +37,7 @@ def read_state(state: dict[str, Tensor], source: str) -> SourceWeights:
     if backbone is None:
         shown = ", ".join(list(state)[:_SHOWN])
         raise CheckpointError(f"{source}: another architecture, no Xception: its {len(state)} tensors are {shown}, ...")
-    state = {name: _with_pixel_dimensions(name, value) for name, value in state.items()}
+    state = {_BY_FLOW.sub(r"\1.\2", name): _with_pixel_dimensions(name, value) for name, value in state.items()}
     head = tuple(
         Dense(state.pop(f"{name}.weight"), state.pop(f"{name}.bias", None))
         for name in _HEADS
@@ -49,8 +52,9 @@ def variant_of(state: dict[str, Tensor]) -> str | None:
         return "xception"
     if not any(name.endswith(".conv_dw.weight") for name in state):
         return None
-    modules = {name.split(".")[1] for name in state if name.startswith("blocks.")}
-    return aligned_variant(len(modules), preactivation="blocks.1.norm.weight" in state)
+    names = [_BY_FLOW.sub(r"\1.\2", name) for name in state]
+    modules = {name.split(".")[1] for name in names if name.startswith("blocks.")}
+    return aligned_variant(len(modules), preactivation="blocks.1.norm.weight" in names)
 
 
 def aligned_variant(modules: int, *, preactivation: bool) -> str | None:

@@ -10,6 +10,7 @@ from segzoo.backbones.weights import with_weights_settings
 from segzoo.backbones.weights.convert import convert_weights
 from segzoo.backbones.weights.load import foreign_names
 from segzoo.checkpoint.read import load_segmenter
+from segzoo.checkpoint.transfer import with_starting_settings
 from segzoo.config.load import load_config
 from segzoo.config.schema import Preprocessing
 from segzoo.errors import ConfigError
@@ -66,6 +67,21 @@ def test_a_contradiction_is_kept_and_told(tiny_config, caplog):
 def test_weights_are_published_for_one_width(tiny_config):
     with pytest.raises(ConfigError, match="published for width 1 only"):
         with_weights_settings(tiny_config("model.backbone.weights=imagenet"))
+
+
+def test_weights_of_another_width_are_refused_first(tiny_config, tiny_run, tmp_path):
+    """In one line, before any data are read; once 231 shapes."""
+    timm = tmp_path / "timm.pth"
+    network = build_backbone("xception", width=0.5)
+    names = foreign_names(network, "timm").built
+    torch.save({theirs: network.state_dict()[ours] for ours, theirs in names.items()}, timm)
+    for weights, width in ((tiny_run.run_dir, "0.1"), (timm, "0.5")):
+        for key in ("model.backbone.weights", "model.weights")[: 2 if width == "0.1" else 1]:
+            with pytest.raises(ConfigError) as caught:
+                with_starting_settings(tiny_config("model.backbone.width=0.25", f"{key}={weights}"))
+            (problem,) = caught.value.problems
+            assert problem.startswith("model.backbone.width: 0.25, but ")
+            assert f"holds a backbone of width {width}. Write model.backbone.width={width}," in problem
 
 
 def test_a_run_hands_on_its_preprocessing(tiny_config, tmp_path):
