@@ -89,7 +89,7 @@ class ClassificationTask(Task):
     def validation_step(self, batch: ImageBatch, batch_index: int) -> None:
         """Note one batch's scores; a process without images has an empty one."""
         if batch:
-            self.measured.update(self(batch["image"]), batch["target"])
+            self.measured.update(self.checked_scores(self(batch["image"]), batch["id"]), batch["target"])
 
     def on_validation_epoch_end(self) -> None:
         """Turn the scores of all processes into numbers."""

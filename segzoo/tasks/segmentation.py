@@ -122,7 +122,16 @@ class SegmentationTask(Task):
     def validation_step(self, batch: Sequence[Item], batch_index: int) -> None:
         """Count one batch's pixels, at the images' own resolution."""
         for group in stack_equal_sizes(batch):
-            self.confusion.update(decide(self(group["image"]), self.labels), group["mask"])
+            self.confusion.update(self.predicted(group["image"], group["id"]), group["mask"])
+
+    def predicted(self, image: Tensor, ids: Sequence[str]) -> Tensor:
+        """The masks of whole images, as a validation measures them.
+
+        Args:
+            image: (N, C, H, W).
+            ids: of the images, for what is said of scores that are no numbers.
+        """
+        return decide(self.checked_scores(self(image), ids), self.labels)
 
     def on_validation_epoch_end(self) -> None:
         """Turn the counts of all processes into scores."""

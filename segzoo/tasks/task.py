@@ -15,8 +15,9 @@ from segzoo.checkpoint.format import describe
 from segzoo.config.classification import AnyRunConfig
 from segzoo.data.labels import LabelSpace
 from segzoo.data.preprocessing import normalize
-from segzoo.errors import TrainingError
+from segzoo.errors import DataError, TrainingError
 from segzoo.models.lean.rewrite import TrainingPass
+from segzoo.tasks.decide import check_scores
 from segzoo.tasks.losses.base import mean_or_zero
 from segzoo.tasks.metrics import MainMetric, main_metric
 from segzoo.tasks.optim import build_optimizer, build_schedule, step_period
@@ -76,6 +77,20 @@ class Task(LightningModule, ABC):
     def all_scores(self) -> dict[str, float | None]:
         """The newest validation's numbers, as metrics.csv has them; empty before the first."""
         return self.scores_by_name()
+
+    def checked_scores(self, scores: Tensor, images: Iterable[str]) -> Tensor:
+        """The network's scores of images in a validation, which have to be numbers.
+
+        Raises:
+            TrainingError: they are none, so that there is nothing to measure or to keep.
+        """
+        try:
+            return check_scores(scores)
+        except DataError:
+            raise TrainingError(
+                f"step {self.global_step}: in the validation the network's scores are no numbers (NaN or infinite), "
+                f"for {', '.join(list(images)[:3])}. Try a smaller optimizer.learning_rate, or trainer.clip_norm=1."
+            ) from None
 
     @property
     def main_score(self) -> float | None:

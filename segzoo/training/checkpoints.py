@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
+from segzoo.config.classification import AnyRunConfig
+from segzoo.config.evaluation import SMALLEST_TILE
+from segzoo.config.schema import RunConfig
 from segzoo.errors import TrainingError
 from segzoo.tasks.processes import largest_of_processes, said_once
 from segzoo.training.callbacks import TrainingClock, as_task
@@ -38,6 +41,7 @@ class Checkpoints(Callback):
         self.best_score: float | None = None
         self.best_step: int | None = None
         self.validated_step: int | None = None
+        self._saved_step: int | None = None
         self._ids: Sequence[str] = ()
 
     def on_train_batch_end(
@@ -54,7 +58,8 @@ class Checkpoints(Callback):
         """Save; every process takes part, the first one writes."""
         score = as_task(pl_module).main_score
         self.validated_step = trainer.global_step
-        better = self.best_step is None or (score is not None and (self.best_score is None or score > self.best_score))
+        # Without a score, as of masks with nothing but ignored pixels, the newest network is as good a guess as any.
+        better = self.best_score is None or (score is not None and score > self.best_score)
         if better:
             self.best_score, self.best_step = score, trainer.global_step
             # First: a run that is killed between the two goes on from the older last.ckpt and comes by here again.
@@ -64,6 +69,12 @@ class Checkpoints(Callback):
     def save_last(self, trainer: Trainer) -> None:
         """Write last.ckpt."""
         self._save(trainer, self.run_dir.last)
+        self._saved_step = trainer.global_step
+
+    def save_step(self, trainer: Trainer) -> None:
+        """Write last.ckpt where it is of an earlier step: a validation can take long, and more memory than there is."""
+        if self._saved_step != trainer.global_step:
+            self.save_last(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run has to know."""
@@ -109,6 +120,7 @@ class Validations(Callback):
         self.steps = steps
         self.checkpoints = checkpoints
         self.clock = clock
+        self.failed_step: int | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """What the run before had no time for."""
@@ -121,7 +133,31 @@ class Validations(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Have Lightning validate behind this step, or not: it does after each `val_check_batch` batches."""
-        trainer.val_check_batch = 1 if self._is_due(trainer.global_step) else self.steps + 1
+        due = self._is_due(trainer.global_step)
+        if due:
+            self.checkpoints.save_step(trainer)
+        trainer.val_check_batch = 1 if due else self.steps + 1
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Remember where it was, for what is said of it."""
+        self.failed_step = trainer.global_step if trainer.validating else None
+
+    def memory_advice(self, config: AnyRunConfig) -> str | None:
+        """What helps where memory ran out in a validation; None where it ran out elsewhere."""
+        if self.failed_step is None:
+            return None
+        if isinstance(config, RunConfig):
+            tile = config.evaluation.tile
+            change = f"evaluation.tile={1024 if tile is None else 512}"
+            if isinstance(tile, int) and tile <= 512:
+                change = f"evaluation.tile={max(SMALLEST_TILE, tile // 2)}"
+        else:
+            change = f"evaluation.batch_size={max(1, config.evaluation.batch_size // 2)}"
+        run = self.checkpoints.run_dir.to_resume
+        return (
+            f"in the validation of step {self.failed_step}, which is saved. Go on with smaller parts of the images at "
+            f"a time: segzoo train --resume {run} {change}"
+        )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Training goes on."""

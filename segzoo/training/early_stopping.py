@@ -36,7 +36,9 @@ class EarlyStopping(Callback):
         if not task.scores_by_name() or self._validated_step == trainer.global_step:
             return
         self._validated_step = trainer.global_step
-        score = float("-inf") if task.main_score is None else task.main_score
+        score = task.main_score
+        if score is None:  # nothing was measured, as where all pixels are ignored: no sign that the run gets no better
+            return
         self.without_gain = 0 if score > self.best_score else self.without_gain + 1
         self.best_score = max(score, self.best_score)
         self._end_if_due(trainer, task)

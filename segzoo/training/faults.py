@@ -1,7 +1,7 @@
 """Errors of torch that have a cause outside this program, as one line with advice."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -19,8 +19,11 @@ _NO_PEER = ("connection closed by peer", "connection reset by peer", "gloo", "nc
 
 
 @contextmanager
-def faults_explained() -> Iterator[None]:
+def faults_explained(in_validation: Callable[[], str | None] = lambda: None) -> Iterator[None]:
     """Raise `TrainingError` for lost workers, memory and processes; anything else passes.
+
+    Args:
+        in_validation: what helps where memory ran out, if that was in a validation; None elsewhere.
 
     Raises:
         TrainingError: what happened and what helps.
@@ -28,7 +31,7 @@ def faults_explained() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError, OSError) as error:
-        advice = _advice(error)
+        advice = _advice(error, in_validation())
         if advice is None:
             raise
         raise TrainingError(advice) from error
@@ -46,9 +49,11 @@ def _said(error: Exception) -> str:
     return str(error).rstrip().splitlines()[-1] if str(error).startswith("Caught ") else str(error)
 
 
-def _advice(error: Exception) -> str | None:
+def _advice(error: Exception, in_validation: str | None) -> str | None:
     text = _said(error).lower()
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(sign in text for sign in _NO_MEMORY):
+        if in_validation:
+            return f"out of memory {in_validation} ({first_line(error)})"
         return (
             f"out of memory ({first_line(error)}). Try a smaller data.batch_size or data.crop_size (of a classifier "
             "data.image_size), model.backbone.gradient_checkpointing=true, trainer.precision=bf16, or more "

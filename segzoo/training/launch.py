@@ -41,6 +41,8 @@ def with_processes(config: AnyRunConfig) -> AnyRunConfig:
         problems.append("trainer.accelerator: no CUDA GPU is visible here. Take auto or cpu.")
     elif on_gpu and settings.devices > torch.cuda.device_count():
         problems.append(f"trainer.devices: {settings.devices}, but {torch.cuda.device_count()} GPUs are visible here.")
+    if settings.precision == "16" and (settings.accelerator == "cpu" or not _has_accelerator()):
+        problems.append("trainer.precision: 16 is for GPUs, and a processor trains here. Take bf16 or 32.")
     if settings.num_nodes > 1 and started is None:
         problems.append("trainer.num_nodes: several machines need a launcher on each: start with torchrun or srun.")
     if config.data.batch_size % count:
@@ -53,6 +55,10 @@ def with_processes(config: AnyRunConfig) -> AnyRunConfig:
     if problems:
         raise ConfigError(problems)
     return config
+
+
+def _has_accelerator() -> bool:
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
 def shares_batchnorm(config: AnyRunConfig) -> bool:

@@ -11,7 +11,7 @@ from segzoo.data.images import write_image
 from segzoo.data.labels import LabelSpace
 from segzoo.data.paint import paint
 from segzoo.data.sample import named_in_errors
-from segzoo.tasks.decide import decide
+from segzoo.tasks.segmentation import SegmentationTask
 from segzoo.training.callbacks import as_task
 from segzoo.training.run_dir import RunDir
 
@@ -41,13 +41,15 @@ class Overlays(Callback):
         if not trainer.is_global_zero or not self.indices:
             return
         task = as_task(pl_module)
+        if not isinstance(task, SegmentationTask):
+            return
         rows = []
         for index in self.indices:
             with named_in_errors(self.dataset.ids[index]):
                 sample = self.dataset[index]
             pixels = torch.from_numpy(np.array(sample.image)).movedim(-1, 0).unsqueeze(0)
             with trainer.precision_plugin.forward_context():
-                prediction = decide(task(pixels.to(task.device)), task.labels)[0]
+                prediction = task.predicted(pixels.to(task.device), [sample.id])[0]
             rows.append(_row(sample, prediction.cpu().numpy(), task.labels))
         self.run_dir.overlays.mkdir(exist_ok=True)
         write_image(self.run_dir.overlays / f"step_{trainer.global_step:06d}.png", _sheet(rows))

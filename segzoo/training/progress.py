@@ -101,8 +101,10 @@ class ProgressReport(Callback):
             self._bar.remove_task(self._validate)
         if trainer.is_global_zero:
             task = as_task(pl_module)
-            loss = f"loss {float(task.step_loss):.3f}"
-            self._say(f"step {trainer.global_step} of {self.steps}: {_score_text(task)}{loss}")
+            # A run that was resumed for its validation has done no step that it knows the loss of.
+            loss = "" if task.step_loss.isnan() else f"loss {float(task.step_loss):.3f}"
+            scores = _score_text(task) or f"val {task.main_metric.title} n/a  "
+            self._say(f"step {trainer.global_step} of {self.steps}: {scores}{loss}".rstrip())
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave the terminal as it was."""

@@ -116,7 +116,12 @@ def _fit(config: AnyRunConfig, data: RunData, task: AnyRunTask, run_dir: RunDir,
     watchers = watchers_of(config, data, run_dir)
     began = time.perf_counter()
     try:
-        with quiet_lightning(), faults_explained(), other_processes(config), watchers.signals.listening():
+        with (
+            quiet_lightning(),
+            faults_explained(watchers.memory_advice(config)),
+            other_processes(config),
+            watchers.signals.listening(),
+        ):
             trainer = build_trainer(config, data, watchers.all)
             try:
                 trainer.fit(task, data, ckpt_path=start.path if start else None, weights_only=True)

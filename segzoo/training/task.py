@@ -2,16 +2,23 @@
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from segzoo.checkpoint.format import Description
+from segzoo.checkpoint.read import TrainedSegmenter
 from segzoo.config.classification import AnyRunConfig
 from segzoo.errors import ConfigError
+from segzoo.inference.tile_size import choose_tile
+from segzoo.inference.tiles import tiled_classes
 from segzoo.models.segmenter import Segmenter
 from segzoo.tasks.classification import ClassificationTask
+from segzoo.tasks.decide import decide
 from segzoo.tasks.losses.base import mean_or_zero
 from segzoo.tasks.segmentation import SegmentationTask
 from segzoo.tasks.task import Task
@@ -54,6 +61,25 @@ class RunTask(Accumulation, SegmentationTask):
         if self.config.trainer.compile and planned is not self.segmenter:
             compile_parts((planned.backbone, planned.decoder))
         return (planned,)
+
+    def predicted(self, image: Tensor, ids: Sequence[str]) -> Tensor:
+        """As without tiles where `evaluation.tile` has none or an image is one; the scores are never whole."""
+        evaluation = self.config.evaluation
+        tile = self._auto_tile() if evaluation.tile == "auto" else evaluation.tile
+        if tile is None or max(image.shape[-2:]) <= tile:
+            return super().predicted(image, ids)
+        masks = tiled_classes(
+            lambda part: self.checked_scores(self(part), ids),
+            image,
+            tile,
+            evaluation.tile_overlap,
+            decide=partial(decide, labels=self.labels),
+        )
+        return masks.to(image.device)
+
+    def _auto_tile(self) -> int:
+        about = Description(self.config, self.labels, {}, 0)
+        return choose_tile(TrainedSegmenter(self.segmenter, about, Path()), self.device)
 
 
 class ClassificationRunTask(Accumulation, ClassificationTask):

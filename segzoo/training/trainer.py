@@ -2,9 +2,10 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from lightning import Callback, Trainer
@@ -40,6 +41,11 @@ class Watchers:
     progress: ProgressReport
     signals: StopOnSignal
     boards: Boards
+    validations: Validations
+
+    def memory_advice(self, config: AnyRunConfig) -> Callable[[], str | None]:
+        """What helps where memory runs out in a validation."""
+        return partial(self.validations.memory_advice, config)
 
     def close(self) -> None:
         """Let go of the terminal and of what is open elsewhere."""
@@ -77,7 +83,7 @@ def watchers_of(config: AnyRunConfig, data: RunData, run_dir: RunDir) -> Watcher
     if isinstance(data, SegmentationData):
         overlays = [Overlays(run_dir, data.val_dataset, settings.overlay_images)]
     order += [checkpoints, signals, *overlays, boards, validations]
-    return Watchers(order, clock, checkpoints, progress, signals, boards)
+    return Watchers(order, clock, checkpoints, progress, signals, boards, validations)
 
 
 def build_trainer(config: AnyRunConfig, data: RunData, callbacks: list[Callback]) -> Trainer:

@@ -26,12 +26,12 @@ KILL_POINTS = {
     "optimiser": "in_optimizer:1",
     "first validation": "in_validation:3",
     "first checkpoint": "in_write:1",
-    "between best and last": "in_write:2",
+    "between best and last": "in_write:3",
     "behind a checkpoint": "in_step:3",
     "a step without": "in_step:4",
     "last validation": "in_validation:6",
     "last scores": "after_validation:6",
-    "last checkpoint": "in_write:2:last",
+    "last checkpoint": "in_write:4:last",
     "start of a data process": "at_worker_start",
 }
 
@@ -49,15 +49,16 @@ def assert_equals_one_run(run_dir: Path, whole: TrainResult, same_weights: Calla
     assert summary["best_step"] == whole.summary["best_step"]
 
 
-@pytest.mark.parametrize(("fault", "workers"), [("in_step:4", 2), ("in_write:2", 0), ("in_validation:3", 0)])
+@pytest.mark.parametrize(("fault", "workers"), [("in_step:4", 2), ("in_write:3", 0), ("in_validation:3", 0)])
 def test_killed_and_resumed_equals_one_run(
     fault: str, workers: int, run_process: Run, tiny_yaml: Path, tiny_run: TrainResult, same_weights, tmp_path: Path
 ) -> None:
     run_dir = tmp_path / "run"
     ended = run_process(tiny_yaml, f"run_dir={run_dir}", f"data.num_workers={workers}", fault=fault)
     assert ended.status == -9, ended.stderr
-    if fault == "in_write:2":  # last.ckpt, once it is there, must not claim a best.ckpt that is not
-        assert sorted(path.name for path in (run_dir / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt.part"]
+    if fault == "in_write:3":  # last.ckpt must not claim a best.ckpt that is not there
+        names = sorted(path.name for path in (run_dir / "checkpoints").iterdir())
+        assert names == ["best.ckpt", "last.ckpt", "last.ckpt.part"]
     resume(run_dir)
     assert_equals_one_run(run_dir, tiny_run, same_weights)
 
@@ -134,7 +135,7 @@ def test_killed_before_the_first_checkpoint_starts_from_zero(
     ("fault", "status", "line"),
     [
         ("in_validation:3:SIGTERM", 143, "stopped at step 3, which is saved. Go on with: segzoo train --resume "),
-        ("in_write:2:last:SIGTERM", 143, "stopped; all steps are saved. Go on with: segzoo train --resume "),
+        ("in_write:4:last:SIGTERM", 143, "stopped; all steps are saved. Go on with: segzoo train --resume "),
         ("twice:4", 130, ""),
         ("at_start:SIGINT", 130, "stopped before the first step; nothing was trained"),
     ],

@@ -22,6 +22,8 @@ _PIXELS_A_SECOND = {False: 130_000, True: 240_000}
 _THREAD_GAIN = 0.7  # of each further thread
 _GIB_PER_PIXEL = 1.2 / 512**2  # of GPU memory, Xception-65 in training at 16 bits
 _GPU_STEPS = 10_000
+_LARGEST_WHOLE = 2048**2  # pixels of an image that validation takes whole
+_TILE = 1024
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,14 @@ def choose_training(facts: Facts, classes: Classes, machine: Machine) -> Choices
         **_loss_choices(classes),
         **_optimizer_choices(machine, batch),
         **_trainer_choices(facts, machine, crop, batch),
+        **_evaluation_choices(facts),
     }
+
+
+def _evaluation_choices(facts: Facts) -> Choices:
+    if facts.height * facts.width <= _LARGEST_WHOLE:
+        return {}
+    return {"evaluation.tile": Choice(_TILE, "pixels a side: validation and evaluation see large images by parts")}
 
 
 def _crop(facts: Facts, machine: Machine) -> tuple[int, int]:
