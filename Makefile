@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # Changes when the dependencies do, so that an old environment is brought up to date.
 STAMP = $(VENV)/.installed
 
-.PHONY: install quickstart test test-slow coverage check format lint types layers docs
+.PHONY: install quickstart test test-slow fuzz coverage check format lint types layers docs
 
 install: $(STAMP)
 
@@ -34,6 +34,10 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	@$(PYTEST) -m slow
+
+# Configurations, command lines and damaged files that nobody would think of, for twenty minutes.
+fuzz: $(STAMP)
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python tests/fuzz.py --minutes 20
 
 # Lines and branches of segzoo that no test runs; without the test whose full disk would have no room for the count.
 coverage: $(STAMP)

@@ -4,7 +4,10 @@ The names below load on first use, so that `import segzoo` costs nothing and dow
 """
 
 from importlib import import_module
+from types import FunctionType
 from typing import TYPE_CHECKING
+
+from segzoo.calls import checked_call
 
 if TYPE_CHECKING:
     from segzoo.backbones import build_backbone as build_backbone
@@ -65,7 +68,11 @@ __all__ = ["__version__", *_HOMES]
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'segzoo' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    found = getattr(import_module(_HOMES[name]), name)
+    if isinstance(found, FunctionType):
+        found = checked_call(found)
+    globals()[name] = found  # the next use finds it without asking here
+    return found
 
 
 def __dir__() -> list[str]:

@@ -11,7 +11,7 @@ from typing import NoReturn, TextIO
 
 from segzoo.config.explain import explain_text
 from segzoo.config.schema import RunConfig, Section
-from segzoo.errors import ConfigError, InterruptedTrainingError, SegzooError
+from segzoo.errors import ConfigError, InterruptedTrainingError, SegzooError, os_problem
 from segzoo.log import show_log
 
 
@@ -29,16 +29,15 @@ def run(main: Callable[[], int]) -> NoReturn:
         status = main()
         sys.stdout.flush()  # here, where a reader that left is no error
     except SegzooError as error:
-        prefix = "" if isinstance(error, InterruptedTrainingError) else "error: "  # it did what it was told to
-        for problem in error.problems:
-            _say(f"{prefix}{problem}\n")
-        status = error.exit_status
+        status = _tell(error)
     except KeyboardInterrupt:
         _say("interrupted\n")
         status = 128 + signal.SIGINT
     except BrokenPipeError:  # the reader of our output left, as `| head` does
         _write_nowhere(sys.stdout)
         status = 0
+    except OSError as error:
+        status = _tell(os_problem(error))
     sys.exit(status)
 
 
@@ -116,6 +115,14 @@ def _write_anything() -> None:
 
 def _exit_on_signal(signum: int, frame: FrameType | None) -> NoReturn:
     sys.exit(128 + signum)
+
+
+def _tell(error: SegzooError) -> int:
+    """Print an error's lines; its exit status."""
+    prefix = "" if isinstance(error, InterruptedTrainingError) else "error: "  # it did what it was told to
+    for problem in error.problems:
+        _say(f"{prefix}{problem}\n")
+    return error.exit_status
 
 
 def _say(line: str) -> None:

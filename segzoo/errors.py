@@ -4,6 +4,7 @@ Every problem is one line that says what is wrong, where, and what to do. A tool
 traceback; anything that is not a `SegzooError` is a defect of ours and keeps its traceback.
 """
 
+import errno
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -107,6 +108,17 @@ def _escaped(sign: re.Match[str]) -> str:
     code = ord(sign[0])
     byte = code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else code  # Python's way to keep a byte that is no UTF-8
     return f"\\x{byte:02x}" if byte < 0x100 else f"\\u{byte:04x}"
+
+
+def os_problem(error: OSError) -> SegzooError:
+    """What the system refused, in one line: a `ConfigError` where no file can have the name that was asked for.
+
+    >>> os_problem(FileNotFoundError(2, "No such file or directory", "x.png")).problems
+    ['x.png: No such file or directory']
+    """
+    named = error.errno in (errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST)
+    what = f"{shortened(str(error.filename))}: {error.strerror}" if error.filename else first_line(error)
+    return (ConfigError if named else SegzooError)(what)
 
 
 def shortened(text: str, most: int = 80) -> str:

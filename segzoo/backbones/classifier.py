@@ -6,7 +6,10 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from segzoo.backbones.spec import Backbone
-from segzoo.errors import ConfigError
+from segzoo.errors import ConfigError, shortened
+
+MAX_CLASSES = 10**6
+MAX_LAYER = 2**16
 
 
 class Classifier(nn.Module):
@@ -36,13 +39,13 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         problems = []
-        if num_classes < 1:
-            problems.append(f"num_classes is {num_classes}; it must be at least 1")
+        if not 1 <= num_classes <= MAX_CLASSES:
+            problems.append(f"num_classes is {shortened(str(num_classes))}; it must be 1 to {MAX_CLASSES}")
         if not 0 <= dropout < 1:
             problems.append(f"dropout is {dropout}; it must be at least 0 and below 1")
         widths = _widths(fc_width)
-        if any(width < 1 for width in widths):
-            problems.append(f"fc_width is {fc_width}; it must be at least 1")
+        if any(not 1 <= width <= MAX_LAYER for width in widths):
+            problems.append(f"fc_width is {shortened(str(fc_width))}; it must be 1 to {MAX_LAYER}")
         if problems:
             raise ConfigError(problems)
         channels = backbone.feature_specs[-1].channels

@@ -163,15 +163,15 @@ class PixelFormat:
         Shape: (H, W, C), or (H, W) for one channel, to (H, W, C).
 
         Raises:
-            ValueError: no image; for 8-bit RGB another shape or type.
-            DataError: another number of channels, values that are not finite, or whose range is not stated.
+            DataError: no image; for 8-bit RGB another shape or type;
+                another number of channels, values that are not finite, or whose range is not stated.
         """
         if self.is_rgb8 and (array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != _RGB):
-            raise ValueError(f"expected a uint8 RGB array (H, W, 3), not {array.dtype} {array.shape}")
+            raise DataError(f"expected a uint8 RGB array (H, W, 3), not {array.dtype} {array.shape}")
         if self.is_rgb8:
             return array
         if array.ndim not in (2, 3):
-            raise ValueError(f"expected an array (H, W, {self.channels}), not {array.dtype} {array.shape}")
+            raise DataError(f"expected an array (H, W, {self.channels}), not {array.dtype} {array.shape}")
         return self.from_stored(Stored(array[..., None] if array.ndim == 2 else array), "image")
 
     def from_stored(self, stored: Stored, name: str) -> Pixels:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from segzoo.calls import checked_call
 from segzoo.checkpoint.read import TrainedSegmenter, load_segmenter
 from segzoo.config.evaluation import TILE_OVERLAP
 from segzoo.data.arrays import Stored
@@ -55,6 +56,7 @@ class Predictor:
         CheckpointError: refused, with the reason.
     """
 
+    @checked_call
     def __init__(
         self,
         checkpoint: str | Path | TrainedSegmenter,
@@ -135,6 +137,7 @@ class Predictor:
         """Of every class, float32 (N, K, H, W), of images (N, C, H, W)."""
         return probabilities(self.scores(images), self.labels)
 
+    @checked_call
     def __call__(self, image: Picture) -> Prediction:
         """Segment one image.
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from segzoo.calls import checked_call
 from segzoo.checkpoint.classifier import TrainedClassifier, load_classifier
 from segzoo.data.classification.views import CenterView, Window
 from segzoo.data.images import Array8
@@ -18,6 +19,7 @@ from segzoo.data.pixels import PixelFormat, Pixels, as_picture
 from segzoo.data.preprocessing import normalize
 from segzoo.errors import ConfigError, data_errors_about
 from segzoo.inference.classify.heat import heat_overlay
+from segzoo.inference.engines.pytorch import usable_device
 from segzoo.tasks.decide import check_scores
 
 Map = npt.NDArray[np.float32]
@@ -56,15 +58,17 @@ class ClassPredictor:
         CheckpointError: refused, with the reason.
     """
 
+    @checked_call
     def __init__(self, checkpoint: str | Path | TrainedClassifier, device: str | torch.device | None = None) -> None:
         loaded = checkpoint if isinstance(checkpoint, TrainedClassifier) else load_classifier(checkpoint)
         self.source = loaded
         self.labels = loaded.labels
         self.pixels = PixelFormat.of(loaded.config.data)
         self.view = CenterView(loaded.config.data)
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._network = loaded.classifier.to(self.device).to(memory_format=torch.channels_last)
 
+    @checked_call
     def __call__(self, image: Pixels | str | Path, *, cam: bool = False) -> ClassPrediction:
         """Classify one image: a file, or an array (H, W, C) with values as files hold them.
 

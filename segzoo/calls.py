@@ -1,0 +1,115 @@
+"""What a user may get wrong in a call from Python, as the errors of `segzoo.errors`."""
+
+import inspect
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from segzoo.errors import ConfigError, did_you_mean, os_problem, shortened
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def checked_call(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, whose arguments are held to their types before it runs, and whose system errors are lines.
+
+    Raises:
+        ConfigError: unknown, missing or of a wrong type, in one line for each argument; or what the system refuses.
+    """
+    signature = inspect.signature(function)
+    hints: dict[str, Any] = {}
+
+    @wraps(function)
+    def call(*arguments: P.args, **keywords: P.kwargs) -> R:
+        if not hints:
+            hints.update(get_type_hints(function, include_extras=True))
+        try:
+            given = signature.bind(*arguments, **keywords).arguments
+        except TypeError as error:
+            raise ConfigError(f"{function.__name__}: {error}.") from None
+        problems = [line for name, value in _named(given, signature, hints) for line in _problems(name, value, hints)]
+        if problems:
+            raise ConfigError(problems)
+        try:
+            return function(*arguments, **keywords)
+        except OSError as error:
+            raise os_problem(error) from error
+
+    return call
+
+
+def _named(given: Mapping[str, Any], signature: inspect.Signature, hints: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Every argument by its name; keywords that are gathered for another function have the types of their own there.
+
+    Raises:
+        ConfigError: one of those is unknown.
+    """
+    for name, value in given.items():
+        if signature.parameters[name].kind is not inspect.Parameter.VAR_KEYWORD:
+            yield name, value
+            continue
+        own = get_type_hints(get_args(hints[name])[0])
+        for key in value:
+            if key not in own:
+                raise ConfigError(f"{key}: unknown argument. {did_you_mean(key, own)}")
+        hints.update(own)
+        yield from value.items()
+
+
+def _problems(name: str, value: object, hints: Mapping[str, Any]) -> Iterator[str]:
+    if not _fits(value, hints.get(name, Any)):
+        yield f"{name}: has to be {_text(hints[name])}, not {type(value).__name__} ({shortened(repr(value))})."
+    elif isinstance(value, str | os.PathLike) and not _is_text(str(value)):
+        yield f"{name}: holds signs that are no text: {shortened(ascii(str(value)))}."
+
+
+def _is_text(value: str) -> bool:
+    """Whether a file can be called so; Python keeps bytes that are no UTF-8, but nothing else that is no letter."""
+    try:
+        return b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
+
+
+def _fits(value: object, kind: Any) -> bool:
+    """Whether a value is of a type, as far as it can be seen without using it up."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return True
+    if origin in (Union, UnionType):
+        return any(_fits(value, option) for option in inner)
+    if origin is Annotated:
+        return _fits(value, inner[0])
+    if origin is Literal:
+        return any(value is option or (isinstance(value, str) and value == option) for option in inner)
+    if isinstance(origin, type):
+        return isinstance(value, origin) and _items_fit(value, inner)
+    if kind is int or kind is float:
+        return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+    if not isinstance(kind, type) or getattr(kind, "_is_protocol", False):
+        return kind is not None or value is None
+    return isinstance(value, kind)
+
+
+def _items_fit(value: object, inner: tuple[Any, ...]) -> bool:
+    if isinstance(value, str):
+        return False  # a text is no list of its letters
+    return not isinstance(value, list | tuple | set) or all(_fits(item, inner[0]) for item in value)
+
+
+def _text(kind: Any) -> str:
+    """A type as a reader takes it."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(_text(option) for option in inner))
+    if origin is Literal:
+        return " or ".join(map(str, inner))
+    if kind is NoneType:
+        return "None"
+    if origin is not None and inner and all(isinstance(part, type) for part in inner):
+        return f"{_text(origin)} of {', '.join(map(_text, inner))}"
+    return str(getattr(kind, "__name__", kind))
