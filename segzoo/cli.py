@@ -1,5 +1,6 @@
 """What every command shares: overrides on the command line, errors as lines, exit statuses, logging."""
 
+import codecs
 import os
 import signal
 import sys
@@ -11,7 +12,7 @@ from typing import NoReturn, TextIO
 
 from segzoo.config.explain import explain_text
 from segzoo.config.schema import RunConfig, Section
-from segzoo.errors import ConfigError, InterruptedTrainingError, SegzooError, os_problem
+from segzoo.errors import ConfigError, InterruptedTrainingError, SegzooError, os_problem, printable
 from segzoo.log import show_log
 
 
@@ -108,9 +109,18 @@ def _is_config_key(key: str) -> bool:
 
 def _write_anything() -> None:
     r"""What a terminal or a file of another encoding cannot show stands there as `\u5199`, and ends nothing."""
+    codecs.register_error("segzoo", _escaped)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a notebook has others
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="segzoo")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """Bytes of names that are no UTF-8 as `printable` has them, other signs as `backslashreplace` has."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = printable(error.object[error.start : error.end])
+    return text.encode("ascii", "backslashreplace").decode(), error.end
 
 
 def _exit_on_signal(signum: int, frame: FrameType | None) -> NoReturn:

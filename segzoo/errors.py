@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 
 _UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]")
+_NAME_OR_NUMBER = re.compile(r"'[^']*'|\S*[/\\._]\S*|\d+")
+_SPELLED_OUT = 3  # lines of one kind
 
 
 class SegzooError(Exception):
@@ -128,6 +130,36 @@ def shortened(text: str, most: int = 80) -> str:
     'xxxxx...'
     """
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def in_groups(lines: Iterable[str]) -> list[str]:
+    """Lines about files (`FILE: what is wrong`); more than three that differ in names and numbers only become one.
+
+    >>> in_groups(f"images/{name}.png: no mask masks/{name}.png" for name in "abcde")
+    ['images/a.png and 4 more (images/b.png, images/c.png, ...): no mask masks/a.png']
+    """
+    lines = list(dict.fromkeys(lines))
+    groups: dict[str, list[str]] = {}
+    for line in lines:
+        groups.setdefault(_without_names(line), []).append(line)
+    grouped = ((line, groups[_without_names(line)]) for line in lines)
+    return [
+        line if len(group) <= _SPELLED_OUT else _joined(group)
+        for line, group in grouped
+        if len(group) <= _SPELLED_OUT or line == group[0]
+    ]
+
+
+def _without_names(line: str) -> str:
+    """What a line says, whatever the files and the numbers in it."""
+    file, colon, text = line.partition(": ")
+    return _NAME_OR_NUMBER.sub("*", text) if colon else file
+
+
+def _joined(lines: list[str]) -> str:
+    files = [line.partition(": ")[0] for line in lines]
+    also = ", ".join(files[1:_SPELLED_OUT])
+    return f"{files[0]} and {len(files) - 1} more ({also}, ...): {lines[0].partition(': ')[2]}"
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:

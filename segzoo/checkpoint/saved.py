@@ -89,8 +89,10 @@ def _write(source: TrainedSegmenter, folder: Path, name: str) -> None:
     save_file(tensors, weights, metadata={MARK: DESCRIPTION})  # one key: several come in any order
     config = shareable(source.config)
     description = _description(source, config) | {"weights_sha256": sha256_of(weights)}
-    (folder / DESCRIPTION).write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    (folder / CARD).write_text(model_card(source, config, name), encoding="utf-8")
+    (folder / DESCRIPTION).write_text(
+        json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace"
+    )
+    (folder / CARD).write_text(model_card(source, config, name), encoding="utf-8", errors="backslashreplace")
     weights.chmod((folder / CARD).stat().st_mode)  # safetensors makes files that only their owner reads
     for file in (weights, folder / DESCRIPTION, folder / CARD):
         with file.open("rb+") as opened:

@@ -1,9 +1,10 @@
 """The `data` section: where images and masks come from, and how they become network input."""
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from segzoo.config.augmentation import AugmentationConfig
 from segzoo.config.fields import (
@@ -78,7 +79,14 @@ class FolderConfig(Section):
     masks: FileName = "masks"
     """Name of the sub-folder with the masks."""
     mask_suffix: FileName = ""
-    """What the names of masks have after those of their images, such as _mask where a_mask.png belongs to a.jpg."""
+    """What the names of masks have after the part they share with their images, such as _mask where a_mask.png belongs
+    to a.jpg."""
+    mask_prefix: FileName = ""
+    """What the names of masks have before that part, such as mask_ where mask_7.png belongs to 7.jpg."""
+    image_suffix: FileName = ""
+    """What the names of images have after that part, such as _sat where 7_sat.jpg has the mask 7_mask.png."""
+    image_prefix: FileName = ""
+    """What the names of images have before that part, such as image_ where image_7.png has the mask mask_7.png."""
     lists: FileName = ""
     """Name of the sub-folder with the lists of the splits, such as ImageSets/Segmentation; empty: none, they lie in the
     folder itself."""
@@ -102,6 +110,15 @@ class FolderConfig(Section):
     """Share of the images held out as val, where neither folders nor train.txt and val.txt split them."""
     split_seed: Seed = 0
     """Another number holds other images out."""
+
+    @field_validator("images", "masks", "lists")
+    @classmethod
+    def _below_the_root(cls, name: str) -> str:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ValueError(
+                f"'{name}' leads out of data.root; name a folder below it, and give a data.root above both"
+            )
+        return name
 
     @model_validator(mode="after")
     def _one_kind_of_mask(self) -> "FolderConfig":

@@ -10,6 +10,7 @@ from segzoo.data.listing import Listing, Problem, register_listing
 from segzoo.data.pairs import FileDataset, Pair
 from segzoo.data.pixels import PixelFormat
 from segzoo.data.split_list import ListedLine, scan_split_list
+from segzoo.data.text import text_of
 from segzoo.data.tree import files_named
 from segzoo.errors import ConfigError, DataError
 
@@ -141,7 +142,7 @@ def segnet_split(stem: str) -> str:
 
 
 def _listed_pair(line: ListedLine, root: Path) -> Pair | Problem:
-    parts = line.text.split()
+    parts = line.text.replace("\\", "/").split()
     if len(parts) != 2:
         text = f"{line.place}: '{line.text}' is not an image path and a mask path with a blank between"
         return Problem("refused line", text)
@@ -157,7 +158,9 @@ def _list_full(root: Path, split: str) -> Listing:
         if split not in lists:
             raise unknown_split(split, list(lists), f"{root}")
         listed = scan_split_list(lists[split])
-        pairs = [_full_pair(root, PurePosixPath(line.text).stem, line.place) for line in listed.lines]
+        pairs = [
+            _full_pair(root, PurePosixPath(line.text.replace("\\", "/")).stem, line.place) for line in listed.lines
+        ]
         return listed.listing(pairs, labels, str(lists[split]))
     if split not in ("train", "val", "test"):
         raise unknown_split(split, ["train", "val", "test"], f"{root}")
@@ -193,9 +196,7 @@ def _read_colors(table: Path) -> Iterator[tuple[str, Color]]:
     Raises:
         DataError: a line is something else.
     """
-    for number, line in enumerate(
-        table.read_text(encoding="utf-8-sig", errors="backslashreplace").splitlines(), start=1
-    ):
+    for number, line in enumerate(text_of(table).splitlines(), start=1):
         parts = line.split(maxsplit=3)
         if not parts:
             continue

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from segzoo.config.load import read_yaml
 from segzoo.data.labels import Color
+from segzoo.data.text import text_of
+from segzoo.data.tree import is_file
 from segzoo.errors import ConfigError, DataError
 
 _COLOR_MAP = "labelmap.txt"
@@ -69,13 +71,9 @@ def listed_names(path: Path) -> tuple[str, ...]:
     Raises:
         DataError: the file is no text.
     """
-    if not path.is_file():
+    if not is_file(path):
         return ()
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: no UTF-8 text; save it as UTF-8, one class name a line") from None
-    return tuple(line.strip() for line in lines if line.strip())
+    return tuple(line.strip() for line in text_of(path).splitlines() if line.strip())
 
 
 def _color(text: str) -> Color:

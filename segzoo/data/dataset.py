@@ -9,6 +9,7 @@ from segzoo.data.pairs import FileDataset
 from segzoo.data.pixels import warn_of_dark
 from segzoo.data.regroup import regroup
 from segzoo.data.sample import PartwiseDataset, Sample, SegmentationDataset, read_mask
+from segzoo.data.tree import is_folder
 from segzoo.errors import ConfigError
 from segzoo.registry import Registry
 
@@ -72,10 +73,10 @@ def dataset_root(config: AnyDataConfig) -> Path:
     Raises:
         ConfigError: none is named, or it does not exist.
     """
-    if config.root is None:
+    if not config.root:
         raise ConfigError(f"data.root: not set. {how_to_get(config)}")
     root = Path(config.root).expanduser()
-    if not root.is_dir():
+    if not is_folder(root):
         raise ConfigError(f"data.root: no folder '{root}'. {how_to_get(config)}")
     return root
 
@@ -91,10 +92,18 @@ def how_to_get(config: AnyDataConfig) -> str:
     return f"{advice}. To download it: segzoo prepare-data {config.name} --root {asked}"
 
 
-def unknown_split(split: str, found: Sequence[str], where: str) -> ConfigError:
-    """The error for a split that is not there, listing those that are."""
+def unknown_split(split: str, found: Sequence[str], where: str, instead: str = "") -> ConfigError:
+    """The error for a split that is not there, listing those that are.
+
+    Args:
+        split: that was asked for.
+        found: those that are there.
+        where: they were looked for, for the message.
+        instead: what to do where a single one is there, besides adding the other.
+    """
     listed = ", ".join(sorted(found)) or "none"
-    return ConfigError(f"data: no split '{split}' in {where}. Found: {listed}. Set data.train_split or data.val_split.")
+    another = "Add it" + (instead or ".") if len(found) == 1 else "Set data.train_split or data.val_split."
+    return ConfigError(f"data: no split '{split}' in {where}. Found: {listed}. {another}")
 
 
 def without_masks(split: str, images: Path) -> ConfigError:

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from segzoo.config.schema import DataConfig, FolderConfig
+from segzoo.data.affixes import Affixes
 from segzoo.data.dataset import dataset_root, register_dataset, unknown_split
 from segzoo.data.folder_labels import infer_labels, mask_values, refuse_binary, stated_labels
-from segzoo.data.folder_pairs import ClassFiles, NamedFiles, class_folders
+from segzoo.data.folder_pairs import TRAIN_FOLDERS, ClassFiles, NamedFiles, class_folders
 from segzoo.data.hold_out import smallest_hashes
 from segzoo.data.labels import LabelSpace
 from segzoo.data.listing import Listing, Problem, register_listing, with_headers
@@ -15,11 +16,8 @@ from segzoo.data.pixels import PixelFormat
 from segzoo.data.planes import plane_labels
 from segzoo.data.progress import counted
 from segzoo.data.split_list import scan_split_list
-from segzoo.data.tree import is_file, is_folder, subfolders
+from segzoo.data.tree import composed, is_file, is_folder, subfolders
 from segzoo.errors import ConfigError
-
-TRAIN_FOLDERS = ("train", "training", "trn")
-"""Usual names of the folder with what is trained on."""
 
 _LISTED_SPLITS = ("train", "val", "test")
 
@@ -83,18 +81,20 @@ def list_folder(config: DataConfig, split: str) -> Listing:
         warnings = (*_other_classes(folders[split], labels, config), *_passed_over(folders[split]))
         return Listing(tuple(pairs), tuple(problems), where, labels, warnings)
     if folders:
-        raise unknown_split(split, list(folders), str(root))
+        raise unknown_split(split, list(folders), str(root), _one_split(root, next(iter(folders.values()))))
     if not is_folder(root / layout.images):
         raise ConfigError(
             f"data.root: '{root}' has neither {layout.images}/ and {layout.masks}/ nor train/{layout.images} and "
             f"train/{layout.masks}. Other names: data.folder.images and data.folder.masks."
         )
     if split not in (lists or {"train", "val"}):
-        raise unknown_split(split, list(lists) or ["train", "val"], str(root))
+        instead = ", or take the list away: then a share of all images is held out (data.folder.val_fraction)."
+        raise unknown_split(split, list(lists) or ["train", "val"], str(root), instead)
     files = _by_class(flat, labels)
     if lists:
         listed = scan_split_list(lists[split])
-        return listed.listing(files.listed(listed.lines), labels, str(lists[split]))
+        found, faults, twice = files.listed(listed.lines)
+        return listed.listing(found, labels, str(lists[split]), faults, twice)
     pairs, problems = files.pairs()
     held_out = held_out_ids([pair.id for pair in pairs], layout)
     chosen = tuple(pair for pair in pairs if (pair.id in held_out) == (split == "val"))
@@ -123,13 +123,26 @@ def split_folders(root: Path, config: DataConfig, *, listed: bool) -> dict[str, 
     return {name: _named_files(path, root / layout.masks / name, config) for name, path in inner.items()}
 
 
+def _one_split(root: Path, only: NamedFiles) -> str:
+    """How to hold out a share of the only split that has folders."""
+    images, masks = only.images.relative_to(root), only.masks.relative_to(root)
+    keys = f"data.folder.images={images.as_posix()} data.folder.masks={masks.as_posix()}"
+    return f", or hold out a share of these images (data.folder.val_fraction): {keys}"
+
+
 def _has_training(splits: Iterable[str], config: DataConfig) -> bool:
     return any(name == config.train_split or name.lower() in TRAIN_FOLDERS for name in splits)
 
 
 def _named_files(images: Path, masks: Path, config: DataConfig) -> NamedFiles:
     suffixes, layout = PixelFormat.of(config).suffixes, config.folder
-    return NamedFiles(images, masks, suffixes, layout.mask_suffix, sparse=layout.sparse_masks)
+    return NamedFiles(images, masks, suffixes, affixes_of(layout), sparse=layout.sparse_masks)
+
+
+def affixes_of(layout: FolderConfig) -> Affixes:
+    """What the configuration says of names."""
+    texts = (layout.image_prefix, layout.image_suffix, layout.mask_prefix, layout.mask_suffix)
+    return Affixes(*map(composed, texts))
 
 
 def _by_class(files: NamedFiles, labels: LabelSpace | None) -> NamedFiles | ClassFiles:

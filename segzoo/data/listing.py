@@ -18,7 +18,7 @@ from segzoo.data.images import mask_size
 from segzoo.data.labels import LabelSpace
 from segzoo.data.pairs import Pair, raise_all, size_mismatch
 from segzoo.data.pixels import PixelFormat
-from segzoo.errors import DataError, SegzooError
+from segzoo.errors import DataError, SegzooError, in_groups
 from segzoo.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -60,8 +60,8 @@ class Listing:
         Raises:
             DataError: there are problems; all of them, one line each.
         """
-        for warning in self.warnings:
-            logger.warning("%s", warning.line)
+        for line in in_groups(warning.line for warning in self.warnings):
+            logger.warning("%s", line)
         raise_all([problem.line for problem in self.problems])
         return self.pairs
 

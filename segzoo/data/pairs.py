@@ -12,7 +12,7 @@ from segzoo.data.labels import LabelSpace
 from segzoo.data.pixels import RGB8, PixelFormat, Pixels
 from segzoo.data.planes import read_planes
 from segzoo.data.sample import Sample, mask_extent
-from segzoo.errors import DataError
+from segzoo.errors import DataError, in_groups
 
 _LISTED = 50  # problems spelled out before the rest is only counted
 
@@ -149,11 +149,12 @@ def size_mismatch(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> 
 
 
 def raise_all(problems: Sequence[str]) -> None:
-    """Raise one `DataError` with all problems, if there are any.
+    """Raise one `DataError` with all problems, if there are any; many of one kind become one line.
 
     Raises:
         DataError: `problems` is not empty.
     """
+    problems = in_groups(problems)
     if len(problems) > _LISTED:
         problems = [*problems[:_LISTED], f"... and {len(problems) - _LISTED} more problems like these"]
     if problems:

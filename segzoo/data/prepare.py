@@ -18,7 +18,7 @@ from segzoo.data.sbd import write_trainaug
 from segzoo.data.sources import SOURCES, Source
 from segzoo.data.tree import is_hidden
 from segzoo.data.voc import TRAINAUG_LIST
-from segzoo.errors import ConfigError, DataError, SegzooError, UnknownNameError, did_you_mean
+from segzoo.errors import ConfigError, DataError, SegzooError, UnknownNameError, did_you_mean, in_groups
 
 logger = logging.getLogger(__name__)
 
@@ -208,6 +208,7 @@ def _inspect(recipe: _Recipe, root: Path, absent: Sequence[Source], *, nothing_d
         lines.append(f"  {split}: {count:,} of {published:,} images")
         if recipe.images is not None and count < published:
             problems.append(f"{folder}: {split} has {count:,} of {published:,} images")
+        wrong = in_groups(wrong)
         if not absent:  # which would be all that a loader says
             problems += wrong[:_SHOWN]
         if len(wrong) > _SHOWN:

@@ -57,7 +57,7 @@ def write_per_image(evaluation: Evaluation) -> None:
 
 
 def _write(evaluation: Evaluation, name: str, text: str) -> None:
-    write_whole(evaluation.output / name, text.encode())
+    write_whole(evaluation.output / name, text.encode(errors="backslashreplace"))
 
 
 def _metrics(evaluation: Evaluation) -> dict[str, Any]:

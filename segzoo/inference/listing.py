@@ -1,6 +1,5 @@
 """Which images a request means, and what their predictions are called."""
 
-import codecs
 import fnmatch
 import glob
 import hashlib
@@ -12,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from segzoo.data.images import IMAGE_SUFFIXES
+from segzoo.data.spelling import halves, spellings
+from segzoo.data.split_list import numbered_lines
 from segzoo.data.tree import files_below, is_file, is_folder, is_hidden, is_of_kind, left_out_line, unlisted_lines
-from segzoo.errors import ConfigError, first_line
+from segzoo.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,17 @@ class Listing:
     folder: Path
     images: list[Path]
     faults: dict[Path, str] = field(default_factory=dict)
+
+
+def input_path(source: str | Path) -> Path:
+    """What was asked to be predicted.
+
+    Raises:
+        ConfigError: nothing, which would mean the working folder.
+    """
+    if source == "":
+        raise ConfigError("INPUT: empty. Name an image, a folder, a pattern or a list; . is this folder.")
+    return Path(source)
 
 
 def find_images(source: Path, *, without: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> Listing:
@@ -97,17 +109,21 @@ def list_images(
 def read_list(path: Path) -> Listing:
     """Images that a text file names, one a line, relative to the list's folder or absolute.
 
-    Empty lines, a byte-order mark and Windows' line ends are accepted. If all images lie below the list's folder, their
-    predictions mirror the tree from there; else from the deepest folder that holds them all.
+    Lists are read as those of data sets; of a line with an image and its mask, the image is taken. If all images lie
+    below the list's folder, their predictions mirror the tree from there; else from the deepest folder that holds them
+    all.
 
     Raises:
         ConfigError: no line names anything, or the list is no text.
     """
     here = Path(os.path.abspath(path.parent))  # noqa: PTH100 (resolve would follow links)
+    try:
+        lines = numbered_lines(path)
+    except DataError as error:
+        raise ConfigError(error.problems) from None
     named: dict[Path, int] = {}
-    for number, line in enumerate(_lines(path), start=1):
-        if line.strip():
-            named.setdefault(Path(os.path.normpath(here / line.strip())), number)
+    for number, line in lines:
+        named.setdefault(_listed_image(line, here), number)
     if not named:
         raise ConfigError(f"{path}: names no image.")
     outside = [image for image in named if not image.is_relative_to(here)]
@@ -118,6 +134,16 @@ def read_list(path: Path) -> Listing:
         if not os.path.lexists(image)
     }
     return Listing(folder, [image.relative_to(folder) for image in named if os.path.lexists(image)], faults)
+
+
+def _listed_image(line: str, here: Path) -> Path:
+    """The file that a line means; the line as it stands where there is none."""
+    for text in (line, *(image for image, _ in halves(line))):
+        for spelling in spellings(text):
+            path = Path(os.path.normpath(here / spelling))
+            if os.path.lexists(path) and not is_folder(path):
+                return path
+    return Path(os.path.normpath(here / line))
 
 
 def mask_names(images: Sequence[Path]) -> dict[Path, Path]:
@@ -134,19 +160,6 @@ def mask_names(images: Sequence[Path]) -> dict[Path, Path]:
     names |= {image: _with_extension(image) for image in clashing}
     names |= {image: _with_hash(image) for image in _clashing(names)}
     return names
-
-
-def _lines(path: Path) -> list[str]:
-    content = path.read_bytes()
-    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as PowerShell's > writes
-    try:
-        # Names of files may be any bytes.
-        text = content.decode("utf-16") if utf16 else content.decode("utf-8-sig", "surrogateescape")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: no list of images ({first_line(error)}).") from None
-    if "\0" in text:
-        raise ConfigError(f"{path}: no list of images (it holds zero bytes).")
-    return [line.removesuffix("\r") for line in text.split("\n")]
 
 
 def _matching(pattern: Path, without: Path, suffixes: Collection[str]) -> Listing:

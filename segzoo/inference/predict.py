@@ -17,7 +17,7 @@ from segzoo.errors import ConfigError, DataError, SegzooError, printable
 from segzoo.inference.areas import AREAS_FILE, write_areas
 from segzoo.inference.contact_sheet import CONTACT_SHEET, spread, thumbnail, write_contact_sheet
 from segzoo.inference.jobs import Job, Shard, plan_jobs
-from segzoo.inference.listing import find_images
+from segzoo.inference.listing import find_images, input_path
 from segzoo.inference.outputs import AREAS, check_kinds
 from segzoo.inference.predictor import Predictor
 from segzoo.inference.raster import is_raster, segment_raster
@@ -68,7 +68,7 @@ def predict(
     show_log()
     check_kinds(save)
     path = checkpoint.source.path if isinstance(checkpoint, Predictor) else find_checkpoint(checkpoint)
-    source = Path(source)
+    source = input_path(source)
     output = Path("predictions", model_name(path)) if output is None else Path(output)
     predictor = checkpoint if isinstance(checkpoint, Predictor) else Predictor(path)
     run = _Run(predictor, source, output, save, shard or Shard())

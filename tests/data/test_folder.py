@@ -119,13 +119,17 @@ def test_all_faults_are_listed_at_once(tmp_path: Path) -> None:
 
 
 def test_many_faults_are_counted_not_listed(tmp_path: Path) -> None:
+    for index in range(70):
+        add(tmp_path / "train", f"{index:02}")
     for index in range(60):
-        add(tmp_path / "train", f"{index}")
-        (tmp_path / "train/masks" / f"{index}.png").unlink()
+        (tmp_path / "train/masks" / f"{index:02}.png").unlink()
     with pytest.raises(DataError) as caught:
         build(tmp_path)
-    assert len(caught.value.problems) == 51
-    assert "10 more" in caught.value.problems[-1]
+    images = tmp_path / "train/images"
+    assert caught.value.problems == [
+        f"{images}/00.png and 59 more ({images}/01.png, {images}/02.png, ...): no mask masks/00.png. Add it or remove "
+        "the image."
+    ]
 
 
 @pytest.mark.parametrize("classes", [None, ("background", "object")])
@@ -223,7 +227,7 @@ def test_masks_with_more_in_their_names(tmp_path: Path) -> None:
         build(tmp_path, folder={"mask_suffix": "_mask"})
     lonely, unnamed = sorted(caught.value.problems)
     assert "images/a.jpg: no mask masks/a_mask.png." in lonely
-    assert "masks/a.png: no '_mask' before its ending" in unnamed
+    assert "masks/a.png: its name has not what data.folder.mask_suffix=_mask asks for" in unnamed
 
 
 def test_a_suffix_that_is_not_stated_is_one_line_with_the_key(tmp_path: Path) -> None:
@@ -233,7 +237,7 @@ def test_a_suffix_that_is_not_stated_is_one_line_with_the_key(tmp_path: Path) ->
     with pytest.raises(DataError) as caught:
         build(tmp_path)
     (line,) = caught.value.problems
-    assert "train/masks: no mask has its image's name, but masks such as a_mask.png have '_mask' after it" in line
+    assert "train/masks: no mask has its image's name, but a_mask.png is that of a.jpg. Say so:" in line
     assert line.endswith("data.folder.mask_suffix=_mask")
 
 

@@ -173,6 +173,19 @@ def refuse_listing(monkeypatch: pytest.MonkeyPatch, end: str) -> None:
     monkeypatch.setattr(os, "scandir", scandir)
 
 
+@pytest.mark.parametrize("folder", ["masks", "images", "masks/sub"])
+def test_a_folder_that_may_not_be_listed_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    for index in range(20):
+        add(tmp_path, f"sub/i{index}")
+    refuse_listing(monkeypatch, folder)
+    with pytest.raises(DataError) as caught:
+        ids(tmp_path)
+    (line,) = caught.value.problems
+    assert line.startswith(f"{tmp_path / folder}: this folder cannot be listed (Permission denied)")
+
+
 def test_a_class_that_may_not_be_listed_is_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "cat/a.png", "cat/b.png", "dog/a.png", "dog/b.png")
     refuse_listing(monkeypatch, "dog")

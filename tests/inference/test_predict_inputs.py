@@ -78,7 +78,7 @@ def test_lines_that_name_nothing_are_told(photos: Path) -> None:
     assert listing.faults == {Path("missing.jpg"): "no such file (list.txt, line 3)"}
     for content in (b"\n \n", b"PK\0\0binary"):
         (photos / "list.txt").write_bytes(content)
-        with pytest.raises(ConfigError, match=r"names no image|no list of images"):
+        with pytest.raises(ConfigError, match=r"names no image|no text, for it holds zero bytes"):
             find_images(photos / "list.txt", without=photos / "out")
 
 

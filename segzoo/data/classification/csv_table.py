@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +11,9 @@ from segzoo.data.classification.dataset import ImageFiles, register_classificati
 from segzoo.data.classification.files import ImageList, NamedImage, names_in, stated_names
 from segzoo.data.dataset import dataset_root, unknown_split
 from segzoo.data.hold_out import held_out_of_each
-from segzoo.data.tree import composed, files_named
+from segzoo.data.spelling import spellings
+from segzoo.data.text import text_of
+from segzoo.data.tree import composed, files_named, is_file
 from segzoo.errors import ConfigError, DataError, did_you_mean
 
 _WHOLE = "labels.csv"
@@ -58,7 +59,10 @@ def list_csv(config: ClassificationDataConfig, split: str) -> ImageList:
     if (root / _WHOLE).is_file():
         return _part(_Table(root / _WHOLE, root, config.csv), split, config)
     if any(name in tables for name in (*_LISTED_SPLITS, config.train_split)):
-        raise unknown_split(split, tables, str(root))
+        instead = (
+            f", or rename {tables[0]}.csv to {_WHOLE}: then a share of its images is held out (data.val_fraction)."
+        )
+        raise unknown_split(split, tables, str(root), instead)
     raise ConfigError(
         f"data.root: '{root}' has neither {config.train_split}.csv nor {_WHOLE}, with the headings "
         f"{config.csv.file_column},{config.csv.label_column}. Folders for classes: data.name=image_folder."
@@ -107,11 +111,7 @@ class _Table:
         return ImageList(tuple(images), str(self.path), self._problems, self._warnings)
 
     def _rows(self) -> Iterator[tuple[int, Mapping[str, str]]]:
-        try:
-            text = self.path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{self.path}: cannot be read as UTF-8 text ({error})") from None
-        reader = csv.DictReader(io.StringIO(text, newline=""), restkey="", restval="")
+        reader = csv.DictReader(io.StringIO(text_of(self.path), newline=""), restkey="", restval="")
         try:
             headings = [heading.strip() for heading in reader.fieldnames or []]
         except csv.Error as error:
@@ -143,10 +143,11 @@ class _Table:
         if ".." in re.split(r"[/\\]", name):
             self._problems.append(f"{place}: '{name}' leads out of the data set; remove '..'")
             return
-        image = NamedImage(name, self._root / name, self._classes(row), place)
+        files = (self._root / spelling for spelling in spellings(name))
+        image = NamedImage(name, next(filter(is_file, files), self._root / name), self._classes(row), place)
         if not image.classes and not self._config.multi_label:
             self._problems.append(f"{place}: no class in column '{self._config.label_column}'")
-        elif not os.path.isfile(image.file):  # noqa: PTH113  (Path's raises where a name is too long)
+        elif not is_file(image.file):
             self._problems.append(f"{place}: no image {image.file}. Add the file or take the line out.")
         elif self.has_splits and not row[self._config.split_column].strip():
             self._problems.append(f"{place}: no split in column '{self._config.split_column}'")

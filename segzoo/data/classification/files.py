@@ -12,7 +12,7 @@ from segzoo.data.labels import LabelSpace
 from segzoo.data.pairs import raise_all
 from segzoo.data.pixels import PixelFormat
 from segzoo.data.tree import composed
-from segzoo.errors import did_you_mean
+from segzoo.errors import did_you_mean, in_groups
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class ImageList:
         Raises:
             DataError: there are problems, no image, or images of other classes; all lines in one go.
         """
-        for warning in self.warnings:
+        for warning in in_groups(self.warnings):
             logger.warning("%s", warning)
         raise_all([*self.problems, *self._unknown_classes(names)])
         index_of = {composed(name): index for index, name in enumerate(names)}

@@ -51,7 +51,9 @@ def list_image_folder(config: ClassificationDataConfig, split: str) -> ImageList
     where = f"{root}, split {split}"
     if any((root / name).is_dir() for name in (config.train_split, config.val_split)):  # or they would be classes
         if not (root / split).is_dir():
-            raise unknown_split(split, [path.name for path in subfolders(root)], str(root))
+            found = [path.name for path in subfolders(root)]
+            instead = f", or hold out a share of these images (data.val_fraction): data.root={root / found[0]}"
+            raise unknown_split(split, found, str(root), instead)
         return _listed(root / split, where, config)
     everything = _listed(root, where, config)
     if split not in {"train", "val"}:

@@ -9,6 +9,7 @@ from segzoo.data.classification.dataset import ImageFiles, register_classificati
 from segzoo.data.classification.files import ImageList, NamedImage
 from segzoo.data.dataset import dataset_root, unknown_split
 from segzoo.data.images import IMAGE_SUFFIXES
+from segzoo.data.text import text_of
 from segzoo.data.tree import files_below, subfolders, unlisted_lines
 from segzoo.errors import ConfigError, DataError, printable
 
@@ -90,7 +91,7 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
     Raises:
         DataError: no line names an image and a class.
     """
-    text = path.read_text(encoding="utf-8-sig", errors="backslashreplace")
+    text = text_of(path, any_bytes=True)
     pairs = [fields for line in text.splitlines() if len(fields := re.split(r"[,\s]+", line.strip())) >= 2]
     named = [(Path(name).stem, wordnet) for name, wordnet, *_ in pairs if _CLASS.fullmatch(wordnet)]
     if not named:

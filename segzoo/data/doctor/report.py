@@ -9,6 +9,7 @@ from rich.table import Table
 
 from segzoo.data.doctor.check import Report, SplitReport
 from segzoo.data.doctor.findings import Finding
+from segzoo.errors import in_groups
 
 # Below the tables, where a line may be longer than the table is wide.
 SIZE_NOTE = "height and width in pixels: smallest / median / largest"
@@ -31,12 +32,12 @@ class Findings(Protocol):
 
 
 def finding_lines(report: Findings) -> Iterator[str]:
-    """One line for each finding, errors first; of many of one kind the first ones and their number."""
+    """One line for each finding, errors first; many that say the same of other files are one."""
     for (severity, kind), group in groupby(report.findings, key=lambda finding: (finding.severity, finding.kind)):
-        findings = list(group)
-        yield from (f"{severity}: {finding.line}" for finding in findings[:_LISTED])
-        if len(findings) > _LISTED:
-            yield f"{severity}: ... and {len(findings) - _LISTED} more ({kind}); --json lists all"
+        lines = in_groups(finding.line for finding in group)
+        yield from (f"{severity}: {line}" for line in lines[:_LISTED])
+        if len(lines) > _LISTED:
+            yield f"{severity}: ... and {len(lines) - _LISTED} more ({kind}); --json lists all"
 
 
 def verdict(report: Findings) -> str:

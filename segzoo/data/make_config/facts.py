@@ -21,7 +21,7 @@ from segzoo.data.make_config.layout import Layout
 from segzoo.data.pairs import Pair, empty_split, raise_all, size_mismatch
 from segzoo.data.pixels import PixelFormat
 from segzoo.data.regroup import regrouped_labels
-from segzoo.errors import ConfigError, DataError
+from segzoo.errors import ConfigError, DataError, in_groups
 
 _MOST_PAIRS = 5000  # that are read; of larger sets, pairs from all over them
 _KINDS_LOOKED_AT = 20
@@ -182,7 +182,7 @@ def _listings(config: DataConfig) -> tuple[Listing, Listing, list[str]]:
     problems += [empty_split(listing.where) for listing in (train, val) if not listing.pairs and not listing.problems]
     problems = list(dict.fromkeys(problems))
     if not train.pairs and not val.pairs:
-        raise ConfigError(problems)
+        raise ConfigError(in_groups(problems))
     if not train.pairs or not val.pairs:
         raise_all(problems)
     return train, val, problems

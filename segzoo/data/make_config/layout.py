@@ -3,31 +3,36 @@
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from segzoo.data import cityscapes, voc
+from segzoo.data.affixes import NO_AFFIXES, Affixes
 from segzoo.data.arrays import ARRAY_SUFFIXES
-from segzoo.data.folder import TRAIN_FOLDERS
-from segzoo.data.folder_pairs import NamedFiles
+from segzoo.data.folder_pairs import TRAIN_FOLDERS, VAL_FOLDERS, NamedFiles
 from segzoo.data.images import IMAGE_SUFFIXES, read_mask
 from segzoo.data.labels import IGNORED
 from segzoo.data.make_config.stated import Stated
 from segzoo.data.tree import files_named, subfolders
 from segzoo.errors import ConfigError, DataError
 
-_IMAGES = ("images", "image", "imgs", "img", "jpegimages", "inputs", "input", "photos", "rgb")
+_IMAGES = ("images", "image", "imgs", "img", "jpegimages", "inputs", "input", "photos", "rgb", "img_dir", "image_dir")
 _MASKS = (
     "masks", "mask", "labels", "label", "annotations", "annotation", "segmentationclasspng", "segmentationclass",
-    "segmentation", "segmentations", "gt", "groundtruth", "ground_truth", "targets", "target",
+    "segmentation", "segmentations", "gt", "groundtruth", "ground_truth", "targets", "target", "ann_dir", "mask_dir",
 )  # fmt: skip
-_KINDS_OF_MASKS = ("data.folder.mask_suffix", "data.folder.multi_label")
+_KINDS_OF_MASKS = (*(f"data.folder.{key}" for key in asdict(NO_AFFIXES)), "data.folder.multi_label")
 _VOC_ID = re.compile(r"20\d\d_\d{6}")
 _LOOKED_AT = 50  # masks whose values tell whether this is VOC
-_VAL = ("val", "valid", "validation", "dev", "test", "testing")
+_IN_WORDS = {
+    "image_prefix": "images begin with",
+    "image_suffix": "images end in",
+    "mask_prefix": "masks begin with",
+    "mask_suffix": "masks end in",
+}
 
 
 Found = TypeVar("Found")
@@ -44,7 +49,7 @@ class Layout:
         val_split: value of `data.val_split`.
         images: folder data sets only: name of the sub-folder with images.
         masks: of the one with masks.
-        mask_suffix: what the names of masks have after those of their images.
+        affixes: what names have around the part that images and masks share.
         lists: sub-folder with the lists of the splits.
         multi_label: whether the masks lie in a folder for each class.
         reason: how it was told, in words.
@@ -57,19 +62,19 @@ class Layout:
     val_split: str = "val"
     images: str = "images"
     masks: str = "masks"
-    mask_suffix: str = ""
+    affixes: Affixes = NO_AFFIXES
     lists: str = ""
     multi_label: bool = False
 
     def tree(self) -> dict[str, Any]:
         """As a `data` section."""
-        names = ("images", "masks", "mask_suffix", "lists", "multi_label")
+        names = ("images", "masks", "lists", "multi_label")
         return {
             "name": self.name,
             "root": str(self.root),
             "train_split": self.train_split,
             "val_split": self.val_split,
-            "folder": {name: getattr(self, name) for name in names},
+            "folder": {name: getattr(self, name) for name in names} | asdict(self.affixes),
         }
 
 
@@ -103,7 +108,7 @@ class _Names(NamedTuple):
     images: tuple[str, ...] = _IMAGES
     masks: tuple[str, ...] = _MASKS
     train: tuple[str, ...] = TRAIN_FOLDERS
-    val: tuple[str, ...] = _VAL
+    val: tuple[str, ...] = VAL_FOLDERS
 
     @classmethod
     def of(cls, stated: Stated) -> "_Names":
@@ -122,7 +127,8 @@ def _as_stated(layout: Layout, stated: Stated) -> Layout:
     tree = layout.tree()
     config = stated.config(tree)
     folder = {name: getattr(config.folder, name) for name in tree["folder"]}
-    return replace(layout, train_split=config.train_split, val_split=config.val_split, **folder)
+    affixes = Affixes(*(folder.pop(name) for name in asdict(NO_AFFIXES)))
+    return replace(layout, train_split=config.train_split, val_split=config.val_split, affixes=affixes, **folder)
 
 
 def _voc(folder: Path, names: _Names) -> Layout | None:
@@ -215,10 +221,11 @@ def _with_kind_of_masks(layout: Layout) -> Layout:
     files = NamedFiles(images, masks, IMAGE_SUFFIXES | ARRAY_SUFFIXES)
     if files.have_class_folders():
         return replace(layout, reason=f"{layout.reason}; a folder of masks for each class", multi_label=True)
-    suffix = files.likely_mask_suffix()
-    if not suffix:
+    affixes = files.likely_affixes()
+    if affixes == NO_AFFIXES:
         return layout
-    return replace(layout, reason=f"{layout.reason}; masks end in {suffix}", mask_suffix=suffix)
+    names = ", ".join(f"{_IN_WORDS[key]} {value}" for key, value in affixes.stated().items())
+    return replace(layout, reason=f"{layout.reason}; {names}", affixes=affixes)
 
 
 def _one_folder(folder: Path, names: _Names) -> Layout | None:

@@ -135,8 +135,11 @@ def _folder_choices(layout: Layout) -> Choices:
         choices["data.folder.lists"] = Choice(layout.lists, "has the lists of both splits")
     if layout.multi_label:
         choices["data.folder.multi_label"] = Choice(True, "a pixel may have several classes, or none")
-    if layout.mask_suffix:
-        choices["data.folder.mask_suffix"] = Choice(layout.mask_suffix, "after an image's name, in its mask's")
+    for key, value in layout.affixes.stated().items():
+        kind, _, where = key.partition("_")
+        place = "before" if where == "prefix" else "after"
+        reason = f"{place} the part of its name that {'an image' if kind == 'image' else 'a mask'} shares"
+        choices[f"data.folder.{key}"] = Choice(value, reason)
     return choices
 
 

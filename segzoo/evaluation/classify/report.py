@@ -56,7 +56,12 @@ def write_report(evaluation: ClassEvaluation, read: Callable[[int], Pixels]) -> 
         figure = confusion_figure(evaluation.labels.names, evaluation.scores["confusion_matrix"], title)
         save_figure(figure, plots / "confusion.png")
     path = evaluation.output / REPORT
-    write_whole(path, render_page("classification.html", _SCRIPTS, _content(evaluation, pictures, panels)).encode())
+    write_whole(
+        path,
+        render_page("classification.html", _SCRIPTS, _content(evaluation, pictures, panels)).encode(
+            errors="backslashreplace"
+        ),
+    )
     return path
 
 

@@ -45,7 +45,7 @@ def write_report(evaluation: Evaluation, examples: Callable[[int], Example], out
     content = page_content(evaluation, pictures, [lay_out(series) for series in curves])
     page = render_page("report.html", _SCRIPTS, content)
     path = output / REPORT
-    write_whole(path, page.encode())
+    write_whole(path, page.encode(errors="backslashreplace"))
     return path
 
 

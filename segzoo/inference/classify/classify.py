@@ -13,7 +13,7 @@ from segzoo.inference.classify.predictor import ClassPredictor, check_cam
 from segzoo.inference.classify.table import PREDICTIONS, write_predictions
 from segzoo.inference.classify.work import CAM, ClassOutcome, ClassWorker
 from segzoo.inference.jobs import Job, Shard, check_jobs
-from segzoo.inference.listing import Listing, find_images, mask_names
+from segzoo.inference.listing import Listing, find_images, input_path, mask_names
 from segzoo.inference.predict import check_output
 from segzoo.inference.record import Content, Maker, Record, network_digest
 from segzoo.inference.report import FAILED, SUMMARY, PredictReport
@@ -67,7 +67,7 @@ def classify(
     show_log()
     _check_request(save, top)
     path = checkpoint.source.path if isinstance(checkpoint, ClassPredictor) else find_checkpoint(checkpoint)
-    source = Path(source)
+    source = input_path(source)
     output = Path("predictions", model_name(path)) if output is None else Path(output)
     check_output(source, output)
     predictor = checkpoint if isinstance(checkpoint, ClassPredictor) else ClassPredictor(path)
