@@ -24,7 +24,7 @@ class FakeHub(ThreadingHTTPServer):
     """Keeps repositories of small files, and speaks the few words of the Hugging Face hub that are spoken to it.
 
     `commits` has for each repository its commits, newest last, each a dictionary from path to content; `status` is
-    what all requests are answered with, where it is not 200.
+    what all requests are answered with, where it is not 200, and `seconds_a_byte` how slowly.
     """
 
     daemon_threads = True
@@ -36,6 +36,7 @@ class FakeHub(ThreadingHTTPServer):
         self.requests: list[tuple[str, str]] = []
         self.tokens: set[str | None] = set()
         self.status = 200
+        self.seconds_a_byte = 0.0
 
     @property
     def url(self) -> str:
@@ -146,8 +147,13 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if with_body:
-            self.wfile.write(body)
+        for part in map(bytes, zip(body, strict=False)) if self.server.seconds_a_byte else [body]:
+            if not with_body or threading.Event().wait(self.server.seconds_a_byte):  # `time.sleep` does not, here
+                break
+            try:
+                self.wfile.write(part)
+            except OSError:  # the client has left
+                break
 
     def log_message(self, *_: object) -> None:
         pass

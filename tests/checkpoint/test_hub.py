@@ -100,6 +100,17 @@ def test_what_cannot_be_had(hub, unplug, saved):
     assert "fetch the folder elsewhere and name its path" in one_problem(ConfigError, NAME)
 
 
+def test_a_hub_that_sends_a_byte_now_and_then_is_given_up(hub, saved, monkeypatch):
+    hub.put(NAME, saved)
+    hub.seconds_a_byte = 0.02
+    monkeypatch.setattr("segzoo.backbones.weights.hub.WINDOW", 0.5)
+    with pytest.raises(ConfigError, match=r"could not be asked for it \(only \d+ bytes in 0.5 s\)") as caught:
+        find_checkpoint(NAME)
+    assert len(caught.value.problems) == 1
+    hub.seconds_a_byte = 0.0
+    assert find_checkpoint(NAME).is_file()
+
+
 def test_pickles_on_the_hub_are_left_there(hub, tiny_run, tmp_path):
     described, other = b'{"format_version": 1}', b'{"architectures": ["Bert"]}'
     hub.commits["a/a"] = [{"config.json": described, "pytorch_model.bin": b"\x80", "best.ckpt": b"\x80"}]

@@ -2,7 +2,11 @@
 
 import logging
 import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from segzoo.backbones.weights.own import WEIGHTS
 from segzoo.backbones.weights.published import KERAS_URL, WeightsEntry
@@ -11,6 +15,10 @@ from segzoo.errors import CheckpointError, ConfigError, first_line
 
 _logger = logging.getLogger(__name__)
 _TIMEOUT = 10.0  # seconds to wait for the hub's first answer
+WINDOW = 60.0
+"""Seconds over which the speed of a download is taken."""
+LEAST_BYTES = 60_000
+"""A hub that sends less in a window is as good as silent."""
 _HUB_NAME = re.compile(r"(?P<owner>[A-Za-z0-9][\w.-]*)/[A-Za-z0-9][\w.-]*(@[\w./-]+)?", re.ASCII)
 _OF_FILES = (".ckpt", ".safetensors", ".pt", ".pth", ".bin", ".h5", ".keras", ".tar")
 
@@ -111,7 +119,47 @@ def _download(repository: str, filename: str, revision: str) -> Path:
 
     # Asked once, without a network it fails at once; `hf_hub_download` would go on asking for up to minutes.
     get_hf_file_metadata(hf_hub_url(repository, filename, revision=revision), timeout=_TIMEOUT)
-    return Path(hf_hub_download(repository, filename, revision=revision, etag_timeout=_TIMEOUT))
+    with _no_slower_than_least():
+        return Path(hf_hub_download(repository, filename, revision=revision, etag_timeout=_TIMEOUT))
+
+
+@contextmanager
+def _no_slower_than_least() -> Iterator[None]:
+    """Give a hub up that sends next to nothing: its client waits for ever, as long as a byte comes now and then."""
+    from huggingface_hub import get_session
+
+    client = get_session()
+    before = client.event_hooks
+    client.event_hooks = {**before, "response": [*before["response"], _watch]}
+    try:
+        yield
+    finally:
+        client.event_hooks = before
+
+
+def _watch(response: Any) -> None:
+    """Have an answer of the hub's measured while it comes in.
+
+    The hub's client is built on httpx, or from its own version 2 on on httpx2; what streams must be of their class.
+    """
+    stream = response.stream
+    base: Any = next(kind for kind in type(stream).__mro__ if kind.__name__ == "SyncByteStream")
+
+    class Measured(base):
+        def __iter__(self) -> Iterator[bytes]:
+            end, received = time.monotonic() + WINDOW, 0
+            for block in stream:
+                received += len(block)
+                if time.monotonic() > end:
+                    if received < LEAST_BYTES:
+                        raise TimeoutError(f"only {received} bytes in {WINDOW:g} s")
+                    end, received = time.monotonic() + WINDOW, 0
+                yield block
+
+        def close(self) -> None:
+            stream.close()
+
+    response.stream = Measured()
 
 
 def _verify(file: Path, what: str, expected: str | None) -> None:
