@@ -102,7 +102,7 @@ class ProgressReport(Callback):
         if trainer.is_global_zero:
             task = as_task(pl_module)
             # A run that was resumed for its validation has done no step that it knows the loss of.
-            loss = "" if task.step_loss.isnan() else f"loss {float(task.step_loss):.3f}"
+            loss = "" if math.isnan(float(task.step_loss)) else f"loss {float(task.step_loss):.3f}"
             scores = _score_text(task) or f"val {task.main_metric.title} n/a  "
             self._say(f"step {trainer.global_step} of {self.steps}: {scores}{loss}".rstrip())
 

@@ -11,7 +11,14 @@ from segzoo.tasks.segmentation import SegmentationTask
 from segzoo.training.resume import requested_config
 from segzoo.training.train import train
 
-MIOU = {1: 0.1, 2: 0.3, 3: 0.2, 4: None, 5: 0.3, 6: 0.9}  # the best at 2, then three that are no better
+MIOU = {
+    1: 0.1,
+    2: 0.3,
+    3: 0.2,
+    4: None,
+    5: 0.3,
+    6: 0.9,
+}  # the best at 2, then two that are no better, and one of nothing
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +39,7 @@ def steps_of(run_dir: Path, split: str) -> list[int]:
 
 def test_ends_after_so_many_validations_without_gain(tiny_config: Callable[..., RunConfig], tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    result = train(tiny_config(f"run_dir={run_dir}", "trainer.val_every_steps=1", "trainer.early_stopping=3"))
+    result = train(tiny_config(f"run_dir={run_dir}", "trainer.val_every_steps=1", "trainer.early_stopping=2"))
     assert steps_of(run_dir, "val") == steps_of(run_dir, "train") == [1, 2, 3, 4, 5]
     assert (result.summary["steps"], result.summary["best_step"], result.summary["best_val_miou"]) == (5, 2, 0.3)
     with pytest.raises(ConfigError, match="finished"):
@@ -45,5 +52,5 @@ def test_ends_after_so_many_validations_without_gain(tiny_config: Callable[..., 
 
 
 def test_runs_to_its_end_where_the_gain_comes_in_time(tiny_config: Callable[..., RunConfig], tmp_path: Path) -> None:
-    config = tiny_config(f"run_dir={tmp_path / 'run'}", "trainer.val_every_steps=1", "trainer.early_stopping=4")
+    config = tiny_config(f"run_dir={tmp_path / 'run'}", "trainer.val_every_steps=1", "trainer.early_stopping=3")
     assert train(config).summary["steps"] == 6

@@ -72,7 +72,8 @@ def test_a_validation_is_a_sign_of_life_too(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(progress, "as_task", lambda module: module)
     report = progress.ProgressReport(6, 3, TrainingClock(4), show_bar=False)
     monkeypatch.setattr(progress.logger, "info", lambda _: said.append(now[0]))
-    trainer, module = SimpleNamespace(global_step=0, is_global_zero=True), SimpleNamespace(step_loss=1, main_score=None)
+    trainer, module = SimpleNamespace(global_step=0, is_global_zero=True), SimpleNamespace(step_loss=1, main_score=0.5)
+    module.main_metric = SimpleNamespace(title="mIoU")
     report.on_train_start(trainer, module)  # type: ignore[arg-type]
     now[0] = 90.0
     report.on_validation_end(trainer, module)  # type: ignore[arg-type]
