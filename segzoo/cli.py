@@ -27,6 +27,7 @@ def run(main: Callable[[], int]) -> NoReturn:
     _write_anything()
     show_log(anew=True)
     try:
+        _refuse_empty_words(sys.argv[1:])
         status = main()
         sys.stdout.flush()  # here, where a reader that left is no error
     except SegzooError as error:
@@ -40,6 +41,23 @@ def run(main: Callable[[], int]) -> NoReturn:
     except OSError as error:
         status = _tell(os_problem(error))
     sys.exit(status)
+
+
+def _refuse_empty_words(words: Sequence[str]) -> None:
+    """Refuse what a shell makes of a variable that is not set: as a path it would mean the working folder.
+
+    The value of a key of the configuration may be empty.
+
+    Raises:
+        ConfigError: a word, or the value of an option, is empty.
+    """
+    for before, word in zip(("", *words), words, strict=False):
+        option, _, value = word.partition("=")
+        if not word and not _is_config_key(before.removeprefix("--")):
+            after = f" after {before}" if before else ""
+            raise ConfigError(f"an empty argument{after}. Is a variable not set? . is this folder.")
+        if "=" in word and not value and option.startswith("--") and not _is_config_key(option.removeprefix("--")):
+            raise ConfigError(f"{option}=: empty. Is a variable not set? . is this folder.")
 
 
 def refuse_idle(arguments: Namespace, parser: ArgumentParser, names: Iterable[str], why: str) -> None:

@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 from rich.table import Table
 
 from segzoo.cli import config_parser, parse_overrides, run
+from segzoo.commands import call, main
 from segzoo.errors import ConfigError
 
 
@@ -80,3 +82,46 @@ def test_an_option_goes_before_a_key_of_its_name() -> None:
     parsed = parse_overrides(parser, words)
     assert parsed.task == "classification"
     assert parsed.overrides == ["seed=3", "data.batch_size=4", "task=segmentation"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict", "", "in"],
+        ["predict", "run", "in", "--output", ""],
+        ["predict", "run", "in", "--output="],
+        ["make-config", ""],
+        ["train", "quickstart", "--resume", ""],
+        ["compare", "a", ""],
+    ],
+)
+def test_an_empty_argument_is_not_the_working_folder(words: list[str], capsys, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["segzoo", *words])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_key_of_the_configuration_may_be_empty(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["x", "quickstart", "--model.backbone.weights", "", "--run_dir=", "data.root="])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as left:
+        run(lambda: 0)
+    assert left.value.code == 0
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b"])
+def test_names_that_no_file_can_have_are_a_line(name: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "d").mkdir()
+    for words in (
+        ["make-config", name],
+        ["make-config", "d", "--output", name],
+        ["check-data", "quickstart", "--output", name],
+        ["browse-data", "quickstart", "--output", name],
+    ):
+        with pytest.raises(ConfigError) as refused:
+            call(words[0], words[1:])
+        assert len(refused.value.problems) == 1

@@ -128,6 +128,6 @@ def _tile(text: str) -> int | Literal["auto"]:
 
 
 def _count(text: str) -> int:
-    if int(text) < 1:
-        raise ArgumentTypeError("at least 1")
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is no whole number of at least 1")
     return int(text)

@@ -10,8 +10,15 @@ from pathlib import Path
 from segzoo.data.images import is_image
 from segzoo.errors import printable
 
-_NOT_OURS = frozenset({"__macosx", "@eadir", "$recycle.bin"})
-"""Folders that macOS, network storage and Windows put beside people's files."""
+_NOT_OURS = frozenset(
+    {
+        "__macosx", "icon\r",
+        "@eadir", "#recycle", "#snapshot", "@recycle", "@tmp",
+        "$recycle.bin", "system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini",
+        "lost+found",
+    }
+)  # fmt: skip
+"""What macOS, network storage, Windows and file systems put beside people's files."""
 _MOST_KINDS = 6  # named in a line about files that are left out
 
 

@@ -1,5 +1,6 @@
 """Files that are whole or not there at all, whatever happens while they are written, and the folders they go into."""
 
+import errno
 import hashlib
 import os
 import re
@@ -9,9 +10,29 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from segzoo.errors import ConfigError
+from segzoo.errors import ConfigError, printable, shortened
 
 _LEFTOVER = re.compile(r"\.([0-9a-f]{16})\.[0-9a-f]{8}\.tmp")
+
+
+def possible_output(path: Path, option: str = "--output") -> Path:
+    """The path, if a file or folder can have this name.
+
+    Args:
+        path: that results would go to.
+        option: that named it.
+
+    Raises:
+        ConfigError: it is too long, or holds a zero byte or half a character.
+    """
+    try:
+        os.lstat(path)
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
+            return path
+        reason = "no name that a file can have" if isinstance(error, ValueError) else "too long for a file's name"
+        raise ConfigError(f"{option}: {shortened(printable(path))} is {reason}. Name another place.") from None
+    return path
 
 
 def make_output(folder: Path, option: str = "--output") -> None:
@@ -24,6 +45,7 @@ def make_output(folder: Path, option: str = "--output") -> None:
     Raises:
         ConfigError: it cannot be made, or nothing can be written there.
     """
+    possible_output(folder, option)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -48,7 +70,7 @@ def check_outputs(
     Raises:
         ConfigError: a file is there already, is a folder, or would lie beside the input's files.
     """
-    files = list(files)
+    files = [possible_output(file, option) for file in files]
     folders = {os.path.realpath(folder) for folder in inputs}  # which loops of links do not upset, as `resolve`
     among = [file for file in files if os.path.realpath(file.parent) in folders]
     if among:

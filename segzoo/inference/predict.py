@@ -13,6 +13,7 @@ from segzoo.data.pixels import as_picture
 from segzoo.data.progress import speed_bar
 from segzoo.data.sheet import Cell
 from segzoo.data.tree import is_file
+from segzoo.data.whole_file import possible_output
 from segzoo.errors import ConfigError, DataError, SegzooError, printable
 from segzoo.inference.areas import AREAS_FILE, write_areas
 from segzoo.inference.contact_sheet import CONTACT_SHEET, spread, thumbnail, write_contact_sheet
@@ -69,7 +70,7 @@ def predict(
     check_kinds(save)
     path = checkpoint.source.path if isinstance(checkpoint, Predictor) else find_checkpoint(checkpoint)
     source = input_path(source)
-    output = Path("predictions", model_name(path)) if output is None else Path(output)
+    output = Path("predictions", model_name(path)) if output is None else possible_output(Path(output))
     predictor = checkpoint if isinstance(checkpoint, Predictor) else Predictor(path)
     run = _Run(predictor, source, output, save, shard or Shard())
     worker = Worker(predictor, batch_size=batch_size, max_pixels=max_pixels)

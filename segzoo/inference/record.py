@@ -210,12 +210,13 @@ class Record:
         return True
 
     def _check_network(self) -> None:
-        others = [job for job in self.jobs if self._is_anothers(job)]
+        others = {image: entry.maker for image, entry in self.entries.items() if self._is_anothers(entry)}
         if others:
-            there = self.entries[str(others[0].image)].maker
+            image, there = next(iter(others.items()))
+            these = " of these" if others.keys() <= {str(job.image) for job in self.jobs} else ""
             raise ConfigError(
-                f"--output: {printable(self.output)} holds what {there} made of {len(others)} of these images, such as "
-                f"{others[0].name}, and this is {self.maker}. One folder is for one network: name another, or give "
+                f"--output: {printable(self.output)} holds what {there} made of {len(others)}{these} images, such as "
+                f"{printable(image)}, and this is {self.maker}. One folder is for one network: name another, or give "
                 "--overwrite."
             )
 
@@ -246,11 +247,11 @@ class Record:
     def _is_own(self, entry: Entry) -> bool:
         return entry.content is not None and entry.maker.network == self.maker.network
 
-    def _is_anothers(self, job: Job) -> bool:
-        entry = self.entries.get(str(job.image))
-        if entry is None or entry.content is None or self._is_own(entry):
+    def _is_anothers(self, entry: Entry) -> bool:
+        """Whether another network's outputs are there: of these images or others, of the same kinds or others."""
+        if entry.content is None or self._is_own(entry):
             return False
-        return not entry.files or any(map(os.path.lexists, job.files))
+        return not entry.files or any(os.path.lexists(self.output / file) for file in entry.files)
 
     def _write_failures(self) -> None:
         """failed.json where anything failed, whichever shard tried it; else there is none."""

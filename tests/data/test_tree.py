@@ -76,7 +76,17 @@ def test_links_to_nowhere_are_kept_for_the_reader_and_pipes_are_not(tmp_path: Pa
     assert names(tmp_path) == ["gone.png", "loop.png"]
 
 
-HIDDEN = ("._x.png", ".x.png", "__MACOSX/x.png", ".thumbnails/x.png", "@eaDir/x.png/thumb.png", "sub/.cache/deep/x.png")
+HIDDEN = (
+    "._x.png",
+    ".x.png",
+    "__MACOSX/x.png",
+    ".thumbnails/x.png",
+    "@eaDir/x.png/thumb.png",
+    "sub/.cache/deep/x.png",
+    "#recycle/x.png",
+    "System Volume Information/x.png",
+    "sub/lost+found/x.png",
+)
 
 
 def test_hidden_files_count_nowhere(tmp_path: Path) -> None:

@@ -95,6 +95,22 @@ def test_another_network_is_refused_and_both_are_named(
     assert said(output) == said(tmp_path / "fresh")
 
 
+def test_another_networks_outputs_of_other_images_or_kinds_are_not_joined(
+    first: Predictor, second: Predictor, images: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    predict(first, first_images(images, 2, tmp_path / "part"), output=output)
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy(images / "5.png", tmp_path / "elsewhere")
+    for source, kinds in ((tmp_path / "elsewhere", ["mask"]), (tmp_path / "part", ["overlay"])):
+        for skip_existing in (False, True):
+            with pytest.raises(ConfigError, match=r"first\.ckpt.* made of 2 .*images, such as 0\.png.*second\.ckpt"):
+                predict(second, source, output=output, save=kinds, skip_existing=skip_existing)
+    (output / "0.png").unlink()
+    (output / "1.png").unlink()
+    predict(second, tmp_path / "elsewhere", output=output, skip_existing=True)
+
+
 def test_other_weights_under_the_same_path_are_another_network(first: Predictor, images: Path, tmp_path: Path) -> None:
     checkpoint = Path(shutil.copy(first.source.path, tmp_path / "run.ckpt"))
     predict(checkpoint, images, output=tmp_path / "out")

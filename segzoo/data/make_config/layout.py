@@ -86,10 +86,8 @@ def find_layout(folder: Path, stated: Stated) -> Layout:
         stated: names that somebody gave.
 
     Raises:
-        ConfigError: nothing there, no layout that is known, or what is stated does not fit it.
+        ConfigError: an empty folder, no layout that is known, or what is stated does not fit it.
     """
-    if not folder.is_dir():
-        raise ConfigError(f"{folder}: no such folder.")
     if not any(folder.iterdir()):
         raise ConfigError(f"{folder}: an empty folder. Put images/ and masks/ into it.")
     names = _Names.of(stated)

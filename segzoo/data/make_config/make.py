@@ -18,7 +18,8 @@ from segzoo.data.make_config.pixels import find_pixels
 from segzoo.data.make_config.stated import Stated
 from segzoo.data.make_config.write import config_text
 from segzoo.data.pixels import PixelFormat
-from segzoo.data.whole_file import make_output, written_whole
+from segzoo.data.tree import is_folder
+from segzoo.data.whole_file import make_output, possible_output, written_whole
 from segzoo.errors import ConfigError
 
 
@@ -59,7 +60,9 @@ def make_config(
             written.
         DataError: files do not fit together or cannot be read; all problems in one go.
     """
-    output = output or Path(f"{folder.resolve().name}.yaml")
+    if not is_folder(folder.expanduser()):
+        raise ConfigError(f"{folder}: no such folder.")
+    output = possible_output(output or Path(f"{folder.resolve().name}.yaml"))
     if output.exists():
         raise ConfigError(f"{output}: exists already. Name another file: --output FILE")
     stated = Stated(tuple(overrides))

@@ -8,6 +8,7 @@ from pathlib import Path
 from segzoo.checkpoint.read import find_checkpoint, model_name
 from segzoo.data.images import MAX_PIXELS
 from segzoo.data.progress import speed_bar
+from segzoo.data.whole_file import possible_output
 from segzoo.errors import ConfigError, DataError, did_you_mean, first_line, printable
 from segzoo.inference.classify.predictor import ClassPredictor, check_cam
 from segzoo.inference.classify.table import PREDICTIONS, write_predictions
@@ -68,7 +69,7 @@ def classify(
     _check_request(save, top)
     path = checkpoint.source.path if isinstance(checkpoint, ClassPredictor) else find_checkpoint(checkpoint)
     source = input_path(source)
-    output = Path("predictions", model_name(path)) if output is None else Path(output)
+    output = Path("predictions", model_name(path)) if output is None else possible_output(Path(output))
     check_output(source, output)
     predictor = checkpoint if isinstance(checkpoint, ClassPredictor) else ClassPredictor(path)
     if CAM in save:
