@@ -23,6 +23,11 @@ class Affixes:
     mask_prefix: str = ""
     mask_suffix: str = ""
 
+    @property
+    def tell_apart(self) -> bool:
+        """Whether masks have other names than images."""
+        return (self.mask_prefix, self.mask_suffix) not in {("", ""), (self.image_prefix, self.image_suffix)}
+
     def of_image(self, stem: str) -> str | None:
         """The shared part of an image's path without its ending; None where the name has not what it should have."""
         return _core(stem, self.image_prefix, self.image_suffix)
@@ -44,6 +49,8 @@ class Affixes:
 NO_AFFIXES = Affixes()
 """An image and its mask have one name."""
 
+_MASK_WORDS = ("mask", "label", "lbl", "seg", "gt", "truth", "ann", "manual", "target")
+
 
 def likely_affixes(images: Collection[str], masks: Collection[str]) -> Affixes:
     """The affixes with which most masks belong to an image: as few and as short ones as do; none where nothing fits.
@@ -60,6 +67,23 @@ def likely_affixes(images: Collection[str], masks: Collection[str]) -> Affixes:
         matched = len(of_images.keys() & of_masks.keys())
         if 2 * matched > len(masks) and (matched, *_brevity(affixes)) > (fits, *_brevity(best)):
             best, fits = affixes, matched
+    return best
+
+
+def affixes_in_one_folder(stems: Collection[str]) -> Affixes:
+    """What tells the masks in a folder from its images, if a word such as mask does; none where nothing fits.
+
+    Args:
+        stems: paths of all files, without endings.
+    """
+    best, most = NO_AFFIXES, 0
+    for prefix, suffix in _ends(stems, share=1 / 3):
+        if bool(prefix) == bool(suffix) or not any(word in f"{prefix}{suffix}".lower() for word in _MASK_WORDS):
+            continue
+        masks = {stem for stem in stems if _core(stem, prefix, suffix) is not None}
+        affixes = likely_affixes({*stems} - masks, masks)
+        if len(masks) > most and affixes != NO_AFFIXES:
+            best, most = affixes, len(masks)
     return best
 
 
@@ -80,12 +104,12 @@ def _core(stem: str, prefix: str, suffix: str) -> str | None:
     return f"{folder}{slash}{name[len(prefix) : len(name) - len(suffix)]}"
 
 
-def _ends(stems: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Prefixes with suffixes that most names have, the empty ones among them."""
+def _ends(stems: Collection[str], share: float = 1 / 2) -> Iterator[tuple[str, str]]:
+    """Prefixes with suffixes that more than a share of the names have, the empty ones among them."""
     names = [stem.rpartition("/")[2] for stem in stems]
     before = Counter(name[: mark.end()] for name in names for mark in re.finditer(r"[_.\- ]|[^\W\d_](?=\d)", name))
     after = Counter(name[mark.start() :] for name in names for mark in re.finditer(r"[_.\- ]|(?<=\d)[^\W\d_]", name))
-    common = [["", *(end for end, count in found.items() if 2 * count > len(names))] for found in (before, after)]
+    common = [["", *(end for end, count in found.items() if count > share * len(names))] for found in (before, after)]
     yield from product(*common)
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 from segzoo.config.schema import DataConfig, FolderConfig
 from segzoo.data.affixes import Affixes
 from segzoo.data.dataset import dataset_root, register_dataset, unknown_split
+from segzoo.data.folder_advice import lying_together
+from segzoo.data.folder_files import TRAIN_FOLDERS
 from segzoo.data.folder_labels import infer_labels, mask_values, refuse_binary, stated_labels
-from segzoo.data.folder_pairs import TRAIN_FOLDERS, ClassFiles, NamedFiles, class_folders
+from segzoo.data.folder_pairs import ClassFiles, NamedFiles, class_folders
 from segzoo.data.hold_out import smallest_hashes
 from segzoo.data.labels import LabelSpace
 from segzoo.data.listing import Listing, Problem, register_listing, with_headers
@@ -84,7 +86,8 @@ def list_folder(config: DataConfig, split: str) -> Listing:
         raise unknown_split(split, list(folders), str(root), _one_split(root, next(iter(folders.values()))))
     if not is_folder(root / layout.images):
         raise ConfigError(
-            f"data.root: '{root}' has neither {layout.images}/ and {layout.masks}/ nor train/{layout.images} and "
+            lying_together(root)
+            or f"data.root: '{root}' has neither {layout.images}/ and {layout.masks}/ nor train/{layout.images} and "
             f"train/{layout.masks}. Other names: data.folder.images and data.folder.masks."
         )
     if split not in (lists or {"train", "val"}):

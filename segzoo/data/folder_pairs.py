@@ -1,52 +1,20 @@
 """Which mask belongs to which image: by their names, or by a list of names."""
 
 import os
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segzoo.data.affixes import NO_AFFIXES, Affixes, likely_affixes
+from segzoo.data.folder_advice import no_folder, why_none
+from segzoo.data.folder_files import Files, are_of_classes, read_files, stem_of
 from segzoo.data.images import IMAGE_SUFFIXES
 from segzoo.data.listing import Problem
 from segzoo.data.pairs import Pair
 from segzoo.data.spelling import find_named, halves
 from segzoo.data.split_list import ListedLine, listed_twice
-from segzoo.data.tree import composed, files_below, is_folder, left_out_line, name_of, subfolders, unlisted_lines
+from segzoo.data.tree import composed, files_below, is_folder, left_out_line, name_of, subfolders
 from segzoo.errors import printable
-
-TRAIN_FOLDERS = ("train", "training", "trn")
-"""Usual names of the folder with what is trained on."""
-
-VAL_FOLDERS = ("val", "valid", "validation", "dev", "test", "testing")
-"""Usual names of the folder with what is measured on."""
-
-_OUTLINES = frozenset({".json", ".txt", ".xml", ".csv"})
-
-
-@dataclass
-class Files:
-    """The pictures in a folder.
-
-    Args:
-        folder: where they are.
-        of: files by the part of their paths, without endings, that images and masks share.
-        strangers: files whose names have not what they have to have around that part.
-        problems: names that two files share, and folders that cannot be listed.
-        unlisted: whether there are such folders: a file that is not here may be there.
-    """
-
-    folder: Path
-    of: dict[str, Path] = field(default_factory=dict)
-    strangers: list[Path] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    unlisted: bool = False
-
-    def by_name(self) -> dict[str, Path]:
-        """All files by their paths in the folder, with and without their endings."""
-        files = [*self.of.values(), *self.strangers]
-        named = {composed(path.relative_to(self.folder).as_posix()): path for path in files}
-        return {composed(stem_of(path, self.folder)): path for path in files} | named
 
 
 @dataclass(frozen=True)
@@ -69,9 +37,8 @@ class NamedFiles:
 
     def pairs(self) -> tuple[list[Pair], list[Problem]]:
         """All images that have a mask, by their names, and every fault that names show."""
-        # With sparse masks, a class that no image of a split has may lack its folder, too; the folder of all may not.
-        if not is_folder(self.masks) and not (self.sparse and is_folder(self.masks.parent)):
-            return [], [Problem("missing mask", self._no_folder())]
+        if not self._have_masks():
+            return [], [Problem("missing mask", no_folder(self.images, self.masks))]
         images, masks = self.found_images(), self.found_masks()
         pairs = [
             Pair(printable(stem_of(path, self.images)), path, masks.of[core])
@@ -84,7 +51,7 @@ class NamedFiles:
         if not images.of and not images.strangers:
             line = f"{self.images}: no images. Known: {', '.join(sorted(self.suffixes))}. {self.passed_over() or ''}"
             return [], [Problem("empty split", line.strip())]
-        if images.of and not pairs and (reason := self._why_none(images, masks)):
+        if not pairs and (reason := why_none(images, masks, self.affixes, sparse=self.sparse)):
             return [], [Problem("missing mask", reason)]
         return pairs, [*problems, *self._unpaired(images.of, masks.of)]
 
@@ -102,7 +69,7 @@ class NamedFiles:
     def have_class_folders(self) -> bool:
         """Whether the masks lie in a folder for each class."""
         images, masks = self.found_images().of, self.found_masks().of
-        return not images.keys() & masks.keys() and _are_of_classes(images, masks)
+        return not images.keys() & masks.keys() and are_of_classes(images, masks)
 
     def listed(self, lines: Iterable[ListedLine]) -> tuple[list[Pair], list[Problem], list[Problem]]:
         """A pair for each line of a split list, problems, and warnings; masks that are not there the list finds out."""
@@ -131,7 +98,7 @@ class NamedFiles:
 
     def found_images(self) -> Files:
         """The images, without what is a mask where both lie in one folder."""
-        images = _read(self.images, self.suffixes, self.affixes.of_image)
+        images = read_files(self.images, self.suffixes, self.affixes.of_image)
         if self.images == self.masks:
             own = {core: path for core, path in images.of.items() if self._mask_core(path) is None}
             images = replace(images, of=own, strangers=[])
@@ -139,12 +106,18 @@ class NamedFiles:
 
     def found_masks(self) -> Files:
         """The masks by what they share with their images."""
-        masks = _read(self.masks, IMAGE_SUFFIXES, self.affixes.of_mask)
+        masks = read_files(self.masks, IMAGE_SUFFIXES, self.affixes.of_mask)
         return replace(masks, strangers=[]) if self.images == self.masks else masks
 
+    def _have_masks(self) -> bool:
+        """Whether there is a folder of masks, and they are other files than the images."""
+        if self.images == self.masks:
+            return self.affixes.tell_apart
+        # With sparse masks, a class that no image of a split has may lack its folder, too; the folder of all may not.
+        return is_folder(self.masks) or (self.sparse and is_folder(self.masks.parent))
+
     def _mask_core(self, path: Path) -> str | None:
-        same = not (self.affixes.mask_prefix or self.affixes.mask_suffix)
-        return None if same else self.affixes.of_mask(composed(stem_of(path, self.images)))
+        return self.affixes.of_mask(composed(stem_of(path, self.images))) if self.affixes.tell_apart else None
 
     def _files_of(
         self, text: str, images: Mapping[str, Path], masks: Mapping[str, Path]
@@ -159,30 +132,12 @@ class NamedFiles:
                 return image, mask
         return None, None
 
-    def _no_folder(self) -> str:
-        line = f"{self.images}: no folder {self.masks}. Put the masks there, under the images' names."
-        beside = [path.name for path in subfolders(self.masks.parent) if path != self.images]
-        return f"{line} Beside it lie: {', '.join(beside[:5])}." if beside else line
-
     def _unnamed(self, images: Files, masks: Files) -> Iterator[Problem]:
         for kind, files, one in (("image", images, "unnamed image"), ("mask", masks, "orphan mask")):
             stated = {key: value for key, value in self.affixes.stated().items() if key.startswith(kind)}
             asked = " and ".join(f"data.folder.{key}={value}" for key, value in stated.items())
             for path in files.strangers:
                 yield Problem(one, f"{path}: its name has not what {asked} asks for. Rename it.")
-
-    def _why_none(self, images: Files, masks: Files) -> str:
-        """Why no image has a mask at all; empty where nothing tells."""
-        if not masks.of:
-            return "" if masks.strangers or self.sparse else _no_pictures(self.masks)
-        if _are_of_classes(images.of, masks.of):
-            return f"{self.masks}: a folder of masks for each class. Say so: data.folder.multi_label=true"
-        affixes = likely_affixes(images.of, masks.of)
-        if self.affixes != NO_AFFIXES or affixes == NO_AFFIXES:
-            return ""
-        keys = " ".join(f"data.folder.{key}={value}" for key, value in affixes.stated().items())
-        image, mask = _example(images.of, masks.of, affixes)
-        return f"{self.masks}: no mask has its image's name, but {mask.name} is that of {image.name}. Say so: {keys}"
 
     def _unpaired(self, images: Mapping[str, Path], masks: Mapping[str, Path]) -> list[Problem]:
         folder = self.masks.relative_to(os.path.commonpath((self.images, self.masks)))
@@ -263,77 +218,6 @@ def _with_advice(problem: Problem) -> Problem:
 def class_folders(masks: Path) -> tuple[str, ...]:
     """Names of the folders in one of masks, in order."""
     return tuple(map(name_of, subfolders(masks)))
-
-
-def stem_of(path: Path, folder: Path) -> str:
-    """A file's path in a folder, without its ending."""
-    return os.path.splitext(path.relative_to(folder).as_posix())[0]  # noqa: PTH122 (a list may name the folder itself)
-
-
-def _are_of_classes(images: Collection[str], masks: Iterable[str]) -> bool:
-    """Whether masks' paths have one folder more than those of their images, and no split's."""
-    splits = {*TRAIN_FOLDERS, *VAL_FOLDERS}
-    return any("/" in stem and stem.partition("/")[2] in images for stem in masks if _top(stem) not in splits)
-
-
-def _read(folder: Path, suffixes: Collection[str], core_of: Callable[[str], str | None]) -> Files:
-    """The files of a folder by what `core_of` leaves of their paths."""
-    unlisted: dict[Path, str] = {}
-    named: dict[str, list[Path]] = defaultdict(list)
-    files = Files(folder)
-    for path in files_below(folder, suffixes, unlisted=unlisted) if is_folder(folder) else ():
-        core = core_of(composed(stem_of(path, folder)))
-        if core is None:
-            files.strangers.append(path)
-        else:
-            named[core].append(path)
-    files.of = {core: paths[0] for core, paths in named.items()}
-    files.unlisted = bool(unlisted)
-    files.problems = [Problem("unlisted folder", line) for line in unlisted_lines(unlisted)]
-    files.problems += [
-        Problem(
-            "two files, one name",
-            f"{paths[0]}: {', '.join(path.name for path in paths[1:])} has the same name but for the suffix. "
-            "Rename one.",
-        )
-        for paths in named.values()
-        if len(paths) > 1
-    ]
-    return files
-
-
-def _no_pictures(folder: Path) -> str:
-    """What is in a folder where masks should be."""
-    others: list[Path] = []
-    files_below(folder, IMAGE_SUFFIXES, others=others)
-    if not others:
-        return f"{folder}: no mask in this folder. Put the masks there, under the images' names."
-    suffix, count = Counter(path.suffix.lower() for path in others).most_common(1)[0]
-    example = next(path.name for path in others if path.suffix.lower() == suffix)
-    return f"{folder}: no mask, but {outlines(count, suffix, example)}"
-
-
-def outlines(count: int, suffix: str, example: str) -> str:
-    """What files that are no pictures most likely are, and what to do about it."""
-    if suffix in _OUTLINES:
-        meaning = "outlines or tables. Only pictures are read: let the tool that made them write PNG masks"
-    else:
-        meaning = f"none of the pictures that are read ({', '.join(sorted(IMAGE_SUFFIXES))})"
-    return f"{count} {suffix or 'nameless'} file{'' if count == 1 else 's'} such as {example}, {meaning}."
-
-
-def _example(images: Mapping[str, Path], masks: Mapping[str, Path], affixes: Affixes) -> tuple[Path, Path]:
-    cores = {affixes.of_image(stem): path for stem, path in images.items()}
-    return next(
-        (cores[core], path)
-        for stem, path in masks.items()
-        if (core := affixes.of_mask(stem)) is not None and core in cores
-    )
-
-
-def _top(core: str) -> str:
-    """The first folder of a path, in lower case."""
-    return core.partition("/")[0].lower()
 
 
 def _bare(core: str) -> str:

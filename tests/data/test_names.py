@@ -309,3 +309,111 @@ def test_one_folder_alone_gets_advice_that_helps(tmp_path: Path, inner: bool) ->
     line = one_line(caught.value)
     assert line.endswith(f"data.folder.images={images} data.folder.masks={masks}")
     assert len(check_pairs(tmp_path, folder={"images": images, "masks": masks})) == COUNT
+
+
+def side_by_side(folder: Path, image_name: str, mask_name: str) -> None:
+    for number in range(COUNT):
+        image(folder / image_name.format(number), number)
+        mask(folder / mask_name.format(number), number)
+
+
+TOGETHER = {
+    "mask_suffix": ("{}.jpg", "{}_mask.png"),
+    "both suffixes": ("{}00_sat.jpg", "{}00_mask.png"),
+    "one format": ("day_{}_rgb.png", "day_{}_GT.png"),
+    "prefixes": ("image_{}.png", "label_{}.png"),
+}
+PLACES = {"": ".", "images": "images", "train": ".", "train/images": "images", "images/train": "images"}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("names", TOGETHER)
+def test_images_and_masks_in_one_folder_are_told_with_the_keys_that_read_them(
+    tmp_path: Path, names: str, place: str
+) -> None:
+    root = tmp_path / "set"
+    for split in ("train", "val") if "train" in place else ("",):
+        side_by_side(root / place.replace("train", split), *TOGETHER[names])
+    with pytest.raises(SegzooError) as made:
+        make_config(root, tmp_path / "made.yaml", progress=False)
+    with pytest.raises(SegzooError) as caught:
+        build(root)
+    line = one_line(caught.value)
+    assert line == one_line(made.value)
+    assert "10 masks lie beside their images, such as" in line
+    keys = dict(key.split("=") for key in line.split("Say so: ")[1].split())
+    folder = {key.removeprefix("data.folder."): value for key, value in keys.items()}
+    assert folder["images"] == folder["masks"] == PLACES[place]
+    assert len(check_pairs(root, folder=folder)) == (2 * COUNT if "train" in place else COUNT)
+
+
+@pytest.mark.parametrize("place", ["", "images", "train/images"])
+def test_pictures_of_one_name_in_one_folder_are_one_line(tmp_path: Path, place: str) -> None:
+    side_by_side(tmp_path / "set" / place, "s{}.jpg", "s{}.png")
+    for folder in ({}, {"images": place or ".", "masks": place or "."}):
+        with pytest.raises(SegzooError) as caught:
+            build(tmp_path / "set", folder=folder)
+        assert "10 names have two pictures, such as s0.jpg and s0.png. Where one is" in one_line(caught.value)
+    with pytest.raises(SegzooError) as caught:
+        make_config(tmp_path / "set", tmp_path / "made.yaml", progress=False)
+    assert "put the masks into a folder masks/ and the images into images/" in one_line(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".xml"])
+@pytest.mark.parametrize("place", ["", "images", "train"])
+def test_outlines_beside_images_are_one_line(tmp_path: Path, place: str, suffix: str) -> None:
+    for number in range(COUNT):
+        image(tmp_path / "set" / place / f"s{number}.png", number)
+        (tmp_path / "set" / place / f"s{number}{suffix}").write_text("{}")
+    (tmp_path / "set" / place / "readme.txt").write_text("mine")
+    expected = f"10 images, and beside them 10 {suffix} files such as s0{suffix}, outlines or tables. Only pictures"
+    with pytest.raises(SegzooError) as caught:
+        build(tmp_path / "set")
+    assert expected in one_line(caught.value)
+    with pytest.raises(SegzooError) as caught:
+        make_config(tmp_path / "set", tmp_path / "made.yaml", progress=False)
+    assert expected in one_line(caught.value)
+
+
+def test_one_folder_without_masks_is_not_its_own_masks(tmp_path: Path) -> None:
+    for number in range(COUNT):
+        mask(tmp_path / "images" / f"gray_left_{number}.png", number)
+        mask(tmp_path / "images" / f"gray_right_{number}.png", number)
+    with pytest.raises(DataError) as caught:
+        build(tmp_path, folder={"masks": "images"})
+    assert one_line(caught.value).endswith("the folder of the images and of the masks. Name another: data.folder.masks")
+
+
+@pytest.mark.parametrize(
+    ("stated", "advice"),
+    [
+        ({"mask_suffix": "_mask"}, "image_suffix=_sat data.folder.mask_suffix=_mask"),
+        ({"image_suffix": "_sat"}, "image_suffix=_sat data.folder.mask_suffix=_mask"),
+        ({"mask_suffix": "_label"}, "image_suffix=_sat data.folder.mask_suffix=_mask"),
+        ({"image_prefix": "x", "mask_prefix": "y"}, "image_suffix=_sat data.folder.mask_suffix=_mask"),
+    ],
+)
+def test_keys_that_do_not_fit_the_names_are_one_line(tmp_path: Path, stated: dict[str, str], advice: str) -> None:
+    for number in range(COUNT):
+        image(tmp_path / "images" / f"{number}00_sat.jpg", number)
+        mask(tmp_path / "masks" / f"{number}00_mask.png", number)
+    with pytest.raises(DataError) as caught:
+        build(tmp_path, folder=stated)
+    assert one_line(caught.value).endswith(f"000_mask.png is that of 000_sat.jpg. Say so: data.folder.{advice}")
+
+
+def test_a_key_that_is_not_needed_is_one_line(tmp_path: Path) -> None:
+    side_by_side(tmp_path, "images/s{}.jpg", "masks/s{}.png")
+    with pytest.raises(DataError) as caught:
+        build(tmp_path, folder={"mask_suffix": "_mask"})
+    assert one_line(caught.value).endswith("have their images' names. Leave out data.folder.mask_suffix=_mask")
+
+
+def test_lists_in_a_folder_beside_mmsegs(tmp_path: Path) -> None:
+    side_by_side(tmp_path, "img_dir/{}.jpg", "ann_dir/{}.png")
+    (tmp_path / "splits").mkdir()
+    for split, numbers in (("train", range(8)), ("val", range(8, 10))):
+        (tmp_path / f"splits/{split}.txt").write_text("".join(f"{number}\n" for number in numbers))
+    folder = {"images": "img_dir", "masks": "ann_dir", "lists": "splits"}
+    assert build(tmp_path, "val", folder=folder).ids == ("8", "9")
+    assert len(check_pairs(tmp_path, folder=folder)) == COUNT

@@ -12,7 +12,9 @@ import numpy as np
 from segzoo.data import cityscapes, voc
 from segzoo.data.affixes import NO_AFFIXES, Affixes
 from segzoo.data.arrays import ARRAY_SUFFIXES
-from segzoo.data.folder_pairs import TRAIN_FOLDERS, VAL_FOLDERS, NamedFiles
+from segzoo.data.folder_advice import lying_together
+from segzoo.data.folder_files import TRAIN_FOLDERS, VAL_FOLDERS
+from segzoo.data.folder_pairs import NamedFiles
 from segzoo.data.images import IMAGE_SUFFIXES, read_mask
 from segzoo.data.labels import IGNORED
 from segzoo.data.make_config.stated import Stated
@@ -94,7 +96,7 @@ def find_layout(folder: Path, stated: Stated) -> Layout:
     known = _voc(folder, names) or _cityscapes(folder) or _camvid(folder)
     layout = known or _split_folders(folder, names) or _inner_split_folders(folder, names) or _one_folder(folder, names)
     if layout is None:
-        raise ConfigError(_advice(folder))
+        raise ConfigError(lying_together(folder) or _advice(folder))
     layout = _as_stated(layout, stated)
     is_told = layout.name != "folder" or not stated.values.keys().isdisjoint(_KINDS_OF_MASKS)
     return layout if is_told else _with_kind_of_masks(layout)

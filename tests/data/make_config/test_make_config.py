@@ -344,9 +344,15 @@ def _nothing(root: Path) -> None:
 
 def _loose_images(root: Path) -> None:
     one_folder(root, [0, 1])
-    for path in [*(root / "images").iterdir(), *(root / "masks").iterdir()]:
-        path.rename(root / f"{path.parent.name}_{path.name}")
+    for path in (root / "images").iterdir():
+        path.rename(root / path.name)
     (root / "images").rmdir()
+
+
+def _all_in_one_folder(root: Path) -> None:
+    _loose_images(root)
+    for path in (root / "masks").iterdir():
+        path.rename(root / f"mask_{path.name}")
     (root / "masks").rmdir()
 
 
@@ -357,7 +363,12 @@ def _no_pictures(root: Path) -> None:
 
 @pytest.mark.parametrize(
     ("plant", "words"),
-    [(_nothing, "empty folder"), (_loose_images, "move them into images/"), (_no_pictures, "no images. Known")],
+    [
+        (_nothing, "empty folder"),
+        (_loose_images, "move them into images/"),
+        (_all_in_one_folder, "masks lie beside their images, .* Say so: data.folder.images=. data.folder.masks=. "),
+        (_no_pictures, "no images. Known"),
+    ],
 )
 def test_what_is_no_data_set_is_a_wrong_request(tmp_path: Path, plant: Callable[[Path], None], words: str) -> None:
     plant(tmp_path / "set")
