@@ -98,8 +98,7 @@ def read_tiff(path: Path, header: TiffHeader) -> Stored:
         DataError: the file is damaged.
         ConfigError: the package that reads it is not installed.
     """
-    if len(header.pages) > 1 and header.channels != len(header.pages):
-        raise DataError(f"{path}: {len(header.pages)} pages of {header.channels} channels each; save them as images")
+    check_pages(path, header)
     tifffile = _tifffile(path)
     # Neither a series that its description makes of the pages, nor other files that it names.
     with _faults(path), tifffile.TiffFile(path, is_ome=False, is_shaped=False) as file:
@@ -116,6 +115,16 @@ def read_tiff(path: Path, header: TiffHeader) -> Stored:
         values = values.dtype.type(2**header.bits - 1) - values
     upright = upright_array(values, header.orientation)
     return Stored(upright, None if missing is None else upright_array(missing, header.orientation))
+
+
+def check_pages(path: Path, header: TiffHeader) -> None:
+    """Refuse pages that are no channels.
+
+    Raises:
+        DataError: there are several pages of several channels.
+    """
+    if len(header.pages) > 1 and header.channels != len(header.pages):
+        raise DataError(f"{path}: {len(header.pages)} pages of {header.channels} channels each; save them as images")
 
 
 def _channels_last(page: Any) -> Numbers:

@@ -21,6 +21,7 @@ from PIL import (
     Image,
     ImageFile,
     ImageOps,
+    Jpeg2KImagePlugin,
     JpegImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
@@ -51,13 +52,16 @@ _LOSSY = frozenset({"AVIF", "JPEG", "JPEG2000", "MPO"})
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EXIF_ORIENTATION = 0x0112
 _TIFF_PHOTOMETRIC = 262
+_J2K_START = b"\xff\x4f\xff\x51"  # of JPEG 2000's codestream and of the sizes in it
+_J2K_HEAD = 2**20  # bytes in which these lie, behind whatever a file says of its colours
+_J2K_FIRST_DEPTH = 42  # bytes from there to the bits of the first channel
 _TIFF_SAMPLE_FORMAT, _TIFF_SIGNED = 339, 2
 _EXIF_TURNED = range(5, 9)  # orientations that swap height and width
 _MASK_MODES = frozenset({"1", "L", "P", "I", "I;16", "I;16B", "I;16L", "F"})
 # Pillow stretches samples of so few bits to 0..255 while reading; dividing gives the stored number back.
 _STRETCHED = {"2": 85, "4": 17}
 _LARGEST_WHOLE = 2**24  # from where on float32 leaves whole numbers out
-_DEEP_FORMATS = ("PNG", "PPM")  # whose 16 bits a colour Pillow cuts to 8, and OpenCV reads
+_DEEP_FORMATS = ("PNG", "PPM", "JPEG2000")  # whose 16 bits a colour Pillow cuts to 8, and OpenCV reads
 _pillow_limit = threading.Lock()
 
 
@@ -506,7 +510,21 @@ def _pixels_in_words(image: Image.Image) -> str:
 
 
 def _is_16_bit(image: Image.Image) -> bool:
-    return image.mode.startswith("I") or ";16" in _raw_mode(image) or _largest_value(image) > 255
+    deep = ";16" in _raw_mode(image) or _largest_value(image) > 255 or _bits_of_jpeg2000(image) > 8
+    return deep or image.mode.startswith("I")
+
+
+def _bits_of_jpeg2000(image: Image.Image) -> int:
+    """Of a channel of a JPEG 2000, of which Pillow says nothing; 0 of any other picture."""
+    file = image.fp if isinstance(image, Jpeg2KImagePlugin.Jpeg2KImageFile) else None
+    if file is None:
+        return 0
+    opened_at = file.tell()
+    file.seek(0)
+    head = file.read(_J2K_HEAD)
+    file.seek(opened_at)
+    depth = head.find(_J2K_START) + _J2K_FIRST_DEPTH
+    return 1 + (head[depth] & 127) if depth < len(head) else 0  # the highest bit says whether there are negative ones
 
 
 def _largest_value(image: Image.Image) -> int:
@@ -521,7 +539,7 @@ def _is_changed(image: Image.Image) -> bool:
     if image.format == "PPM":
         return image.mode == "I" or _largest_value(image) > 255
     if image.format == "JPEG2000":
-        return image.mode.startswith("I")
+        return _bits_of_jpeg2000(image) > 8
     return ";16" in _raw_mode(image) and not image.mode.startswith("I")
 
 

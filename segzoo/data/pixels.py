@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segzoo.config.classification_data import AnyDataConfig
-from segzoo.data.arrays import ARRAY_SUFFIXES, Flags, Stored, npy_dtype, npy_size, read_npy, read_tiff
+from segzoo.data.arrays import ARRAY_SUFFIXES, Flags, Stored, check_pages, npy_dtype, npy_size, read_npy, read_tiff
 from segzoo.data.images import (
     IMAGE_SUFFIXES,
     MAX_PIXELS,
@@ -126,7 +126,7 @@ class PixelFormat:
         header = read_tiff_header(path)
         if header is None or self._is_pillows(header):
             return image_size(path)
-        self._channels_of(header, str(path))
+        self._channels_of(path, header)
         return header.size
 
     def kind(self, path: Path) -> ImageKind:
@@ -213,7 +213,7 @@ class PixelFormat:
 
     def _stored_tiff(self, path: Path, header: TiffHeader) -> Stored:
         """What a TIFF holds; of a palette its colours, beside where it has none."""
-        self._channels_of(header, str(path))
+        self._channels_of(path, header)
         stored = read_tiff(path, header)
         if header.has_palette:
             missing = stored.without_value
@@ -224,14 +224,15 @@ class PixelFormat:
         missing = stored.missing
         return Stored(stored.values[..., :-1], None if missing is None else missing[..., :-1], stored.values[..., -1])
 
-    def _channels_of(self, header: TiffHeader, name: str) -> None:
-        """Refuse a TIFF with other channels.
+    def _channels_of(self, path: Path, header: TiffHeader) -> None:
+        """Refuse a TIFF with other channels, or pages that are none.
 
         Raises:
             DataError: it has.
         """
+        check_pages(path, header)
         if not self.takes_alpha_apart(header.channels, has_alpha=header.has_alpha):
-            self.check_channels(header.channels, name)
+            self.check_channels(header.channels, str(path))
 
     def _takes(self, channels: int) -> bool:
         return channels == self.channels or (channels == 1 and self.channels == _RGB)

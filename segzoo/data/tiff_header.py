@@ -61,6 +61,7 @@ class TiffHeader:
         block: height and width of the tiles or strips it is stored in.
         in_planes: whether each sample has blocks of its own.
         has_place: whether tags say where on Earth it lies.
+        is_big_swapped: whether it is a BigTIFF with the highest byte first, which Pillow cannot read.
         file_bytes: size of the file.
     """
 
@@ -78,6 +79,7 @@ class TiffHeader:
     block: tuple[int, int]
     in_planes: bool
     has_place: bool
+    is_big_swapped: bool
     file_bytes: int
 
     @property
@@ -105,7 +107,7 @@ class TiffHeader:
         """Whether it is gray or coloured, with or without alpha, of 1 to 16 bits: nothing is lost in 8-bit RGB."""
         if self.bits > 16 or self.sample_kind != _UNSIGNED or len(self.pages) > 1:
             return False
-        if self.bits > 8 and self.in_planes:  # which Pillow cannot read
+        if self.is_big_swapped or (self.bits > 8 and self.in_planes):  # which Pillow cannot read
             return False
         colors = self.channels - self.has_alpha
         if self.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _PALETTE):
@@ -211,7 +213,7 @@ def _read(path: Path) -> TiffHeader | None:
         if version not in (_CLASSIC, _BIG):
             return None
         pages = list(_Pages(path, file, order or "<", big=version == _BIG))
-        return _header(pages, path.stat().st_size)
+        return _header(pages, path.stat().st_size, is_big_swapped=version == _BIG and order == ">")
 
 
 @dataclass(frozen=True)
@@ -273,7 +275,7 @@ class _Pages:
         return tags
 
 
-def _header(pages: list[Tags], file_bytes: int) -> TiffHeader:
+def _header(pages: list[Tags], file_bytes: int, *, is_big_swapped: bool) -> TiffHeader:
     if not pages:
         raise ValueError("no page")
     first = pages[0]
@@ -305,6 +307,7 @@ def _header(pages: list[Tags], file_bytes: int) -> TiffHeader:
         block=tile if all(tile) else (min(_one(first, _STRIP_ROWS, height) or height, height), width),
         in_planes=_one(first, _PLANES, 1) == 2,
         has_place=not _PLACES.isdisjoint(first),
+        is_big_swapped=is_big_swapped,
         file_bytes=file_bytes,
     )
 

@@ -1,5 +1,8 @@
 """What a run is made of, whichever its task: data and network."""
 
+import os
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -11,6 +14,8 @@ from segzoo.data.classification.datamodule import ClassificationDataModule
 from segzoo.data.datamodule import SegmentationData
 from segzoo.data.doctor.quick import quick_check
 from segzoo.data.labels import LabelSpace
+from segzoo.data.listing import input_folders
+from segzoo.errors import ConfigError
 from segzoo.models.build import build_segmenter
 from segzoo.models.classifier import build_configured_classifier
 from segzoo.models.limits import check_classifier_training, check_training
@@ -42,8 +47,13 @@ def check_files(config: AnyRunConfig) -> None:
     """Look at a few samples of a segmentation data set, where most mistakes show; others are checked as they are built.
 
     Raises:
+        ConfigError: the run's own folder lies among the images or masks, where its pictures would be taken for such.
         DataError: what is wrong with them.
     """
+    if config.run_dir:
+        run_dir = Path(os.path.realpath(config.run_dir))
+        if any(run_dir.is_relative_to(os.path.realpath(folder)) for folder in input_folders(config.data)):
+            raise ConfigError(f"run_dir: {config.run_dir} lies among the data set's files. Name another folder.")
     if isinstance(config, RunConfig):
         quick_check(config.data)
 

@@ -11,7 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from segzoo.backbones.weights.own import find_in_folder
 from segzoo.checkpoint.metrics import read_table
@@ -320,3 +322,19 @@ def test_a_folder_that_may_not_be_entered_is_one_line(foreign: Path) -> None:
                 find_in_folder(foreign)
     finally:
         (foreign / "checkpoints").chmod(0o755)
+
+
+@pytest.mark.parametrize("place", ["images", "masks/below"])
+def test_a_run_among_the_images_is_refused(place: str, tiny_config: Callable[..., RunConfig], tmp_path: Path) -> None:
+    for index in range(4):
+        for name in ("images", "masks"):
+            (tmp_path / "set" / name).mkdir(parents=True, exist_ok=True)
+            pixels = np.eye(64, dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "set" / name / f"{index}.png")
+    (tmp_path / "link").symlink_to("set")
+    data = ("data.name=folder", f"data.root={tmp_path / 'set'}", "data.classes=[a,b]")
+    config = tiny_config(*data, f"run_dir={tmp_path / 'link' / place}")
+    with pytest.raises(ConfigError, match="run_dir: .* lies among the data set's files"):
+        train(config)
+    assert sorted(path.name for path in (tmp_path / "set/images").iterdir()) == [f"{index}.png" for index in range(4)]
+    assert not (tmp_path / "set/masks/below").exists()

@@ -9,6 +9,7 @@ from segzoo.config.json_schema import schema_line
 from segzoo.config.load import load_config
 from segzoo.data.class_lists import find_class_list
 from segzoo.data.labels import color_number
+from segzoo.data.listing import input_folders
 from segzoo.data.make_config.choose import Choice, Choices, choose_training
 from segzoo.data.make_config.classes import Classes, choose_classes
 from segzoo.data.make_config.facts import Facts, collect_facts
@@ -19,7 +20,7 @@ from segzoo.data.make_config.stated import Stated
 from segzoo.data.make_config.write import config_text
 from segzoo.data.pixels import PixelFormat
 from segzoo.data.tree import is_folder
-from segzoo.data.whole_file import make_output, possible_output, written_whole
+from segzoo.data.whole_file import check_outputs, make_output, possible_output, written_whole
 from segzoo.errors import ConfigError
 
 
@@ -69,6 +70,7 @@ def make_config(
     layout = find_layout(folder.expanduser().resolve(), stated)
     make_output(output.parent)  # before all files are read
     config = stated.config(layout.tree())
+    check_outputs([output], overwrite=False, inputs=input_folders(config))
     if stated.values.keys().isdisjoint({"data.channels", "data.value_range"}):
         pixels = find_pixels(layout)
         config = stated.config({**layout.tree(), "channels": pixels.channels, "value_range": pixels.value_range})

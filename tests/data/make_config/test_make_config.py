@@ -425,3 +425,35 @@ def test_a_slip_of_the_brush_is_no_class(tmp_path: Path) -> None:
     mask[:2] = 2  # more than a slip
     Image.fromarray(mask).save(root / "masks" / "07.png")
     assert made(root).data.classes == ("class_0", "class_1", "class_2")
+
+
+def test_12_bits_of_jpeg_2000_are_stated(tmp_path: Path) -> None:
+    """Pillow gives 8 of their bits without a word that there were more."""
+    cv2 = pytest.importorskip("cv2")
+    root, random = one_folder(tmp_path / "set", [0, 1]), np.random.default_rng(0)
+    stored = random.integers(0, 3000, (*SIZE, 3)).astype(np.uint16)
+    for path in sorted((root / "images").iterdir()):
+        lossless = [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000]
+        cv2.imwrite(str(path.with_suffix(".jp2")), stored, lossless)
+        path.unlink()
+    config = made(root)
+    assert (config.data.channels, config.data.value_range) == (3, (0.0, 4095.0))
+    image = build_dataset(config.data, "train")[0].image
+    np.testing.assert_allclose(image, stored[..., ::-1] / 4095, atol=1e-6)
+
+
+def test_pages_of_colours_are_refused_before_a_file_is_written(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    root = one_folder(tmp_path / "set", [0, 1])
+    for path in sorted((root / "images").iterdir()):
+        tifffile.imwrite(path.with_suffix(".tif"), np.zeros((4, *SIZE, 3), np.uint8), photometric="rgb")
+        path.unlink()
+    with pytest.raises(DataError, match="4 pages of 3 channels each"):
+        make_config(root, tmp_path / "c.yaml", machine=CPU)
+    assert not (tmp_path / "c.yaml").exists()
+
+
+def test_a_configuration_among_the_images_is_refused(tmp_path: Path) -> None:
+    root = one_folder(tmp_path / "set", [0, 1])
+    with pytest.raises(ConfigError, match="would lie among the images or masks"):
+        make_config(root, root / "images" / "c.yaml", machine=CPU)
