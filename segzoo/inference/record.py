@@ -22,6 +22,7 @@ from torch import nn
 
 from segzoo.config.classification import AnyRunConfig
 from segzoo.data.labels import LabelSpace
+from segzoo.data.own_files import open_own
 from segzoo.data.whole_file import flush_folder, remove_leftovers
 from segzoo.errors import ConfigError, printable
 from segzoo.inference.jobs import Job, Shard
@@ -170,7 +171,8 @@ class Record:
     def __enter__(self) -> "Record":
         self.output.mkdir(parents=True, exist_ok=True)
         cut = self._path.is_file() and not self._path.read_bytes().endswith(b"\n")  # by a kill
-        self._file = self._path.open("a", encoding="utf-8")
+        opened = open_own(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self._file = os.fdopen(opened, "a", encoding="utf-8")
         self._write({"started": time.time(), **asdict(self.maker)}, before="\n" if cut else "")
         os.fsync(self._file.fileno())
         flush_folder(self.output)

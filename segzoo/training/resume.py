@@ -149,6 +149,8 @@ def saved_tree(run_dir: RunDir) -> dict[str, Any]:
         ConfigError: config.yaml cannot be read, and no checkpoint has the configuration.
     """
     try:
+        if os.path.lexists(run_dir.config) and not run_dir.config.is_file():  # a pipe would be waited for
+            raise ConfigError(f"{run_dir.config}: not a plain file")
         return read_yaml(run_dir.config)
     except ConfigError as error:
         if run_dir.stage(0).path.exists():  # the checkpoints are a stage's, and know nothing of the others

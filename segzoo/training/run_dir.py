@@ -120,9 +120,8 @@ class RunDir:
     def started_in(self) -> Path | None:
         """The working folder that the run was started in; None where nothing says it."""
         try:
-            folder = json.loads(self.environment.read_text(encoding="utf-8"))["folder"]
-            return Path(str(folder))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return Path(str(read_json(self.environment)["folder"]))
+        except (OSError, ValueError, KeyError, TypeError):
             return None
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from PIL import Image
 
 from segzoo.checkpoint.read import read_checkpoint
 from segzoo.checkpoint.saved import save_model
-from segzoo.errors import ConfigError, printable
+from segzoo.errors import ConfigError, DataError, printable
 from segzoo.inference.classify.classify import classify
 from segzoo.inference.jobs import Shard
 from segzoo.inference.predict import predict
@@ -301,6 +302,28 @@ def test_files_about_the_folder_are_not_replaced_unasked(
     with pytest.raises(ConfigError, match="is there"):
         predict(first, images, output=tmp_path / "out", save=SAVE, skip_existing=skip_existing)
     assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["precious"]
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe"])
+def test_a_record_that_is_a_link_or_a_pipe_is_not_written_into(
+    first: Predictor, images: Path, tmp_path: Path, kind: str
+) -> None:
+    """A folder from somebody else, in which another record says that all goes on as before."""
+    output, notes = tmp_path / "out", tmp_path / "notes.txt"
+    predict(first, images, output=output)
+    (output / "done.jsonl").rename(output / "done_0_of_2.jsonl")
+    if kind == "link":
+        notes.write_text("my precious notes")
+    if kind == "pipe":
+        os.mkfifo(output / "done.jsonl")
+    else:
+        (output / "done.jsonl").symlink_to(notes)
+    shutil.copy(images / "0.png", images / "new.png")
+    with pytest.raises(DataError, match=r"done\.jsonl: cannot be written") as caught:
+        predict(first, images, output=output, skip_existing=True)
+    assert len(caught.value.problems) == 1
+    assert notes.exists() == (kind == "link")
+    assert not notes.exists() or notes.read_text() == "my precious notes"
 
 
 def test_a_classifiers_tables_neither(tiny_classifier_run: TrainResult, images: Path, tmp_path: Path) -> None:

@@ -205,6 +205,14 @@ def test_a_run_goes_on_without_summary_configuration_and_environment(
     assert same_weights(foreign, tiny_run.run_dir)
 
 
+@pytest.mark.parametrize("name", ["environment.json", "config.yaml"])
+def test_a_pipe_in_somebody_elses_run_is_not_waited_for(name: str, foreign: Path) -> None:
+    saved = requested_config(None, resume=foreign)
+    (foreign / name).unlink()
+    os.mkfifo(foreign / name)
+    assert requested_config(None, resume=foreign) == saved
+
+
 def test_without_a_checkpoint_a_damaged_configuration_is_said(foreign: Path) -> None:
     shutil.rmtree(foreign / "checkpoints")
     (foreign / "config.yaml").write_text("")
