@@ -69,6 +69,7 @@ def closed_terminal(step: str) -> None:
     ours, theirs = os.openpty()
     os.dup2(theirs, 2)
     os.close(theirs)
+    sys.stderr = os.fdopen(2, "w", 1, closefd=False)  # as Python opens it on a terminal, which cannot seek
     os.setsid()
 
     def close() -> None:
