@@ -65,7 +65,7 @@ def choose_training(facts: Facts, classes: Classes, machine: Machine) -> Choices
 
 
 def _evaluation_choices(facts: Facts) -> Choices:
-    if facts.height * facts.width <= _LARGEST_WHOLE:
+    if facts.largest <= _LARGEST_WHOLE:
         return {}
     return {"evaluation.tile": Choice(_TILE, "pixels a side: validation and evaluation see large images by parts")}
 

@@ -38,6 +38,7 @@ class Facts:
         val_images: how many.
         height: median, in pixels.
         width: median, in pixels.
+        largest: pixels of the largest image, of either split.
         kinds: how many images are stored in which way ("RGB", "16-bit gray").
         colored: whether masks are coloured pictures.
         values: pixels of each value, or colour as a number, in all masks.
@@ -51,6 +52,7 @@ class Facts:
     val_images: int
     height: int
     width: int
+    largest: int
     kinds: Counter[str]
     colored: bool
     values: Counter[int]
@@ -104,6 +106,7 @@ def collect_facts(
         len(val.pairs),
         int(median(heights)),
         int(median(widths)),
+        max(height * width for height, width in (found.size for found in looks)),
         Counter(found.kind for found in looks),
         colored,
         _without(values, strays),

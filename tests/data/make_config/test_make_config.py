@@ -236,6 +236,22 @@ def test_a_crop_of_a_large_image_shows_some_of_it(shared: Path, tmp_path: Path) 
     assert config.data.scale_range == (0.5, 1.0)
 
 
+def test_one_large_image_in_either_split_is_validated_by_tiles(tmp_path: Path) -> None:
+    """Whatever the others' sizes: a validation has the memory for its largest image, or it ends the run."""
+    folders = {split: [tmp_path / "set" / split / kind for kind in ("images", "masks")] for split in ("train", "val")}
+    for folder in folders.values():
+        pictures((folder[0], folder[1]), list("abcde"), [0, 1])
+    assert made(tmp_path / "set").evaluation.tile is None
+    for folder in folders.values():
+        before = [path.read_bytes() for path in (folder[0] / "c.png", folder[1] / "c.png")]
+        for path in (folder[0] / "c.png", folder[1] / "c.png"):
+            with Image.open(path) as picture:
+                picture.resize((2400, 1800), Image.Resampling.NEAREST).save(path)
+        assert made(tmp_path / "set").evaluation.tile == 1024
+        for path, content in zip((folder[0] / "c.png", folder[1] / "c.png"), before, strict=True):
+            path.write_bytes(content)
+
+
 def test_rare_classes_get_balanced_weights(tmp_path: Path) -> None:
     assert made(one_folder(tmp_path / "even", [0, 1])).loss.class_weights is None
     assert made(one_folder(tmp_path / "rare", [0] * 19 + [1])).loss.class_weights == "balanced"
