@@ -86,7 +86,7 @@ def resumed_config(run_dir: str | Path, config: str | None = None, overrides: Se
     asked = apply_overrides(found if config is None else merged(found, read_yaml(Path(config))), overrides)
     before, now = (tree.get("task", "segmentation") for tree in (saved, asked))
     _refuse_other_task(before, now, _REASON)
-    kept, new = (config_from_tree(tree, known_names=known_names()) for tree in (saved, asked))
+    kept, new = (config_from_tree(tree, known_names=known_names()) for tree in (found, asked))
     if new.loss.class_weights == "balanced" and kept.loss.class_weights is not None:  # the run has the numbers
         weights = {"class_weights": kept.loss.class_weights}
         new = new.model_copy(update={"loss": new.loss.model_copy(update=weights)})
@@ -114,9 +114,10 @@ def keep_config(run_dir: RunDir, config: AnyRunConfig) -> None:
     Raises:
         ConfigError: it is another one.
     """
-    saved = config_from_tree(saved_tree(run_dir))
-    refuse_differences(saved, config, _REASON, start_from=run_dir.path)
-    now = with_free_keys(saved, config)
+    tree = saved_tree(run_dir)
+    saved, found = config_from_tree(tree), config_from_tree(_with_folders_of(run_dir, tree))
+    refuse_differences(found, config, _REASON, start_from=run_dir.path)
+    now = with_free_keys(found, config)
     changes = list(_differences(saved.model_dump(mode="json"), now.model_dump(mode="json")))
     if changes and is_first_process():
         for key, before, after in changes:
@@ -134,12 +135,25 @@ def _refuse_other_folder(run: RunDir, overrides: Sequence[str]) -> None:
 
 
 def _with_folders_of(run: RunDir, saved: dict[str, Any]) -> dict[str, Any]:
-    """The configuration with relative folders as seen from where the run was started, if that is elsewhere."""
-    started, data = run.started_in(), saved.get("data")
-    if started is None or started == Path.cwd() or not isinstance(data, Mapping):
+    """The configuration with relative paths as seen from where the run was started, if that is elsewhere.
+
+    Weights to start from are among them as long as no checkpoint, which knows the configuration too, was saved.
+    """
+    started = run.started_in()
+    if started is None or started == Path.cwd():
         return saved
-    folders = {key: started / str(data[key]) for key in ("root", "cache") if data.get(key) is not None}
-    return merged(saved, {"data": {key: str(path) for key, path in folders.items() if path.exists()}})
+    sections: dict[str, tuple[str, ...]] = {"data": ("root", "cache")}
+    if not any(run.path.glob("**/checkpoints/*.ckpt")):
+        sections["model"] = ("weights",)
+    known = {name: section for name in sections if isinstance(section := saved.get(name), Mapping)}
+    paths = {
+        name: {key: started / str(section[key]) for key in sections[name] if section.get(key) is not None}
+        for name, section in known.items()
+    }
+    return merged(
+        saved,
+        {name: {key: str(path) for key, path in found.items() if path.exists()} for name, found in paths.items()},
+    )
 
 
 def saved_tree(run_dir: RunDir) -> dict[str, Any]:

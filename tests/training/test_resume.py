@@ -11,9 +11,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from lightning import Trainer
 from PIL import Image
 from ruamel.yaml import YAML
+from run_files import weights
 
 from segzoo.checkpoint.read import find_checkpoint
 from segzoo.config.load import apply_overrides, load_config
@@ -96,6 +98,27 @@ def test_another_working_folder(stopped: Path, tmp_path: Path, monkeypatch: pyte
         resume(Path("../run"))
     (tmp_path / "kept").rename(tmp_path / "run" / "environment.json")
     assert resume(Path("../run")).summary["steps"] == 4
+
+
+def test_weights_to_start_from_in_another_working_folder(
+    tiny_run: TrainResult, tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a run that was stopped before its first checkpoint, which needs them still; and once more after it."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(tiny_run.run_dir / "checkpoints" / "best.ckpt", "start.ckpt")
+    changes = ("trainer.max_steps=2", "trainer.val_every_steps=1", "optimizer.learning_rate=0.0001")
+    whole = train(tiny_config("run_dir=run", "model.weights=start.ckpt", *changes))
+    expected = weights(whole.run_dir.resolve())
+    Path("run/summary.json").unlink()
+    for path in Path("run/checkpoints").iterdir():
+        path.unlink()
+    Path("other").mkdir()
+    monkeypatch.chdir("other")
+    found = resume(Path("../run")).run_dir
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(found).items())
+    Path("../run/summary.json").unlink()
+    monkeypatch.chdir(tmp_path)
+    assert resume(Path("run")).summary["steps"] == 2, "its checkpoints know the configuration that it has now"
 
 
 @pytest.mark.parametrize(
