@@ -93,6 +93,7 @@ class ClassificationTask(Task):
 
     def on_validation_epoch_end(self) -> None:
         """Turn the scores of all processes into numbers."""
+        self._refuse_no_numbers()
         self.scores = self.measured.compute()
         self.measured.reset()
 

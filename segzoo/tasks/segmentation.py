@@ -135,6 +135,7 @@ class SegmentationTask(Task):
 
     def on_validation_epoch_end(self) -> None:
         """Turn the counts of all processes into scores."""
+        self._refuse_no_numbers()
         self.scores = Scores.from_matrix(self.confusion.compute())
         self.confusion.reset()
 

@@ -21,7 +21,7 @@ from segzoo.tasks.decide import check_scores
 from segzoo.tasks.losses.base import mean_or_zero
 from segzoo.tasks.metrics import MainMetric, main_metric
 from segzoo.tasks.optim import build_optimizer, build_schedule, step_period
-from segzoo.tasks.processes import join_lists, process_count, said_once, sum_over_processes
+from segzoo.tasks.processes import join_lists, largest_of_processes, process_count, said_once, sum_over_processes
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,8 @@ logger = logging.getLogger(__name__)
 class Task(LightningModule, ABC):
     """A network that trains by a configuration; `SegmentationTask` and `ClassificationTask` say what and how.
 
-    `step_loss` is the loss of the newest step, over all processes.
+    `step_loss` is the loss of the newest step, over all processes. `without_scores` are this process's images in a
+    validation for which the network's scores were no numbers.
 
     Args:
         config: the run.
@@ -50,6 +51,7 @@ class Task(LightningModule, ABC):
         self.samples = samples
         self.main_metric: MainMetric = main_metric(config, labels)
         self.step_loss = torch.tensor(float("nan"))
+        self.without_scores: list[str] = []
         self._training_pass = TrainingPass(self.method, lean=config.trainer.lean)
 
     @property
@@ -81,16 +83,30 @@ class Task(LightningModule, ABC):
     def checked_scores(self, scores: Tensor, images: Iterable[str]) -> Tensor:
         """The network's scores of images in a validation, which have to be numbers.
 
+        Where several processes validate, all of them hear of it at the end, and zeros stand in until then.
+
         Raises:
             TrainingError: they are none, so that there is nothing to measure or to keep.
         """
         try:
             return check_scores(scores)
         except DataError:
-            raise TrainingError(
+            self.without_scores += images
+            if process_count() == 1:
+                self._refuse_no_numbers()
+            return torch.zeros_like(scores)
+
+    def _refuse_no_numbers(self) -> None:
+        """End a validation in which the scores of images were no numbers, in any process."""
+        if not largest_of_processes(len(self.without_scores), self.device):
+            return
+        images = join_lists(self.without_scores)
+        raise said_once(
+            TrainingError(
                 f"step {self.global_step}: in the validation the network's scores are no numbers (NaN or infinite), "
-                f"for {', '.join(list(images)[:3])}. Try a smaller optimizer.learning_rate, or trainer.clip_norm=1."
-            ) from None
+                f"for {', '.join(images[:3])}. Try a smaller optimizer.learning_rate, or trainer.clip_norm=1."
+            )
+        )
 
     @property
     def main_score(self) -> float | None:

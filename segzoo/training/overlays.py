@@ -51,6 +51,8 @@ class Overlays(Callback):
             with trainer.precision_plugin.forward_context():
                 prediction = task.predicted(pixels.to(task.device), [sample.id])[0]
             rows.append(_row(sample, prediction.cpu().numpy(), task.labels))
+        if task.without_scores:  # there is nothing to show, and the task ends the run
+            return
         self.run_dir.overlays.mkdir(exist_ok=True)
         write_image(self.run_dir.overlays / f"step_{trainer.global_step:06d}.png", _sheet(rows))
 

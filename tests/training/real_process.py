@@ -240,6 +240,17 @@ def nan_loss(step: str) -> None:
     SegmentationTask._loss = loss
 
 
+def nan_scores(step: str) -> None:
+    """The network's scores in a validation are not numbers."""
+    original = SegmentationTask.forward
+
+    def forward(self: SegmentationTask, image: torch.Tensor) -> torch.Tensor:
+        value = original(self, image)
+        return value * float("nan") if self.global_step == int(step) and not self.training else value
+
+    SegmentationTask.forward = forward
+
+
 def record(path: str) -> None:
     """Which samples each step sees. Name it last: it then notes a step before another fault ends it."""
     original = SegmentationTask.training_step

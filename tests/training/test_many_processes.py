@@ -131,6 +131,8 @@ def alone(process: subprocess.Popen[str]) -> bool:
             *("nan_loss:2", True, 1, "step 2: the loss is nan or infinite, for the images train_"),
             marks=pytest.mark.slow,
         ),
+        pytest.param("nan_scores:3", True, 1, "the network's scores are no numbers", marks=pytest.mark.slow),
+        pytest.param("nan_scores:3", False, 1, "the network's scores are no numbers", marks=pytest.mark.slow),
         pytest.param("in_validation:3:SIGTERM", True, 143, "stopped at step 3, which is saved", marks=pytest.mark.slow),
         pytest.param("in_step:2:SIGINT", False, 130, "stopped at step 3, which is saved", marks=pytest.mark.slow),
         pytest.param("in_step:2", True, 1, "process 1 ended with status -9", marks=pytest.mark.slow),
@@ -143,6 +145,7 @@ def test_all_processes_end_with_one_message(fault, second, status, line, start_t
     assert process.returncode == status, stderr
     said = " ".join(stderr.split())
     assert said.count(line) == 1, stderr
+    assert said.count("error:") == (status == 1), stderr
     assert "Traceback" not in stderr
     assert alone(process)
     if status > 128:
