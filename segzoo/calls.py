@@ -5,8 +5,11 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from numbers import Integral, Real
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel
 
 from segzoo.errors import ConfigError, did_you_mean, os_problem, shortened
 
@@ -65,6 +68,22 @@ def _problems(name: str, value: object, hints: Mapping[str, Any]) -> Iterator[st
         yield f"{name}: has to be {_text(hints[name])}, not {type(value).__name__} ({shortened(repr(value))})."
     elif isinstance(value, str | os.PathLike) and not _is_text(str(value)):
         yield f"{name}: holds signs that are no text: {shortened(ascii(str(value)))}."
+    elif (
+        isinstance(value, str) and not value and Path in get_args(hints[name])
+    ):  # which `Path` takes for the current folder
+        yield f"{name}: is empty. Name a file or a folder."
+    elif isinstance(value, BaseModel):
+        yield from _config_problems(value)
+
+
+def _config_problems(config: BaseModel) -> Iterator[str]:
+    """What is wrong in a configuration that was made without being checked, as pydantic's `model_copy` does."""
+    from segzoo.config.load import config_from_tree  # here, for it needs more than `import segzoo` does
+
+    try:
+        config_from_tree(config.model_dump(warnings=False))
+    except ConfigError as error:
+        yield from error.problems
 
 
 def _is_text(value: str) -> bool:

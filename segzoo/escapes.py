@@ -10,8 +10,10 @@ import io
 import json
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from segzoo.errors import printable
 
@@ -57,7 +59,15 @@ def markdown_text(name: str) -> str:
 
 def terminal(*, stderr: bool = False) -> Console:
     """A terminal, or a file in its place, to which brackets and colons in tables and bars are text."""
-    return Console(stderr=stderr, markup=False, emoji=False)
+    return _Console(stderr=stderr, markup=False, emoji=False)
+
+
+class _Console(Console):
+    """A terminal that shows characters which would command it as what they are; lines still end."""
+
+    def render_str(self, text: str, **style: Any) -> Text:
+        """As rich does it, for texts and for cells of tables."""
+        return super().render_str("\n".join(map(printable, text.split("\n"))), **style)
 
 
 def _no_formula(cell: object) -> object:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from segzoo.errors import ConfigError, UnknownNameError, did_you_mean
+from segzoo.errors import ConfigError, UnknownNameError, did_you_mean, printable
 
 T = TypeVar("T")
 
@@ -35,8 +35,10 @@ class Registry(Generic[T]):
             replace: whether it may take the place of another of that name, as when a notebook's cell runs again.
 
         Raises:
-            ConfigError: the name is taken.
+            ConfigError: the name is taken, or none that a configuration can hold.
         """
+        if not name or printable(name) != name:
+            raise ConfigError(f"{self.kind} {name!r}: a name is text on one line. Take another.")
         if name in self._entries and not replace:
             raise ConfigError(
                 f"{self.kind} {name!r} is registered already. Take another name, or register it with replace=True."

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 from PIL import Image
+from rich.table import Table
 
 from segzoo.checkpoint.card import model_card
 from segzoo.checkpoint.read import load_segmenter
@@ -101,6 +102,16 @@ def test_tables_of_an_evaluation_show_every_name(
     shown = capsys.readouterr().out
     assert all(name in shown for name in hostile.labels.names)
     assert "[/0]" in shown or "[/1]" in shown
+
+
+def test_a_name_does_not_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table("class")
+    table.add_row("\x1b[2J\x07road")
+    terminal().print(table, "\x9b31mx\x00\nnext")
+    shown = capsys.readouterr().out
+    assert "\\x1b[2J\\x07road" in shown
+    assert "\\x9b31mx\\x00\nnext" in shown
+    assert all(sign.isprintable() or sign == "\n" for sign in shown)
 
 
 def test_a_file_called_like_markup_has_a_bar(

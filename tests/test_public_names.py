@@ -65,6 +65,45 @@ def test_a_wrong_type_and_a_wrong_name_are_one_line(name, calls):
         function()
 
 
+def test_an_empty_text_is_not_the_current_folder(calls):
+    run = calls["predict"]["checkpoint"]
+    for name, arguments in (
+        ("predict", {"checkpoint": run, "source": ""}),
+        ("predict", {"checkpoint": run, "source": "nosuch", "output": ""}),
+        ("save_model", {"checkpoint": "", "folder": "x"}),
+        ("classify", {**calls["classify"], "source": ""}),
+    ):
+        key = next(key for key, value in arguments.items() if value == "")
+        with pytest.raises(ConfigError, match=rf"^{key}: is empty\. Name a file or a folder\.$"):
+            getattr(segzoo, name)(**arguments)
+
+
+@pytest.mark.parametrize("name", ["predict", "classify"])
+def test_amounts_that_are_none_and_requests_that_exclude_each_other(name, calls):
+    for wrong, line in (
+        ({"batch_size": 0}, "batch_size: 0; it is at least 1"),
+        ({"batch_size": -1}, "batch_size: -1; it is at least 1"),
+        ({"max_pixels": -4}, "max_pixels: -4; it is at least 1"),
+        ({"overwrite": True, "skip_existing": True}, "Give one"),
+    ):
+        with pytest.raises(ConfigError, match=line):
+            getattr(segzoo, name)(**calls[name], **wrong)
+
+
+@pytest.mark.parametrize(
+    ("update", "line"),
+    [
+        ({"seed": "x"}, "seed: should be a valid integer"),
+        ({"data": None}, "data: is a section with keys of its own"),
+    ],
+)
+def test_a_configuration_that_was_made_unchecked(update, line, calls):
+    with pytest.raises(ConfigError, match=line):
+        segzoo.train(calls["train"]["config"].model_copy(update=update))
+    with pytest.raises(ConfigError, match="missing; it has no default"):
+        segzoo.train(type(calls["train"]["config"]).model_construct())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(segzoo.__all__) - WITHOUT_ARGUMENTS))
 def test_whatever_an_argument_is(name, calls):
@@ -87,7 +126,19 @@ def test_whatever_an_argument_is(name, calls):
     "image",
     [
         *(np.ones((40, 48, 3)), np.ones((40, 48, 3), np.float32), np.ones((40, 48), np.uint8), np.ones((3, 40, 48))),
-        *(np.array(1), np.array(["a"]), np.array([None]), torch.ones(3, 40, 48), [[1]], None, 3, "", "nosuch", "a\0b"),
+        *(
+            np.array(1),
+            np.array(["a"]),
+            np.ones((0, 5, 3), np.uint8),
+            np.array([None]),
+            torch.ones(3, 40, 48),
+            [[1]],
+            None,
+            3,
+            "",
+            "nosuch",
+            "a\0b",
+        ),
         *("x" * 300, ".", b"bytes"),
     ],
     ids=repr,

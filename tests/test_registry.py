@@ -26,3 +26,9 @@ def test_unknown_name_suggests() -> None:
     with pytest.raises(UnknownNameError, match=r"Unknown thing 'umet'. Did you mean unet\?"):
         things["umet"]
     assert list(things) == ["unet"]
+
+
+@pytest.mark.parametrize("name", ["", "a\nrun_dir: b", "\x1b[2J", "\udce9"])
+def test_a_name_is_text_on_one_line(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"thing .*: a name is text on one line\. Take another\."):
+        Registry[int]("thing").register(name)(1)

@@ -7,12 +7,11 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from segzoo.backbones.measure import measure
+from segzoo.backbones.measure import check_size, measure
 from segzoo.backbones.registry import build_backbone
 from segzoo.backbones.spec import FeatureSpec
 from segzoo.backbones.strides import receptive_fields
 from segzoo.backbones.xception import Xception
-from segzoo.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +65,7 @@ def describe_backbone(
         UnknownNameError: no backbone has this name.
         ConfigError: a value is out of range.
     """
-    if min(size) < 1:
-        raise ConfigError(f"size is {size[0]}×{size[1]}; both sides must be at least 1 pixel")
+    check_size(size)
     with torch.device("meta"):
         backbone = build_backbone(name, output_stride=output_stride, width=width)
         image = torch.empty(1, backbone.in_channels, *size)

@@ -9,6 +9,20 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from segzoo.errors import ConfigError
+
+_LONGEST = 1_000_000  # pixels a side, far beyond any image; torch counts in 64 bits
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """See that an image can have this height and width.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if not 1 <= min(size) <= max(size) <= _LONGEST:
+        raise ConfigError(f"size is {size[0]}×{size[1]}; both sides must be 1 to {_LONGEST:,} pixels")
+
 
 @dataclass(frozen=True)
 class Cost:

@@ -14,6 +14,7 @@ from segzoo.backbones.weights.hub import fetch_model, hub_name_of, is_hub_name
 from segzoo.backbones.weights.own import PREFIXES, WEIGHTS, find_in_folder
 from segzoo.backbones.weights.recognise import read_pickle
 from segzoo.backbones.weights.saved import read_saved
+from segzoo.backbones.weights.source import is_plain
 from segzoo.checkpoint.format import TRAINING_STATE, Description, parse_description
 from segzoo.config.load import for_segmentation
 from segzoo.config.schema import Preprocessing, RunConfig
@@ -135,12 +136,11 @@ def _check_tensors(content: dict[str, Any], path: Path) -> None:
         tensors = content.get(key, {}).values()
         if sum(tensor.numel() * tensor.element_size() for tensor in tensors) > path.stat().st_size:
             raise CheckpointError(f"{path}: refused, because its tensors claim more numbers than the file has.")
-        if not all(_is_plain(tensor) for tensor in tensors):
-            raise CheckpointError(f"{path}: refused, because a tensor is sparse, quantised or without numbers.")
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    return tensor.device.type == "cpu" and tensor.layout == torch.strided and not tensor.is_quantized
+        if not all(map(is_plain, tensors)):
+            raise CheckpointError(
+                f"{path}: refused, because a tensor is of a type that no weights have: sparse, quantised, complex or "
+                "of 8 bits."
+            )
 
 
 def read_description(content: dict[str, Any], path: Path) -> Description:

@@ -166,6 +166,8 @@ class PixelFormat:
             DataError: no image; for 8-bit RGB another shape or type;
                 another number of channels, values that are not finite, or whose range is not stated.
         """
+        if not array.size:
+            raise DataError(f"an image without pixels: its shape is {array.shape}")
         if self.is_rgb8 and (array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != _RGB):
             raise DataError(f"expected a uint8 RGB array (H, W, 3), not {array.dtype} {array.shape}")
         if self.is_rgb8:

@@ -81,7 +81,7 @@ def files_below(
                 folders.append(Path(entry))
             elif is_of_kind(entry, suffixes):
                 found.append(Path(entry))
-            elif others is not None and entry.is_file():
+            elif others is not None and is_file(entry):
                 others.append(Path(entry))
     return sorted(found)
 

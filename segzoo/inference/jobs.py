@@ -56,6 +56,22 @@ class Shard:
         return name if self.count == 1 else f"{stem}_{self.index}_of_{self.count}{dot}{suffix}"
 
 
+def check_work(*, batch_size: int | None, max_pixels: int, skip_existing: bool, overwrite: bool) -> None:
+    """See that amounts are some, and that outputs are either kept or replaced.
+
+    Raises:
+        ConfigError: a line for each that is not so.
+    """
+    amounts = {"batch_size": batch_size, "max_pixels": max_pixels}
+    problems = [
+        f"{key}: {value}; it is at least 1." for key, value in amounts.items() if value is not None and value < 1
+    ]
+    if skip_existing and overwrite:
+        problems.append("skip_existing, overwrite: outputs that are there are either kept or replaced. Give one.")
+    if problems:
+        raise ConfigError(problems)
+
+
 @dataclass(frozen=True)
 class Job:
     """One image and the files that it becomes.

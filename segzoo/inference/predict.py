@@ -17,7 +17,7 @@ from segzoo.data.whole_file import possible_output
 from segzoo.errors import ConfigError, DataError, SegzooError, printable
 from segzoo.inference.areas import AREAS_FILE, write_areas
 from segzoo.inference.contact_sheet import CONTACT_SHEET, spread, thumbnail, write_contact_sheet
-from segzoo.inference.jobs import Job, Shard, plan_jobs
+from segzoo.inference.jobs import Job, Shard, check_work, plan_jobs
 from segzoo.inference.listing import find_images, input_path
 from segzoo.inference.outputs import AREAS, check_kinds
 from segzoo.inference.predictor import Predictor
@@ -67,6 +67,7 @@ def predict(
         DataError: outputs can no longer be written, as on a full disk.
     """
     show_log()
+    check_work(batch_size=batch_size, max_pixels=max_pixels, skip_existing=skip_existing, overwrite=overwrite)
     check_kinds(save)
     path = checkpoint.source.path if isinstance(checkpoint, Predictor) else find_checkpoint(checkpoint)
     source = input_path(source)

@@ -10,9 +10,8 @@ from torch import nn
 
 from segzoo.backbones import Backbone
 from segzoo.backbones.layers import Flow
-from segzoo.backbones.measure import Cost, measure
+from segzoo.backbones.measure import Cost, check_size, measure
 from segzoo.config.schema import ModelConfig
-from segzoo.errors import ConfigError
 from segzoo.models.build import build_segmenter
 from segzoo.models.decoder import Decoder
 from segzoo.models.segmenter import Segmenter
@@ -83,8 +82,7 @@ def describe_segmenter(
     Raises:
         ConfigError: parts that do not fit together, or a size that is none.
     """
-    if min(size) < 1:
-        raise ConfigError(f"--size: {size[0]}×{size[1]}; both sides must be at least 1 pixel")
+    check_size(size)
     with torch.device("meta"):
         segmenter = build_segmenter(config, num_classes, in_channels=in_channels, pretrained=False)
         images = torch.empty(_IMAGES, in_channels, *size)

@@ -85,8 +85,9 @@ def test_nothing_is_allocated():
 def test_wrong_requests():
     with pytest.raises(UnknownNameError, match="Did you mean xception65"):
         describe_backbone("xceptoin65")
-    with pytest.raises(ConfigError, match="size is 0×5"):
-        describe_backbone("xception", size=(0, 5))
+    for size in ((0, 5), (5, -1), (10**30, 5), (5, 2**63)):
+        with pytest.raises(ConfigError, match=f"size is {size[0]}×{size[1]}; both sides must be 1 to 1,000,000 pixels"):
+            describe_backbone("xception", size=size)
 
 
 def test_tool_prints_taps(run_tool):

@@ -76,6 +76,19 @@ def test_links_to_nowhere_are_kept_for_the_reader_and_pipes_are_not(tmp_path: Pa
     assert names(tmp_path) == ["gone.png", "loop.png"]
 
 
+def test_a_link_to_itself_among_files_of_other_kinds_ends_nothing(tmp_path: Path) -> None:
+    """Without a suffix it may be a picture; with another it is one of those that are counted."""
+    touch(tmp_path, "a.png", "notes.txt")
+    for name in ("loop", "loop.txt"):
+        link(tmp_path / name, tmp_path / name)
+    others: list[Path] = []
+    assert files_below(tmp_path, {".png"}, others=others) == [tmp_path / "a.png"]
+    assert others == [tmp_path / "notes.txt"]
+    assert [str(image) for image in find_images(tmp_path, without=tmp_path / "out").images] == ["a.png"]
+    with pytest.raises(ConfigError, match="loop: no such folder"):
+        make_config(tmp_path / "loop")
+
+
 HIDDEN = (
     "._x.png",
     ".x.png",

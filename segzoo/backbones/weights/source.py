@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from segzoo.backbones.options import Padding, StemPadding
@@ -38,6 +39,14 @@ ALIGNED_RECIPE = Recipe(norm_eps=1e-3, padding="symmetric", stem_padding="padded
 
 STEM = ("stem.conv1.weight", "block1_conv1/kernel", "conv1.weight", "stem.0.conv.weight")
 """What segzoo, Keras, Cadene and timm call the first convolution's kernels."""
+
+_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64)  # the last of counters
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor holds numbers that weights can have: not sparse, quantised, complex, or of 8 bits."""
+    return tensor.device.type == "cpu" and tensor.layout == torch.strided and tensor.dtype in _TYPES
+
 
 TIMM_RECIPES = {
     "xception": LEGACY_RECIPE,

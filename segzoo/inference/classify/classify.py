@@ -13,7 +13,7 @@ from segzoo.errors import ConfigError, DataError, did_you_mean, first_line, prin
 from segzoo.inference.classify.predictor import ClassPredictor, check_cam
 from segzoo.inference.classify.table import PREDICTIONS, write_predictions
 from segzoo.inference.classify.work import CAM, ClassOutcome, ClassWorker
-from segzoo.inference.jobs import Job, Shard, check_jobs
+from segzoo.inference.jobs import Job, Shard, check_jobs, check_work
 from segzoo.inference.listing import Listing, find_images, input_path, mask_names
 from segzoo.inference.predict import check_output
 from segzoo.inference.record import Content, Maker, Record, network_digest
@@ -66,6 +66,7 @@ def classify(
         DataError: outputs can no longer be written, as on a full disk.
     """
     show_log()
+    check_work(batch_size=batch_size, max_pixels=max_pixels, skip_existing=skip_existing, overwrite=overwrite)
     _check_request(save, top)
     path = checkpoint.source.path if isinstance(checkpoint, ClassPredictor) else find_checkpoint(checkpoint)
     source = input_path(source)

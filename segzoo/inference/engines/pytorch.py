@@ -72,9 +72,12 @@ def usable_device(device: str | torch.device) -> torch.device:
         ConfigError: it is not, or torch knows none of that name.
     """
     try:
-        return torch.empty(0, device=device).device
+        found = torch.empty(0, device=device).device
     except (AssertionError, RuntimeError) as error:  # the first from a torch without CUDA
         raise ConfigError(f"--device: {device}: {first_line(error)}") from None
+    if found.type == "meta":
+        raise ConfigError("--device: meta computes nothing. Take cpu or cuda.")
+    return found
 
 
 @torch.inference_mode()
