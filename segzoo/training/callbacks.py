@@ -34,6 +34,11 @@ class TrainingClock(Callback):
         self._since: float | None = None
 
     @property
+    def is_started(self) -> bool:
+        """Whether training began, and everything of a checkpoint is restored."""
+        return self._since is not None
+
+    @property
     def images_per_second(self) -> float:
         """Images trained on per second so far."""
         return self.steps * self.batch_size / self.seconds if self.seconds else 0.0

@@ -263,12 +263,26 @@ def _known_images(run_dir: RunDir) -> dict[str, Inventory] | None:
 
 def _start(path: Path, config: AnyRunConfig, problems: list[str]) -> Start | None:
     try:
-        description = read_description(read_checkpoint(path), path)
+        content = read_checkpoint(path)
+        description = read_description(content, path)
+        _check_progress(content, path)
     except CheckpointError as error:
         problems += error.problems
         return None
     refuse_differences(description.config, config, "Its checkpoint is of another configuration")
     return Start(path, description.step, description.labels, description.metrics)
+
+
+def _check_progress(content: Mapping[str, Any], path: Path) -> None:
+    """See that a checkpoint holds what training goes on by: one stripped to its weights would begin anew in silence.
+
+    Raises:
+        CheckpointError: it does not.
+    """
+    kinds = {"optimizer_states": list, "lr_schedulers": list, "loops": dict, "callbacks": dict}
+    lacking = [key for key, kind in kinds.items() if not (isinstance(content.get(key), kind) and content[key])]
+    if lacking:
+        raise CheckpointError(f"{path}: not to be gone on from: without {', '.join(lacking)}, as training saves them.")
 
 
 def _refuse_other_task(old: object, new: object, reason: str) -> None:

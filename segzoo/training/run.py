@@ -14,7 +14,7 @@ from segzoo.config.classification import AnyRunConfig
 from segzoo.data.datamodule import SegmentationData
 from segzoo.data.labels import LabelSpace
 from segzoo.data.statistics import balanced_weights, class_pixels
-from segzoo.errors import InterruptedTrainingError
+from segzoo.errors import CheckpointError, InterruptedTrainingError, SegzooError, first_line
 from segzoo.tasks.metrics import AnyScores, MainMetric, no_scores
 from segzoo.tasks.processes import is_first_process
 from segzoo.tasks.task import Task
@@ -125,6 +125,13 @@ def _fit(config: AnyRunConfig, data: RunData, task: AnyRunTask, run_dir: RunDir,
             trainer = build_trainer(config, data, watchers.all)
             try:
                 trainer.fit(task, data, ckpt_path=start.path if start else None, weights_only=True)
+            except (LookupError, TypeError, AttributeError, ValueError) as error:
+                if start is None or watchers.clock.is_started or isinstance(error, SegzooError):
+                    raise
+                raise CheckpointError(
+                    f"{start.path}: training cannot go on from it ({first_line(error)}). Move it away to go on from an "
+                    "older checkpoint of the run."
+                ) from error
             finally:
                 watchers.close()
     except InterruptedTrainingError:

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from run_files import weights
 from segzoo.checkpoint.read import find_checkpoint
 from segzoo.config.load import apply_overrides, load_config
 from segzoo.config.schema import RunConfig
-from segzoo.errors import ConfigError, InterruptedTrainingError
+from segzoo.errors import CheckpointError, ConfigError, InterruptedTrainingError
 from segzoo.training import callbacks, run
 from segzoo.training.build import build_data
 from segzoo.training.resume import refuse_other_images, requested_config
@@ -168,6 +169,45 @@ def test_only_the_summary_was_missing(copied: Path, tiny_run: TrainResult) -> No
     summary = json.loads((copied / "summary.json").read_text())
     for key in ("last_val_miou", "best_val_miou", "best_step", "steps"):
         assert summary[key] == tiny_run.summary[key]
+
+
+STRIPPED = {
+    "only weights": lambda content: [content.pop(key) for key in ("optimizer_states", "loops", "callbacks")],
+    "no optimizer's state": lambda content: content.update(optimizer_states=[]),
+    "loops of another kind": lambda content: content.update(loops=[1]),
+}
+ODD = {
+    "parameter groups": lambda content: content["optimizer_states"][0].update(param_groups=[]),
+    "schedule": lambda content: content.update(lr_schedulers=[{"last_epoch": "x"}]),
+    "loops": lambda content: content.update(loops={"fit_loop": 3}),
+    "version": lambda content: content.update({"pytorch-lightning_version": "junk"}),
+}
+
+
+def _changed(run_dir: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """An unfinished run, whose last checkpoint alone is there, and changed."""
+    (run_dir / "summary.json").unlink()
+    (run_dir / "checkpoints/best.ckpt").unlink()
+    path = run_dir / "checkpoints/last.ckpt"
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+    return path
+
+
+@pytest.mark.parametrize("change", STRIPPED.values(), ids=STRIPPED)
+def test_a_checkpoint_without_its_progress_begins_nothing_anew(change: Any, copied: Path) -> None:
+    path = _changed(copied, change)
+    with pytest.raises(CheckpointError, match=f"^{path}: not to be gone on from: without .*, as training saves them"):
+        train(requested_config(None, resume=copied), resume=copied)
+
+
+@pytest.mark.parametrize("change", ODD.values(), ids=ODD)
+def test_progress_that_fits_nothing_is_one_line(change: Any, copied: Path) -> None:
+    path = _changed(copied, change)
+    with pytest.raises(CheckpointError, match=f"^{path}: training cannot go on from it") as caught:
+        train(requested_config(None, resume=copied), resume=copied)
+    assert len(caught.value.problems) == 1
 
 
 def test_a_finished_run_needs_no_data_to_say_so(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from segzoo.backbones.strides import PlannedBlock
 from segzoo.backbones.weights import keras, timm
 from segzoo.backbones.weights.find import find_weights
 from segzoo.backbones.weights.recognise import recognise_state
-from segzoo.backbones.weights.source import Naming, SourceWeights
+from segzoo.backbones.weights.source import Naming, SourceWeights, is_plain
 from segzoo.backbones.xception import Xception
 from segzoo.errors import CheckpointError, ConfigError
 
@@ -76,6 +76,7 @@ def fill_from(network: nn.Module, weights: SourceWeights) -> None:
         *_list("has nothing for this network's", own.keys() - foreign.built.keys()),
         *_list("has tensors this network has no place for:", _left_over(own, tensors, foreign)),
         *_list(f"has another shape{_other_width(own, state)}:", _wrong_shapes(own, state)),
+        *_list("has a type that no weights have in", (name for name, value in state.items() if not is_plain(value))),
         *_list("has values that are not finite in", _not_finite(state, weights)),
     ]
     if problems:
@@ -204,9 +205,11 @@ def _left_over(own: dict[str, Tensor], tensors: dict[str, Tensor], foreign: Fore
 
 
 def _not_finite(state: dict[str, Tensor], weights: SourceWeights) -> Iterator[str]:
-    yield from (name for name, value in state.items() if not value.isfinite().all())
+    yield from (name for name, value in state.items() if is_plain(value) and not value.isfinite().all())
     for layer in weights.head:
-        if not all(value.isfinite().all() for value in (layer.weight, layer.bias) if value is not None):
+        if not all(
+            is_plain(value) and value.isfinite().all() for value in (layer.weight, layer.bias) if value is not None
+        ):
             yield "the classifier's head"
 
 

@@ -79,6 +79,12 @@ def test_values_that_are_not_finite(variant, saved, state):
     refuse(variant, path, "values that are not finite in stem.conv1.weight")
 
 
+@pytest.mark.parametrize("kind", [torch.float8_e5m2, torch.complex64, torch.int8])
+def test_numbers_of_types_that_no_weights_have(variant, saved, state, kind):
+    path = saved(lambda state: state.update({first(state): state[first(state)].to(kind)}), "w.pth")
+    refuse(variant, path, "has a type that no weights have in stem.conv1.weight")
+
+
 def test_many_problems_stay_short(tmp_path):
     state = {f"block12.rep.{number}.stray": torch.zeros(1) for number in range(50)}
     save_file(state, tmp_path / "w.safetensors")
