@@ -135,7 +135,7 @@ def test_channels_of_the_image_count():
 
 
 def test_size_that_is_none_is_refused():
-    with pytest.raises(ConfigError, match="--size: 0×5"):
+    with pytest.raises(ConfigError, match="size is 0×5"):
         describe_segmenter(settings(), 2, size=(0, 5))
 
 
