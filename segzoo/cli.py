@@ -56,8 +56,9 @@ def _refuse_empty_words(words: Sequence[str]) -> None:
         if not word and not _is_config_key(before.removeprefix("--")):
             after = f" after {before}" if before else ""
             raise ConfigError(f"an empty argument{after}. Is a variable not set? . is this folder.")
-        if "=" in word and not value and option.startswith("--") and not _is_config_key(option.removeprefix("--")):
-            raise ConfigError(f"{option}=: empty. Is a variable not set? . is this folder.")
+        empty = value in ("", "--")  # argparse takes `--` for the end of options, and leaves nothing
+        if "=" in word and empty and option.startswith("--") and not _is_config_key(option.removeprefix("--")):
+            raise ConfigError(f"{word}: empty. Is a variable not set? . is this folder.")
 
 
 def refuse_idle(arguments: Namespace, parser: ArgumentParser, names: Iterable[str], why: str) -> None:

@@ -1,5 +1,6 @@
 """Reading checkpoints safely: no pickled objects, names from registries, strict weights."""
 
+import os
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -84,7 +85,7 @@ def find_checkpoint(path: str | Path) -> Path:
 
 def run_dir_of(checkpoint: Path) -> Path | None:
     """The run directory that a checkpoint lies in, if it lies in one."""
-    parent = checkpoint.resolve().parent
+    parent = Path(os.path.realpath(checkpoint)).parent
     return parent.parent if parent.name == "checkpoints" else None
 
 
@@ -95,7 +96,7 @@ def model_name(checkpoint: Path) -> str:
         return run_dir.name
     if checkpoint.name != WEIGHTS:
         return checkpoint.stem
-    return hub_name_of(checkpoint) or checkpoint.resolve().parent.name
+    return hub_name_of(checkpoint) or Path(os.path.realpath(checkpoint)).parent.name
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

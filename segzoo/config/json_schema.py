@@ -82,7 +82,7 @@ def schema_line(config: Path) -> str | None:
     """
     if not SCHEMA_FILE.is_file():
         return None
-    here, folder = Path.cwd(), config.resolve().parent
+    here, folder = Path.cwd(), Path(os.path.realpath(config)).parent
     if SCHEMA_FILE.is_relative_to(here) and folder.is_relative_to(here):
         relative = Path(os.path.relpath(SCHEMA_FILE, folder)).as_posix()
         if " " not in relative:  # editors read up to the first space

@@ -1,6 +1,5 @@
 """Several evaluations of the same images side by side, and which differences the images bear out."""
 
-import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from scipy import stats
 
 from segzoo.checkpoint.read import find_checkpoint
 from segzoo.data.own_files import read_json
+from segzoo.data.tree import is_file, subfolders
 from segzoo.errors import ConfigError, DataError, SegzooError, first_line
 from segzoo.evaluation.bench import default_output
 from segzoo.evaluation.counts import SplitCounts
@@ -133,7 +133,7 @@ def _read(path: Path, split: str | None) -> Measured:
 def _evaluation_folder(path: Path, split: str | None) -> Path:
     if (path / METRICS).is_file() and (split is None or path.name == split):
         return path
-    found = sorted(metrics.parent for metrics in _home(path).glob(f"{glob.escape(split or '') or '*'}/{METRICS}"))
+    found = [folder for folder in subfolders(_home(path)) if split in (None, folder.name) and is_file(folder / METRICS)]
     if len(found) == 1:
         return found[0]
     if found:

@@ -127,7 +127,7 @@ def keep_config(run_dir: RunDir, config: AnyRunConfig) -> None:
 
 def _refuse_other_folder(run: RunDir, overrides: Sequence[str]) -> None:
     asked = apply_overrides({}, [text for text in overrides if text.partition("=")[0] == "run_dir"])
-    if asked and (asked["run_dir"] is None or Path(str(asked["run_dir"])).resolve() != run.path.resolve()):
+    if asked and (asked["run_dir"] is None or os.path.realpath(str(asked["run_dir"])) != os.path.realpath(run.path)):
         raise ConfigError(
             f"run_dir: the run lies in {run.path}, you asked for {asked['run_dir']}. A resumed run stays in its "
             "folder: leave run_dir out, or copy the folder, and resume the copy."

@@ -17,7 +17,8 @@ from segzoo.errors import CheckpointError, first_line
 MOST_TIMES = 4
 """Weights are random to a compressor, which makes them half as large at the best: more than this is a trap."""
 
-_DAMAGE = (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError, OverflowError)  # of h5py, by place
+_DAMAGE = (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError, OverflowError, SystemError)
+"""What h5py raises where a file is damaged, by the place of the damage."""
 
 
 class Hdf5Content:

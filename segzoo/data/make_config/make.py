@@ -1,5 +1,6 @@
 """A folder looked at, and a configuration written for it."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,11 +64,12 @@ def make_config(
     """
     if not is_folder(folder.expanduser()):
         raise ConfigError(f"{folder}: no such folder.")
-    output = possible_output(output or Path(f"{folder.resolve().name}.yaml"))
+    real = Path(os.path.realpath(folder.expanduser()))  # `resolve` raises where links go in circles
+    output = possible_output(output or Path(f"{real.name}.yaml"))
     if output.exists():
         raise ConfigError(f"{output}: exists already. Name another file: --output FILE")
     stated = Stated(tuple(overrides))
-    layout = find_layout(folder.expanduser().resolve(), stated)
+    layout = find_layout(real, stated)
     make_output(output.parent)  # before all files are read
     config = stated.config(layout.tree())
     check_outputs([output], overwrite=False, inputs=input_folders(config))
