@@ -233,6 +233,8 @@ class LabelSpace:
             # Older checkpoints lack some.
             flags = (bool(values.get(key, False)) for key in ("raw_colors", "multi_label", "whole_images"))
             return cls(names, palette, _integer(values["ignore_index"]), raw_ids, *flags)
+        except ConfigError:  # a ValueError, too, whose own words say more
+            raise
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"label space: not readable ({error!r})") from error
 

@@ -34,7 +34,7 @@ class Stopped(Exception):
 def test_run_directory_holds_what_was_promised(tiny_classifier_run: TrainResult, tiny_classifier_config: Config):
     folder = tiny_classifier_run.run_dir
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {".lock"}
-    expected = {"config.yaml", "environment.json", "metrics.csv", "summary.json", "curves.png"}
+    expected = {"config.yaml", "environment.json", "images.json", "metrics.csv", "summary.json", "curves.png"}
     assert files == expected | {"checkpoints/last.ckpt", "checkpoints/best.ckpt"}
     written = load_config(folder / "config.yaml", known_names=known_names())
     assert written == tiny_classifier_config(f"run_dir={folder}")

@@ -35,7 +35,7 @@ def test_run_directory_holds_what_was_promised(tiny_run: TrainResult, tiny_confi
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     checkpoints = {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}
     pictures = {"curves.png", "overlays/step_000003.png", "overlays/step_000006.png"}
-    texts = {".lock", "config.yaml", "environment.json", "metrics.csv", "summary.json"}
+    texts = {".lock", "config.yaml", "environment.json", "images.json", "metrics.csv", "summary.json"}
     assert names == texts | pictures | checkpoints
     assert load_config(folder / "config.yaml") == tiny_config(f"run_dir={folder}")
     summary = json.loads((folder / "summary.json").read_text())
