@@ -262,7 +262,7 @@ def test_descriptions_that_do_not_do(copy: Path) -> None:
         ("does not fit format 1 (classes: 3 names", {"labels": good["labels"] | {"names": ["a", "b", "c"]}}),
         ("does not fit format 1 (classes: named twice: a", {"labels": names | {"palette": [[0, 0, 0]] * 2}}),
         ("does not fit format 1 (label space: not readable", {"labels": colours}),
-        ("does not fit format 1 ('many' is no number)", {"metrics": {"val/miou": "many"}}),
+        ("does not fit format 1 (a metric is str, no number)", {"metrics": {"val/miou": "many"}}),
         ("does not fit format 1 (", {"metrics": [1]}),
         ("does not fit format 1 (", {"step": float("inf")}),
         ("damaged, or not the weights that config.json", {"weights_sha256": None}),
