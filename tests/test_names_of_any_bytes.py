@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors import safe_open
+from safetensors.numpy import load
 
 from segzoo.cli import run
 from segzoo.commands import call
@@ -105,8 +105,7 @@ def test_a_segmenter_is_trained_resumed_and_used(folder: Path, segzoo: Command, 
     (listed,) = (folder / BAD / "saved").glob("*.safetensors")
     segzoo("convert-weights", trained, folder / BAD / "backbone.safetensors")
     for path in (listed, folder / BAD / "backbone.safetensors"):
-        with safe_open(path, "np") as tensors:
-            assert len(tensors.keys()) > 100
+        assert len(load(path.read_bytes())) > 100
 
 
 def test_a_classifier_is_trained_and_used(folder: Path, segzoo: Command) -> None:

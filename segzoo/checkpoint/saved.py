@@ -113,8 +113,8 @@ def _read_back(source: TrainedSegmenter, folder: Path) -> None:
     """See that every tensor arrived, bit for bit."""
     try:
         written = read_saved(folder / WEIGHTS)["state_dict"]
-    except CheckpointError:
-        written = {}
+    except CheckpointError as error:
+        raise OSError(f"it did not read back: {first_line(error)}") from error
     own = source.segmenter.state_dict()
     if written.keys() != {PREFIX + key for key in own} or not all(
         torch.equal(written[PREFIX + key], tensor.detach().cpu()) for key, tensor in own.items()

@@ -6,7 +6,11 @@ a path, and both are bounded in size before anything of them is parsed.
 
 import hashlib
 import json
+import os
 import struct
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from segzoo.backbones.weights.own import PREFIX, WEIGHTS, check_format
-from segzoo.errors import CheckpointError, first_line
+from segzoo.errors import CheckpointError, first_line, printable
 
 DESCRIPTION = "config.json"
 MARK = "segzoo_model"
@@ -80,10 +84,22 @@ def read_tensors(file: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             raise CheckpointError(
                 f"{file}: no safetensors, whatever its name says, or damaged at its start. Nothing was executed."
             )
-        with safe_open(file, framework="pt") as opened:
+        with _in_unicode(file) as path, safe_open(path, framework="pt") as opened:
             return opened.metadata() or {}, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{file}: damaged safetensors ({first_line(error)}); is it cut off?") from None
+
+
+@contextmanager
+def _in_unicode(file: Path) -> Iterator[Path]:
+    """The file by a name that safetensors can open, which takes UTF-8 alone."""
+    if printable(file) == str(file):
+        yield file
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / WEIGHTS
+        link.symlink_to(os.path.realpath(file))
+        yield link
 
 
 def is_safetensors(start: bytes) -> bool:
