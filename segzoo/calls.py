@@ -7,11 +7,23 @@ from functools import wraps
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
-
-from pydantic import BaseModel
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from segzoo.errors import ConfigError, did_you_mean, os_problem, shortened
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,6 +76,8 @@ def _named(given: Mapping[str, Any], signature: inspect.Signature, hints: dict[s
 
 
 def _problems(name: str, value: object, hints: Mapping[str, Any]) -> Iterator[str]:
+    from pydantic import BaseModel  # `segzoo --help` does without
+
     if not _fits(value, hints.get(name, Any)):
         yield f"{name}: has to be {_text(hints[name])}, not {type(value).__name__} ({shortened(repr(value))})."
     elif isinstance(value, str | os.PathLike) and not _is_text(str(value)):
@@ -76,7 +90,7 @@ def _problems(name: str, value: object, hints: Mapping[str, Any]) -> Iterator[st
         yield from _config_problems(value)
 
 
-def _config_problems(config: BaseModel) -> Iterator[str]:
+def _config_problems(config: "BaseModel") -> Iterator[str]:
     """What is wrong in a configuration that was made without being checked, as pydantic's `model_copy` does."""
     from segzoo.config.load import config_from_tree  # here, for it needs more than `import segzoo` does
 
