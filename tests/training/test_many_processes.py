@@ -35,8 +35,8 @@ def assert_equal_but_for_rounding(found, one, another) -> None:
     A fixed bound would be that of one processor: rounding grows with each step, on each by another factor.
     """
     apart, rounding = (np.abs(np.subtract(values, one)) for values in (found, another))
-    bound = 10 * rounding.max() + 1e-6 * np.abs(one)
-    assert bound.max() < 1e-2 * np.max(one), "rounding would hide a difference"
+    bound = 10 * rounding.max() + 1e-6 * np.max(np.abs(one))  # where both orders agree: a float of that size, rounded
+    assert bound < 1e-2 * np.max(one), "rounding would hide a difference"
     assert np.all(apart <= bound), (apart, bound)
 
 
