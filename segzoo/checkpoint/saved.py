@@ -18,8 +18,8 @@ from segzoo.checkpoint.card import model_card, started_from
 from segzoo.checkpoint.format import describe, versions
 from segzoo.checkpoint.read import TrainedSegmenter, load_segmenter, model_name
 from segzoo.config.schema import RunConfig
-from segzoo.data.whole_file import flush_folder
 from segzoo.errors import CheckpointError, ConfigError, first_line
+from segzoo.files import flush_folder
 
 CARD = "README.md"
 

@@ -10,8 +10,8 @@ import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from segzoo.checkpoint.read import read_checkpoint
-from segzoo.data.whole_file import flush_folder
 from segzoo.errors import CheckpointError, first_line
+from segzoo.files import flush_folder
 
 
 class AtomicCheckpointIO(CheckpointIO):

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     from segzoo.benchmarks.parts import measure_part  # needs torch, which --help does not
     from segzoo.config.load import for_segmentation, load_config
     from segzoo.data.listing import input_folders
-    from segzoo.data.whole_file import check_outputs, make_output, write_whole
+    from segzoo.files import check_outputs, make_output, write_atomically
     from segzoo.tasks.names import known_names
 
     config = for_segmentation(load_config(arguments.config, arguments.overrides, known_names=known_names()))
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     report = measure_part(arguments.part, config, _settings(arguments))
     print(report.markdown())
     if arguments.output:
-        write_whole(arguments.output, report.json().encode())
+        write_atomically(arguments.output, report.json().encode())
     return 0
 
 

@@ -29,8 +29,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     from segzoo.data.doctor.samples import SAMPLES, write_samples
     from segzoo.data.listing import input_folders
     from segzoo.data.names import data_set_names
-    from segzoo.data.whole_file import check_outputs, make_output
     from segzoo.errors import ConfigError
+    from segzoo.files import check_outputs, make_output
 
     config = load_config(arguments.config, arguments.overrides, known_names=data_set_names())
     if not isinstance(config, RunConfig):

@@ -24,13 +24,13 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace the file that --output names")
     arguments = parser.parse_args(argv)
 
-    from segzoo.data.whole_file import (  # these need torch, which --help does not
-        check_outputs,
-        make_output,
-        write_whole,
-    )
     from segzoo.evaluation.compare import compare
     from segzoo.evaluation.compare_tables import as_markdown, as_table, grids
+    from segzoo.files import (  # these need torch, which --help does not
+        check_outputs,
+        make_output,
+        write_atomically,
+    )
 
     if arguments.output:
         check_outputs([arguments.output], overwrite=arguments.overwrite)
@@ -38,5 +38,5 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     tables = grids(compare(arguments.runs, split=arguments.split, images=arguments.images))
     terminal().print(*map(as_table, tables), sep="\n")
     if arguments.output:
-        write_whole(arguments.output, as_markdown(tables).encode())
+        write_atomically(arguments.output, as_markdown(tables).encode())
     return 0

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     arguments = parse_overrides(parser, argv)
 
     from segzoo.data.listing import input_folders
-    from segzoo.data.whole_file import check_outputs, make_output  # these need torch, which --help does not
+    from segzoo.files import check_outputs, make_output  # these need torch, which --help does not
     from segzoo.training.find_lr import find_learning_rate, plot
     from segzoo.training.resume import requested_config
 

@@ -17,7 +17,7 @@ from segzoo.data.sample import mask_extent
 from segzoo.data.sampling import SampleKey, StepBatchSampler
 from segzoo.data.sheet import Cell, draw_sheet
 from segzoo.data.transforms import train_transform
-from segzoo.data.whole_file import check_outputs, make_output
+from segzoo.files import check_outputs, make_output
 
 _EPOCHS = 2  # augmentations of each image
 

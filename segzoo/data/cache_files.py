@@ -20,12 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from segzoo.data.dataset import Sample
-from segzoo.data.own_files import locked, open_own, read_json
 from segzoo.data.pairs import FileDataset, Pair
 from segzoo.data.pixels import PixelFormat
 from segzoo.data.sample import mask_extent
-from segzoo.data.whole_file import write_whole
 from segzoo.errors import DataError, first_line
+from segzoo.files import locked, open_own, read_json, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +157,7 @@ def place_samples(dataset: FileDataset, stem: Path) -> list[Place | None]:
         _grow(_file(stem, "done"), max(slots, 1) * _RECORD.itemsize)
         named = {sample_id: place for sample_id, place in zip(dataset.ids, places, strict=True) if place is not None}
         written = json.dumps({sample_id: asdict(place) for sample_id, place in (known | named).items()})
-        write_whole(_file(stem, "json"), written.encode())
+        write_atomically(_file(stem, "json"), written.encode())
     return places
 
 

@@ -10,9 +10,9 @@ from segzoo.data.listing import Listing, Problem, register_listing
 from segzoo.data.pairs import FileDataset, Pair
 from segzoo.data.pixels import PixelFormat
 from segzoo.data.split_list import ListedLine, scan_split_list
-from segzoo.data.text import text_of
 from segzoo.data.tree import files_named
 from segzoo.errors import ConfigError, DataError
+from segzoo.files import text_of
 
 _COLORS = {
     "Sky": (128, 128, 128),

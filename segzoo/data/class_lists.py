@@ -7,9 +7,9 @@ from pathlib import Path
 
 from segzoo.config.load import read_yaml
 from segzoo.data.labels import Color
-from segzoo.data.text import text_of
 from segzoo.data.tree import is_file
 from segzoo.errors import ConfigError, DataError
+from segzoo.files import text_of
 
 _COLOR_MAP = "labelmap.txt"
 _NAME_LISTS = ("classes.txt", "class_names.txt", "labels.txt")

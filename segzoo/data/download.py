@@ -17,10 +17,10 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from segzoo.data.archive import is_archive
-from segzoo.data.own_files import open_own
 from segzoo.data.progress import byte_bar
 from segzoo.data.sources import Source
 from segzoo.errors import DataError, first_line
+from segzoo.files import open_own
 
 logger = logging.getLogger(__name__)
 

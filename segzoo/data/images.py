@@ -30,8 +30,8 @@ from PIL import (
 )
 
 from segzoo.data.tiff_header import check_tiff, read_tiff_header
-from segzoo.data.whole_file import write_whole
 from segzoo.errors import DataError
+from segzoo.files import write_atomically
 
 Array8 = npt.NDArray[np.uint8]
 
@@ -313,7 +313,7 @@ def write_image(path: Path, image: Array8) -> None:
     file_format = Image.registered_extensions().get(path.suffix.lower())
     if file_format not in _FORMATS:
         raise DataError(f"{path}: cannot write {path.suffix or 'a name without suffix'}; use .png or .jpg")
-    write_whole(path, _encoded(Image.fromarray(image), file_format))
+    write_atomically(path, _encoded(Image.fromarray(image), file_format))
 
 
 def write_mask(path: Path, mask: npt.NDArray[np.integer], palette: Sequence[int]) -> None:
@@ -334,7 +334,7 @@ def write_mask(path: Path, mask: npt.NDArray[np.integer], palette: Sequence[int]
     image = Image.fromarray(mask.astype(np.uint8))
     # All 256 colours, or Pillow would write 1, 2 or 4 bits a pixel and cut 255 off.
     image.putpalette([*palette, *[0] * (768 - len(palette))])
-    write_whole(path, _encoded(image, "PNG"))
+    write_atomically(path, _encoded(image, "PNG"))
 
 
 def eight_of_16_bits(values: npt.NDArray[np.integer]) -> Array8:

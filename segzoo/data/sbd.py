@@ -13,8 +13,8 @@ from segzoo.data.images import write_mask
 from segzoo.data.progress import item_bar
 from segzoo.data.split_list import read_split_list
 from segzoo.data.voc import AUGMENTED_MASKS, LABELS, LISTS, MASKS, TRAINAUG_LIST
-from segzoo.data.whole_file import write_whole
 from segzoo.errors import DataError, first_line
+from segzoo.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def write_trainaug(sbd: Path, voc: Path) -> int:
     ids = trainaug_ids(voc_train, voc_val, sbd_ids)
     _write_masks(ids, set(voc_train), sbd, voc)
     # Last: who finds the list finds the masks.
-    write_whole(voc / TRAINAUG_LIST, "".join(f"{name}\n" for name in ids).encode())
+    write_atomically(voc / TRAINAUG_LIST, "".join(f"{name}\n" for name in ids).encode())
     logger.info("%s and %s are written; %s is not needed any more", voc / AUGMENTED_MASKS, voc / TRAINAUG_LIST, sbd)
     return len(ids)
 

@@ -10,9 +10,9 @@ from segzoo.data.labels import LabelSpace
 from segzoo.data.listing import Listing, Problem
 from segzoo.data.pairs import Pair, raise_all
 from segzoo.data.spelling import unquoted
-from segzoo.data.text import text_of
 from segzoo.data.tree import is_file
 from segzoo.errors import in_groups
+from segzoo.files import text_of
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from segzoo.checkpoint.read import find_checkpoint
-from segzoo.data.own_files import read_json
 from segzoo.data.tree import is_file, subfolders
 from segzoo.errors import ConfigError, DataError, SegzooError, first_line
 from segzoo.evaluation.bench import default_output
@@ -18,6 +17,7 @@ from segzoo.evaluation.counts import SplitCounts
 from segzoo.evaluation.files import COUNTS, METRICS
 from segzoo.evaluation.interval import CONFIDENCE, resampled_mious
 from segzoo.evaluation.numbers import shares
+from segzoo.files import read_json
 from segzoo.tasks.confusion import Scores, mean_of_present
 
 PROTOCOL = ("weights", "output_stride", "engine", "engine_precision", "tta", "tile", "tile_overlap")

@@ -14,11 +14,10 @@ from numpy.lib.format import read_array, read_array_header_1_0, read_magic
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segzoo.data.own_files import open_own
-from segzoo.data.whole_file import written_whole
 from segzoo.errors import DataError, first_line
 from segzoo.evaluation.numbers import regions_of
 from segzoo.evaluation.results import ImageScore
+from segzoo.files import atomic_write, open_own
 from segzoo.tasks.confusion import Scores
 
 Counts = NDArray[np.int64]
@@ -120,7 +119,7 @@ class SplitCounts:
 
     def save(self, path: Path) -> None:
         """Write the counts of each image but those of outlines, from which `segzoo compare` computes."""
-        with written_whole(path) as part, part.open("wb") as file:
+        with atomic_write(path) as part, part.open("wb") as file:
             np.savez_compressed(file, ids=np.array(self.ids), matrix=self.matrix.numpy(), regions=self.regions)
 
     @classmethod

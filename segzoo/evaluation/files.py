@@ -10,9 +10,9 @@ import torch
 from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.config.schema import DataConfig
 from segzoo.data.listing import input_folders
-from segzoo.data.whole_file import check_outputs, make_output, write_whole
 from segzoo.escapes import csv_line
 from segzoo.evaluation.results import Evaluation, Shares
+from segzoo.files import check_outputs, make_output, write_atomically
 
 METRICS = "metrics.json"
 PER_IMAGE = "per_image.csv"
@@ -57,7 +57,7 @@ def write_per_image(evaluation: Evaluation) -> None:
 
 
 def _write(evaluation: Evaluation, name: str, text: str) -> None:
-    write_whole(evaluation.output / name, text.encode(errors="backslashreplace"))
+    write_atomically(evaluation.output / name, text.encode(errors="backslashreplace"))
 
 
 def _metrics(evaluation: Evaluation) -> dict[str, Any]:

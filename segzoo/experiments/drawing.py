@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from segzoo.data.whole_file import written_whole
 from segzoo.experiments.paper import PAPER
 from segzoo.experiments.results import Network
+from segzoo.files import atomic_write
 
 _DPI = 120
 
@@ -41,5 +41,5 @@ def draw_experiment(title: str, networks: Sequence[Network], target: Path) -> No
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", fontsize=9)
-    with written_whole(target) as part:
+    with atomic_write(target) as part:
         figure.savefig(part, format="png", dpi=_DPI)

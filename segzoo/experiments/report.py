@@ -6,12 +6,12 @@ from pathlib import Path
 
 from segzoo.config.classification import AnyRunConfig, ClassificationRunConfig
 from segzoo.data.classification import ClassificationDataset, build_classification_dataset
-from segzoo.data.whole_file import check_outputs, make_output, write_whole
 from segzoo.experiments.crops import write_crops
 from segzoo.experiments.drawing import draw_experiment
 from segzoo.experiments.paper import Experiment, Measure, Variant
 from segzoo.experiments.results import Network, chance_level, finished_networks, verdict
 from segzoo.experiments.runs import Run, plan_runs, train_runs
+from segzoo.files import check_outputs, make_output, write_atomically
 from segzoo.markdown import Column, markdown_table
 
 REPORT = "report.md"
@@ -102,7 +102,7 @@ def _report(
         parts.append(_section(experiment, own, networks, chance))
     parts += [f"* not finished: {line}" for line in failed]
     markdown, file = "\n\n".join(parts), output / REPORT
-    write_whole(file, f"{markdown}\n".encode())
+    write_atomically(file, f"{markdown}\n".encode())
     return Outcome(markdown, file, failed)
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from segzoo.data.whole_file import write_whole
 from segzoo.escapes import csv_line
+from segzoo.files import write_atomically
 
 AREAS_FILE = "areas.csv"
 
@@ -21,4 +21,4 @@ def write_areas(path: Path, names: Sequence[str], images: Iterable[tuple[str, Se
     for image, counts, size in images:
         entries = zip(names, counts, strict=True)
         lines += [csv_line([image, name, count, f"{count / size:.6f}"]) for name, count in entries]
-    write_whole(path, "".join(lines).encode())
+    write_atomically(path, "".join(lines).encode())

@@ -10,7 +10,7 @@ from PIL import Image
 from segzoo.data.images import Array8
 from segzoo.data.labels import LabelSpace
 from segzoo.data.sheet import Cell, draw_sheet
-from segzoo.data.whole_file import write_whole
+from segzoo.files import write_atomically
 
 CONTACT_SHEET = "contact_sheet.jpg"
 
@@ -51,4 +51,4 @@ def write_contact_sheet(path: Path, cells: Sequence[Cell], labels: LabelSpace, t
     rows = [cells[start : start + _COLUMNS] for start in range(0, len(cells), _COLUMNS)]
     encoded = io.BytesIO()
     Image.fromarray(draw_sheet(rows, labels, title)).save(encoded, format="JPEG", quality=90, subsampling=0)
-    write_whole(path, encoded.getvalue())
+    write_atomically(path, encoded.getvalue())

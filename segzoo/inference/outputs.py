@@ -12,8 +12,8 @@ from PIL import Image
 
 from segzoo.data.images import write_image
 from segzoo.data.labels import LabelSpace
-from segzoo.data.whole_file import write_whole
 from segzoo.errors import ConfigError, did_you_mean
+from segzoo.files import write_atomically
 from segzoo.inference.prediction import Prediction, class_names
 
 Targets = Mapping[str, Sequence[Path]]
@@ -60,7 +60,7 @@ def _write_probabilities(prediction: Prediction, files: Sequence[Path]) -> None:
     encoded = io.BytesIO()
     names = np.array(prediction.labels.names)
     np.savez(encoded, probabilities=prediction.probabilities.astype(np.float16), classes=names)
-    write_whole(files[0], encoded.getvalue())
+    write_atomically(files[0], encoded.getvalue())
 
 
 def _write_probabilities_png(prediction: Prediction, files: Sequence[Path]) -> None:
@@ -73,14 +73,14 @@ def _write_entropy(prediction: Prediction, files: Sequence[Path]) -> None:
 
 
 def _write_polygons(prediction: Prediction, files: Sequence[Path]) -> None:
-    write_whole(files[0], json.dumps(prediction.polygons(), separators=(",", ":")).encode())
+    write_atomically(files[0], json.dumps(prediction.polygons(), separators=(",", ":")).encode())
 
 
 def _write_gray(file: Path, shares: npt.NDArray[np.float32]) -> None:
     """0 to 1 as 0 to 255; encoded fast, for noise in the last bits hardly gets smaller by trying harder."""
     encoded = io.BytesIO()
     Image.fromarray(np.rint(shares * 255).astype(np.uint8)).save(encoded, format="PNG", compress_level=1)
-    write_whole(file, encoded.getvalue())
+    write_atomically(file, encoded.getvalue())
 
 
 KINDS: Mapping[str, Kind] = {

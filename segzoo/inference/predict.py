@@ -13,8 +13,8 @@ from segzoo.data.pixels import as_picture
 from segzoo.data.progress import speed_bar
 from segzoo.data.sheet import Cell
 from segzoo.data.tree import is_file
-from segzoo.data.whole_file import possible_output
 from segzoo.errors import ConfigError, DataError, SegzooError, printable
+from segzoo.files import possible_output
 from segzoo.inference.areas import AREAS_FILE, write_areas
 from segzoo.inference.contact_sheet import CONTACT_SHEET, spread, thumbnail, write_contact_sheet
 from segzoo.inference.jobs import Job, Shard, check_work, plan_jobs

@@ -17,8 +17,8 @@ from segzoo.data.images import Array8, ImageKind
 from segzoo.data.labels import LabelSpace
 from segzoo.data.pixels import PixelFormat
 from segzoo.data.tiff_header import check_windows
-from segzoo.data.whole_file import written_whole
 from segzoo.errors import ConfigError, DataError, first_line
+from segzoo.files import atomic_write
 from segzoo.inference.prediction import pixels_of_classes
 from segzoo.inference.tile_plan import Span
 
@@ -180,7 +180,7 @@ def created_mask(path: Path, source: RasterSource, labels: LabelSpace) -> Iterat
     if not source.file.transform.is_identity:
         place["transform"] = source.file.transform
     try:
-        with _quiet(rasterio), written_whole(path) as temporary:
+        with _quiet(rasterio), atomic_write(path) as temporary:
             with rasterio.open(
                 temporary,
                 "w",

@@ -22,9 +22,8 @@ from torch import nn
 
 from segzoo.config.classification import AnyRunConfig
 from segzoo.data.labels import LabelSpace
-from segzoo.data.own_files import open_own
-from segzoo.data.whole_file import flush_folder, remove_leftovers
 from segzoo.errors import ConfigError, printable
+from segzoo.files import flush_folder, open_own, remove_leftovers
 from segzoo.inference.jobs import Job, Shard
 from segzoo.inference.report import FAILED, write_json
 

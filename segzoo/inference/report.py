@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from segzoo.data.whole_file import write_whole
 from segzoo.errors import printable
+from segzoo.files import write_atomically
 
 SUMMARY = "summary.json"
 FAILED = "failed.json"
@@ -91,4 +91,4 @@ def class_areas(names: Sequence[str], pixels: Sequence[int]) -> dict[str, Any]:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a file for programs, in a folder that is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())

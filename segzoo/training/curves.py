@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from segzoo.checkpoint.metrics import points, read_rows
-from segzoo.data.whole_file import written_whole
+from segzoo.files import atomic_write
 from segzoo.tasks.metrics import MainMetric
 
 
@@ -27,5 +27,5 @@ def draw_curves(metrics: Path, main: MainMetric, target: Path) -> None:
         axes.plot(*zip(*found, strict=True), marker="." if len(found) < 50 else "")
         axes.set(title=f"{split} {title}", xlabel="step")
         axes.grid(alpha=0.3)
-    with written_whole(target) as part:
+    with atomic_write(target) as part:
         figure.savefig(part, format="png", dpi=120)

@@ -11,8 +11,8 @@ from lightning import Callback, LightningModule, Trainer
 
 from segzoo.checkpoint.transfer import with_starting_settings
 from segzoo.config.classification import AnyRunConfig
-from segzoo.data.whole_file import written_whole
 from segzoo.errors import ConfigError, TrainingError
+from segzoo.files import atomic_write
 from segzoo.tasks.optim import learning_rate
 from segzoo.training.callbacks import SeededSteps
 from segzoo.training.early_stopping import end_run
@@ -163,7 +163,7 @@ def plot(test: RangeTest, path: Path) -> None:
     axes.grid(visible=True, which="both", alpha=0.3)
     axes.legend()
     try:
-        with written_whole(path) as part:
+        with atomic_write(path) as part:
             figure.savefig(part, format=path.suffix.removeprefix(".") or "png", dpi=120)
     except (OSError, ValueError) as error:
         raise ConfigError(f"--output: {path} cannot be written ({error})") from None

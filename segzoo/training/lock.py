@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from segzoo.data.own_files import locked
 from segzoo.errors import ConfigError
+from segzoo.files import locked
 
 _OURS = b"process "
 

@@ -9,7 +9,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from segzoo.checkpoint.metrics import read_table
-from segzoo.data.whole_file import write_whole
+from segzoo.files import write_atomically
 from segzoo.training.callbacks import TrainingClock, as_task
 from segzoo.training.run_dir import RunDir
 
@@ -63,7 +63,7 @@ class MetricsFile(Callback):
         writer = csv.DictWriter(text, self.columns)
         writer.writeheader()
         writer.writerows(rows)
-        write_whole(self.run_dir.metrics, text.getvalue().encode())
+        write_atomically(self.run_dir.metrics, text.getvalue().encode())
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Append a training row every `log_every_steps` steps."""

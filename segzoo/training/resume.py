@@ -15,9 +15,8 @@ from segzoo.config.load import apply_overrides, config_from_tree, dump_config, l
 from segzoo.config.stages import merged
 from segzoo.data.inventory import Inventory, differences, inventory_of
 from segzoo.data.labels import LabelSpace
-from segzoo.data.own_files import read_json
-from segzoo.data.whole_file import write_whole
 from segzoo.errors import CheckpointError, ConfigError, first_line
+from segzoo.files import read_json, write_atomically
 from segzoo.tasks.names import known_names
 from segzoo.tasks.processes import is_first_process
 from segzoo.training.build import RunData
@@ -122,7 +121,7 @@ def keep_config(run_dir: RunDir, config: AnyRunConfig) -> None:
     if changes and is_first_process():
         for key, before, after in changes:
             _logger.info("%s: the run had %r, and goes on with %r", key, before, after)
-        write_whole(run_dir.config, dump_config(now).encode())
+        write_atomically(run_dir.config, dump_config(now).encode())
 
 
 def _refuse_other_folder(run: RunDir, overrides: Sequence[str]) -> None:
@@ -237,7 +236,7 @@ def refuse_other_images(run_dir: RunDir, data: RunData) -> None:
     now = {"training": inventory_of(data.train_dataset), "validation": inventory_of(data.val_dataset)}
     before = _known_images(run_dir)
     if before is None:
-        write_whole(run_dir.images, json.dumps(now).encode())
+        write_atomically(run_dir.images, json.dumps(now).encode())
         return
     found = {kind: differences(before[kind], now[kind]) for kind in now}
     problems = [

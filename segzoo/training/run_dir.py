@@ -17,9 +17,8 @@ from segzoo.checkpoint.format import versions
 from segzoo.checkpoint.metrics import METRICS_CSV
 from segzoo.config.classification import AnyRunConfig
 from segzoo.config.load import dump_config
-from segzoo.data.own_files import read_json
-from segzoo.data.whole_file import remove_leftovers, write_whole
 from segzoo.errors import ConfigError, first_line
+from segzoo.files import read_json, remove_leftovers, write_atomically
 from segzoo.tasks.processes import is_first_process
 from segzoo.training.lock import locked_run
 
@@ -155,7 +154,7 @@ def new_run_dir(config: AnyRunConfig, name: str) -> Iterator[RunDir]:
             )
         remove_leftovers([run_dir.environment, run_dir.config])  # of one that was killed while it began
         try:
-            write_whole(run_dir.config, dump_config(config).encode())  # first: what follows is a run's
+            write_atomically(run_dir.config, dump_config(config).encode())  # first: what follows is a run's
             write_json(run_dir.environment, environment())
         except OSError as error:
             run_dir.config.unlink(missing_ok=True)
@@ -267,7 +266,7 @@ def longer_advice(path: Path) -> str:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write JSON so that the file is either the old or the new one, never half of it."""
-    write_whole(path, f"{json.dumps(content, indent=2)}\n".encode())
+    write_atomically(path, f"{json.dumps(content, indent=2)}\n".encode())
 
 
 def environment() -> dict[str, Any]:

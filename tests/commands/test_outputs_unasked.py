@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segzoo.data.whole_file import check_outputs
 from segzoo.errors import ConfigError
+from segzoo.files import check_outputs
 from segzoo.training.train import TrainResult
 
 PRECIOUS = b"precious"

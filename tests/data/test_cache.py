@@ -20,9 +20,9 @@ from segzoo.data import build_dataset
 from segzoo.data.cache import CachedDataset, cached
 from segzoo.data.datamodule import SegmentationData
 from segzoo.data.images import read_image
-from segzoo.data.own_files import locked
 from segzoo.data.pairs import FileDataset
 from segzoo.errors import ConfigError
+from segzoo.files import locked
 
 COUNT = 7
 

@@ -13,7 +13,6 @@ from inference.lively import lively_checkpoint
 from inference.mixed_files import picture
 from PIL import Image
 
-from segzoo.data import whole_file
 from segzoo.errors import ConfigError, DataError
 from segzoo.inference import augment, work
 from segzoo.inference.jobs import Shard, plan_jobs
@@ -220,18 +219,6 @@ def test_the_limit_of_pixels_can_be_raised(predictor: Predictor, images: Path, t
     report = predict(predictor, images / "00.png", output=tmp_path / "out", max_pixels=2399)
     assert "60x40 pixels are more than the limit of 2399; --max-pixels" in report.failed["00.png"]
     assert not predict(predictor, images / "00.png", output=tmp_path / "two", max_pixels=2400).failed
-
-
-def test_leftovers_of_own_targets_only_are_removed(tmp_path: Path) -> None:
-    with pytest.raises(IsADirectoryError):
-        (tmp_path / "folder").mkdir()
-        whole_file.write_whole(tmp_path / "folder", b"x")
-    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
-    own, other = (tmp_path / f".{whole_file._mark(tmp_path / name)}.01234567.tmp" for name in ("a.png", "b.png"))
-    for path in (own, other):
-        path.touch()
-    whole_file.remove_leftovers([tmp_path / "a.png", tmp_path / "nowhere" / "c.png"])
-    assert sorted(tmp_path.iterdir()) == sorted([other, tmp_path / "folder"])
 
 
 def test_areas_that_are_there(predictor: Predictor, images: Path, tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from segzoo.data import whole_file
 from segzoo.errors import ConfigError, DataError
+from segzoo.files import atomic_write
 from segzoo.inference.predict import predict
 from segzoo.inference.predictor import Predictor
 from segzoo.training.train import TrainResult
@@ -110,7 +111,8 @@ def test_one_file(tiny_run: TrainResult, images: Path, tmp_path: Path) -> None:
 def test_what_a_killed_run_left_half_written_is_removed(tiny_run: TrainResult, images: Path, tmp_path: Path) -> None:
     mask, other = tmp_path / "out" / "a.png", tmp_path / "out" / "of_another_run.png"
     mask.parent.mkdir()
-    left, kept = (path.with_name(f".{whole_file._mark(path)}.01234567.tmp") for path in (mask, other))
+    with suppress(RuntimeError), atomic_write(mask) as left, atomic_write(other) as kept:
+        raise RuntimeError
     left.touch()
     kept.touch()
     predict(tiny_run.run_dir, images, output=tmp_path / "out", skip_existing=True)

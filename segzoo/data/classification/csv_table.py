@@ -12,9 +12,9 @@ from segzoo.data.classification.files import ImageList, NamedImage, names_in, st
 from segzoo.data.dataset import dataset_root, unknown_split
 from segzoo.data.hold_out import held_out_of_each
 from segzoo.data.spelling import spellings
-from segzoo.data.text import text_of
 from segzoo.data.tree import composed, files_named, is_file
 from segzoo.errors import ConfigError, DataError, did_you_mean
+from segzoo.files import text_of
 
 _WHOLE = "labels.csv"
 _LISTED_SPLITS = ("train", "val", "test")

@@ -9,9 +9,9 @@ from segzoo.data.classification.dataset import ImageFiles, register_classificati
 from segzoo.data.classification.files import ImageList, NamedImage
 from segzoo.data.dataset import dataset_root, unknown_split
 from segzoo.data.images import IMAGE_SUFFIXES
-from segzoo.data.text import text_of
 from segzoo.data.tree import files_below, subfolders, unlisted_lines
 from segzoo.errors import ConfigError, DataError, printable
+from segzoo.files import text_of
 
 _CLASS = re.compile(r"n\d{8}")
 _KAGGLE_IMAGES = Path("Data/CLS-LOC")

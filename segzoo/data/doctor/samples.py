@@ -14,7 +14,7 @@ from segzoo.data.listing import LISTINGS
 from segzoo.data.pairs import FileDataset
 from segzoo.data.pixels import PixelFormat, as_picture
 from segzoo.data.sheet import Cell, draw_sheet
-from segzoo.data.whole_file import make_output
+from segzoo.files import make_output
 
 SAMPLES = "samples.png"
 

@@ -21,8 +21,8 @@ from segzoo.data.make_config.stated import Stated
 from segzoo.data.make_config.write import config_text
 from segzoo.data.pixels import PixelFormat
 from segzoo.data.tree import is_folder
-from segzoo.data.whole_file import check_outputs, make_output, possible_output, written_whole
 from segzoo.errors import ConfigError
+from segzoo.files import atomic_write, check_outputs, make_output, possible_output
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def make_config(
     findings = _findings(layout, facts, classes, machine)
     editors = schema_line(output)
     head = [*([editors] if editors else []), *findings, f"segzoo train {output}"]
-    with written_whole(output) as written:
+    with atomic_write(output) as written:
         written.write_text(config_text(head, choices, classes), encoding="utf-8")
         _refuse_unreadable(written, output)
     return MadeConfig(output, tuple(findings), classes.nameless)

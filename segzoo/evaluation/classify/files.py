@@ -5,11 +5,11 @@ from dataclasses import asdict
 
 import torch
 
-from segzoo.data.whole_file import write_whole
 from segzoo.escapes import csv_line
 from segzoo.evaluation.classify.results import ClassEvaluation
 from segzoo.evaluation.files import METRICS, PER_IMAGE
 from segzoo.evaluation.results import Shares
+from segzoo.files import write_atomically
 
 
 def write_metrics(evaluation: ClassEvaluation) -> None:
@@ -45,7 +45,7 @@ def write_per_image(evaluation: ClassEvaluation) -> None:
 
 def _write(evaluation: ClassEvaluation, name: str, text: str) -> None:
     # Names of files may be no text in any encoding.
-    write_whole(evaluation.output / name, text.encode("utf-8", errors="backslashreplace"))
+    write_atomically(evaluation.output / name, text.encode("utf-8", errors="backslashreplace"))
 
 
 def _by_class(evaluation: ClassEvaluation, values: Shares) -> dict[str, float | None]:

@@ -12,7 +12,6 @@ from segzoo.checkpoint.read import run_dir_of
 from segzoo.config.load import dump_config
 from segzoo.data.labels import voc_palette
 from segzoo.data.pixels import Pixels, as_picture
-from segzoo.data.whole_file import write_whole
 from segzoo.evaluation.classify.results import ClassEvaluation, ClassifiedImage
 from segzoo.evaluation.classify.tables import summary
 from segzoo.evaluation.files import REPORT
@@ -21,6 +20,7 @@ from segzoo.evaluation.report.page import Column, css_color, panel_data, shares_
 from segzoo.evaluation.report.pictures import photograph
 from segzoo.evaluation.report.plots import confusion_figure, save_figure
 from segzoo.evaluation.report.write import render_page
+from segzoo.files import write_atomically
 
 _SCRIPTS = ("theme.js", "classes.js", "confusion.js", "curves.js")
 _WORST = 24
@@ -56,7 +56,7 @@ def write_report(evaluation: ClassEvaluation, read: Callable[[int], Pixels]) -> 
         figure = confusion_figure(evaluation.labels.names, evaluation.scores["confusion_matrix"], title)
         save_figure(figure, plots / "confusion.png")
     path = evaluation.output / REPORT
-    write_whole(
+    write_atomically(
         path,
         render_page("classification.html", _SCRIPTS, _content(evaluation, pictures, panels)).encode(
             errors="backslashreplace"

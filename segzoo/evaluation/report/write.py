@@ -12,7 +12,6 @@ from markupsafe import Markup
 
 from segzoo.checkpoint.metrics import METRICS_CSV
 from segzoo.checkpoint.read import run_dir_of
-from segzoo.data.whole_file import write_whole
 from segzoo.evaluation.files import REPORT
 from segzoo.evaluation.report.choice import choose
 from segzoo.evaluation.report.curves import lay_out, read_series
@@ -20,6 +19,7 @@ from segzoo.evaluation.report.page import Picture, page_content
 from segzoo.evaluation.report.pictures import Example, encode_layers
 from segzoo.evaluation.report.plots import write_plots
 from segzoo.evaluation.results import Evaluation
+from segzoo.files import write_atomically
 from segzoo.tasks.table import percent
 
 _SCRIPTS = ("theme.js", "classes.js", "confusion.js", "curves.js", "gallery.js")
@@ -45,7 +45,7 @@ def write_report(evaluation: Evaluation, examples: Callable[[int], Example], out
     content = page_content(evaluation, pictures, [lay_out(series) for series in curves])
     page = render_page("report.html", _SCRIPTS, content)
     path = output / REPORT
-    write_whole(path, page.encode(errors="backslashreplace"))
+    write_atomically(path, page.encode(errors="backslashreplace"))
     return path
 
 

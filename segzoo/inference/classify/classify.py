@@ -8,8 +8,8 @@ from pathlib import Path
 from segzoo.checkpoint.read import find_checkpoint, model_name
 from segzoo.data.images import MAX_PIXELS
 from segzoo.data.progress import speed_bar
-from segzoo.data.whole_file import possible_output
 from segzoo.errors import ConfigError, DataError, did_you_mean, first_line, printable
+from segzoo.files import possible_output
 from segzoo.inference.classify.predictor import ClassPredictor, check_cam
 from segzoo.inference.classify.table import PREDICTIONS, write_predictions
 from segzoo.inference.classify.work import CAM, ClassOutcome, ClassWorker

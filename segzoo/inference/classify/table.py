@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from segzoo.data.whole_file import write_whole
 from segzoo.escapes import csv_line
+from segzoo.files import write_atomically
 
 PREDICTIONS = "predictions.csv"
 
@@ -24,4 +24,4 @@ def write_predictions(path: Path, count: int, images: Mapping[str, Ranking]) -> 
     lines = [csv_line(["image", *ranks])]
     for image, ranking in images.items():
         lines.append(csv_line([image, *(cell for name, chance in ranking for cell in (name, f"{chance:.6f}"))]))
-    write_whole(path, "".join(lines).encode())
+    write_atomically(path, "".join(lines).encode())
