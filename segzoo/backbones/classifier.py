@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from segzoo.backbones.network import Network
 from segzoo.backbones.spec import Backbone
 from segzoo.errors import ConfigError, shortened
 
@@ -12,7 +13,7 @@ MAX_CLASSES = 10**6
 MAX_LAYER = 2**16
 
 
-class Classifier(nn.Module):
+class Classifier(Network):
     """A backbone, global average pooling, optional fully connected layers, dropout, and class scores.
 
     Args:
@@ -37,7 +38,7 @@ class Classifier(nn.Module):
         dropout: float = 0.5,
         fc_width: int | Sequence[int] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(backbone)
         problems = []
         if not 1 <= num_classes <= MAX_CLASSES:
             problems.append(f"num_classes is {shortened(str(num_classes))}; it must be 1 to {MAX_CLASSES}")
@@ -49,7 +50,6 @@ class Classifier(nn.Module):
         if problems:
             raise ConfigError(problems)
         channels = backbone.feature_specs[-1].channels
-        self.backbone = backbone
         self.fully_connected = nn.Sequential()
         for inputs, outputs in pairwise((channels, *widths)):
             self.fully_connected.extend([nn.Linear(inputs, outputs), nn.ReLU()])
@@ -72,6 +72,10 @@ class Classifier(nn.Module):
         """
         scores: Tensor = self.logits(self.dropout(self.fully_connected(features.mean(dim=(2, 3)))))
         return scores
+
+    def dense_layers(self) -> list[nn.Linear]:
+        """Those in front of the class scores, and the class scores."""
+        return [layer for layer in (*self.fully_connected, self.logits) if isinstance(layer, nn.Linear)]
 
 
 def _widths(fc_width: int | Sequence[int] | None) -> tuple[int, ...]:

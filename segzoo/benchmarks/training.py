@@ -90,7 +90,7 @@ class Training(Switched):
         batch = Batch(image=images.to(self.device), mask=masks.to(self.device), id=ids)
         task.train()
         if self.switches.compiled:
-            compile_parts(task.large_parts())
+            compile_parts(task.network.large_parts())
         return lambda: task.training_step(batch, 0), optimizer
 
     def _run_config(self) -> RunConfig:

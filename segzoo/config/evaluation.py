@@ -54,3 +54,9 @@ class EvaluationConfig(Section):
         if self.tta_scales is not None and len(set(self.tta_scales)) < len(self.tta_scales):
             raise ValueError(f"tta_scales: {list(self.tta_scales)} names a scale twice")
         return self
+
+    def with_less_memory(self) -> str:
+        """The key of this section, with a value, that makes an evaluation take less memory."""
+        if isinstance(self.tile, int):
+            return f"tile={512 if self.tile > 512 else max(SMALLEST_TILE, self.tile // 2)}"
+        return f"tile={1024 if self.tile is None else 512}"

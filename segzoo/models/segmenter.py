@@ -4,11 +4,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segzoo.backbones import Backbone
+from segzoo.backbones.network import Network
 from segzoo.models.auxiliary import AuxiliaryHead
 from segzoo.models.decoder import Decoder
 
 
-class Segmenter(nn.Module):
+class Segmenter(Network):
     """Image in, logits of the same height and width out.
 
     Inside, the image is padded at the bottom and the right with zero, the normalised mid-gray, as far as the
@@ -25,8 +26,7 @@ class Segmenter(nn.Module):
     """
 
     def __init__(self, backbone: Backbone, decoder: Decoder, auxiliary: AuxiliaryHead | None = None) -> None:
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(backbone)
         self.decoder = decoder
         self.auxiliary = auxiliary
 
@@ -49,6 +49,14 @@ class Segmenter(nn.Module):
         if self.auxiliary is not None:
             outputs.append(self.auxiliary(features[-2], size))
         return tuple(logits[..., : image.shape[-2], : image.shape[-1]] for logits in outputs)
+
+    def large_parts(self) -> list[nn.Module]:
+        """Backbone, decoder and auxiliary head.
+
+        What lies between them, padding to the decoder's sizes, is small, and training and prediction join them
+        differently.
+        """
+        return [part for part in (self.backbone, self.decoder, self.auxiliary) if part is not None]
 
     def _pad(self, image: Tensor) -> Tensor:
         decoder = self.decoder

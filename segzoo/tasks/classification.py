@@ -1,10 +1,9 @@
 """Classification as a LightningModule: loss and scores."""
 
-from collections.abc import Iterable
 from typing import TypedDict
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from segzoo.backbones.classifier import Classifier
 from segzoo.config.classification import ClassificationRunConfig
@@ -68,10 +67,6 @@ class ClassificationTask(Task):
     def network(self) -> Classifier:
         """The classifier."""
         return self.classifier
-
-    def large_parts(self) -> Iterable[nn.Module]:
-        """The backbone."""
-        return [self.classifier.backbone]
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (N, K) of images (N, C, H, W), uint8 or float32 from 0 to 1."""

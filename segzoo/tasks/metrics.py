@@ -1,11 +1,11 @@
 """The numbers that a run is measured by: which one decides, and which ones its log has."""
 
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
 
 from segzoo.config.classification import AnyRunConfig
-from segzoo.config.schema import RunConfig
 from segzoo.data.labels import LabelSpace
 from segzoo.tasks.classification_metrics import ClassificationScores
 from segzoo.tasks.confusion import Scores
@@ -27,16 +27,12 @@ class MainMetric(NamedTuple):
 
 def main_metric(config: AnyRunConfig, labels: LabelSpace) -> MainMetric:
     """The number that decides which checkpoint is the best."""
-    if isinstance(config, RunConfig):
-        return MainMetric("miou", "mIoU")
-    return MainMetric("map", "mAP") if labels.multi_label else MainMetric("top1", "top-1")
+    return MEASURES[config.task].main(labels)
 
 
 def score_names(config: AnyRunConfig, labels: LabelSpace) -> list[str]:
     """The columns of metrics.csv that a validation fills."""
-    if isinstance(config, RunConfig):
-        return ["miou", "pixel_accuracy", *(f"iou/{name}" for name in labels.names)]
-    return list(class_scores_by_name(None))
+    return MEASURES[config.task].names(labels)
 
 
 def class_scores_by_name(scores: ClassificationScores | None) -> dict[str, float | None]:
@@ -53,10 +49,41 @@ def class_scores_by_name(scores: ClassificationScores | None) -> dict[str, float
 
 def no_scores(config: AnyRunConfig, labels: LabelSpace) -> AnyScores:
     """What is known without a validation."""
+    return MEASURES[config.task].nothing(labels)
+
+
+def _no_class_scores(labels: LabelSpace) -> ClassificationScores:
     count = labels.num_classes
-    if isinstance(config, RunConfig):
-        return Scores(None, None, (None,) * count)
     matrix = torch.zeros((count, 2, 2) if labels.multi_label else (count, count), dtype=torch.int64)
     return ClassificationScores(
         top1=None, top5=None, map=None, map_at_100=None, ap=(None,) * count, confusion_matrix=matrix
     )
+
+
+class Measures(NamedTuple):
+    """The numbers of a task, for the classes of a run.
+
+    Args:
+        main: the one that decides.
+        names: columns of metrics.csv.
+        nothing: the scores of a run without a validation.
+    """
+
+    main: Callable[[LabelSpace], MainMetric]
+    names: Callable[[LabelSpace], list[str]]
+    nothing: Callable[[LabelSpace], AnyScores]
+
+
+MEASURES: Mapping[str, Measures] = {
+    "segmentation": Measures(
+        lambda labels: MainMetric("miou", "mIoU"),
+        lambda labels: ["miou", "pixel_accuracy", *(f"iou/{name}" for name in labels.names)],
+        lambda labels: Scores(None, None, (None,) * labels.num_classes),
+    ),
+    "classification": Measures(
+        lambda labels: MainMetric("map", "mAP") if labels.multi_label else MainMetric("top1", "top-1"),
+        lambda labels: list(class_scores_by_name(None)),
+        _no_class_scores,
+    ),
+}
+"""`task` -> its numbers."""

@@ -11,9 +11,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from segzoo.backbones.classifier import Classifier
+from segzoo.backbones.network import Network
 from segzoo.config.schema import OptimizerConfig
-from segzoo.models.segmenter import Segmenter
 
 PAPER_BATCH = 16
 """Images per step that the default learning rate, DeepLab's, is made for."""
@@ -60,7 +59,7 @@ def rate_factors(network: nn.Module, config: OptimizerConfig) -> dict[Parameter,
 
     Source: layer-wise decay as arXiv:2106.08254, appendix; what is behind the backbone counts as the last layer.
     """
-    if not isinstance(network, Segmenter | Classifier):
+    if not isinstance(network, Network):
         return {}
     factor = config.backbone_lr_factor
     factors: dict[Parameter, float] = {}

@@ -1,11 +1,11 @@
 """Segmentation as a LightningModule: loss, confusion matrix, scores."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TypedDict
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from segzoo.config.schema import RunConfig
 from segzoo.data.items import Item
@@ -72,15 +72,6 @@ class SegmentationTask(Task):
     def network(self) -> Segmenter:
         """The segmenter."""
         return self.segmenter
-
-    def large_parts(self) -> Iterable[nn.Module]:
-        """Backbone, decoder and auxiliary head.
-
-        What lies between them, padding to the decoder's sizes, is small, and training and prediction join them
-        differently.
-        """
-        parts = (self.segmenter.backbone, self.segmenter.decoder, self.segmenter.auxiliary)
-        return [part for part in parts if part is not None]
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (N, K, H, W) of a batch's images (N, C, H, W), as evaluation sees them in `eval()`."""

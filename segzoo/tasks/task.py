@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 
+from segzoo.backbones.network import Network
 from segzoo.backbones.weights.own import PREFIXES
 from segzoo.checkpoint.format import describe
 from segzoo.config.classification import AnyRunConfig
@@ -19,7 +20,7 @@ from segzoo.errors import DataError, TrainingError
 from segzoo.models.lean.rewrite import TrainingPass
 from segzoo.tasks.decide import check_scores
 from segzoo.tasks.losses.base import mean_or_zero
-from segzoo.tasks.metrics import MainMetric, main_metric
+from segzoo.tasks.metrics import AnyScores, MainMetric, main_metric
 from segzoo.tasks.optim import build_optimizer, build_schedule, step_period
 from segzoo.tasks.processes import join_lists, largest_of_processes, process_count, said_once, sum_over_processes
 
@@ -40,6 +41,7 @@ class Task(LightningModule, ABC):
     """
 
     config: AnyRunConfig
+    scores: AnyScores | None
     method = "forward"
     """Of the network, which training runs."""
 
@@ -56,17 +58,13 @@ class Task(LightningModule, ABC):
 
     @property
     @abstractmethod
-    def network(self) -> nn.Module:
+    def network(self) -> Network:
         """What is trained and saved; in this module's state its tensors' names begin with `prefix`."""
 
     @property
     def prefix(self) -> str:
         """See `network`."""
         return PREFIXES[self.config.task]
-
-    @abstractmethod
-    def large_parts(self) -> Iterable[nn.Module]:
-        """The parts of the network in which it spends its time: those worth compiling."""
 
     @abstractmethod
     def share(self, batch: Any) -> Tensor:

@@ -2,30 +2,25 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from segzoo.checkpoint.read import read_trained
-from segzoo.checkpoint.transfer import start_classifier_from, start_from
-from segzoo.config.classification import AnyRunConfig, ClassificationRunConfig
-from segzoo.config.schema import RunConfig
-from segzoo.data.classification.datamodule import ClassificationDataModule
-from segzoo.data.datamodule import SegmentationData
-from segzoo.data.doctor.quick import quick_check
+from segzoo.checkpoint.transfer import start_from
+from segzoo.config.classification import AnyRunConfig
+from segzoo.data.datamodule import StepData
 from segzoo.data.labels import LabelSpace
 from segzoo.data.listing import input_folders
 from segzoo.errors import ConfigError
-from segzoo.models.build import build_segmenter
-from segzoo.models.classifier import build_configured_classifier
-from segzoo.models.limits import check_classifier_training, check_training
-from segzoo.tasks.classification_loss import ImageLoss
-from segzoo.tasks.losses import build_loss
+from segzoo.models import networks
+from segzoo.models.networks import check_network_training
+from segzoo.tasks.specs import task_spec
 from segzoo.training.boards import check_boards
-from segzoo.training.task import ClassificationRunTask, RunTask, check_compiler, compile_parts
+from segzoo.training.task import RUN_TASKS, Accumulation, check_compiler, compile_parts
 
-RunData = SegmentationData | ClassificationDataModule
-AnyRunTask = RunTask | ClassificationRunTask
+RunData = StepData[Any, Any]
 
 
 def check_request(config: AnyRunConfig) -> None:
@@ -36,11 +31,7 @@ def check_request(config: AnyRunConfig) -> None:
     """
     check_boards(config)
     check_compiler(config)
-    images = config.data.batch_size // (config.trainer.devices * config.trainer.num_nodes)
-    if isinstance(config, RunConfig):
-        check_training(config.model, images, config.data.crop_size)
-    else:
-        check_classifier_training(config.model, images, config.data.image_size)
+    check_network_training(config, config.data.batch_size // (config.trainer.devices * config.trainer.num_nodes))
 
 
 def check_files(config: AnyRunConfig) -> None:
@@ -54,8 +45,7 @@ def check_files(config: AnyRunConfig) -> None:
         run_dir = Path(os.path.realpath(config.run_dir))
         if any(run_dir.is_relative_to(os.path.realpath(folder)) for folder in input_folders(config.data)):
             raise ConfigError(f"run_dir: {config.run_dir} lies among the data set's files. Name another folder.")
-    if isinstance(config, RunConfig):
-        quick_check(config.data)
+    task_spec(config).check_files(config.data)
 
 
 def build_data(config: AnyRunConfig) -> RunData:
@@ -65,16 +55,7 @@ def build_data(config: AnyRunConfig) -> RunData:
         ConfigError: no such data set or split, or fewer images than a batch.
         DataError: the data set's content is wrong.
     """
-    if isinstance(config, RunConfig):
-        return SegmentationData(
-            config.data,
-            accumulate=config.trainer.accumulate,
-            steps=config.trainer.max_steps,
-            epochs=config.trainer.max_epochs,
-            seed=config.seed,
-            eval_batch_size=config.evaluation.batch_size,
-        )
-    return ClassificationDataModule(
+    return task_spec(config).data(
         config.data,
         accumulate=config.trainer.accumulate,
         steps=config.trainer.max_steps,
@@ -84,7 +65,7 @@ def build_data(config: AnyRunConfig) -> RunData:
     )
 
 
-def build_task(config: AnyRunConfig, data: RunData, *, pretrained: bool) -> AnyRunTask:
+def build_task(config: AnyRunConfig, data: RunData, *, pretrained: bool) -> Accumulation:
     """The task of a run.
 
     Args:
@@ -97,20 +78,13 @@ def build_task(config: AnyRunConfig, data: RunData, *, pretrained: bool) -> AnyR
         CheckpointError: weights that do not fit.
     """
     whole = config.model.weights if pretrained else None
-    samples = len(data.train_dataset)
-    task: AnyRunTask
-    if isinstance(config, ClassificationRunConfig):
-        task = ClassificationRunTask(
-            config, data.labels, data.steps, pretrained=pretrained and whole is None, samples=samples
-        )
-        if whole is not None:
-            start_classifier_from(read_trained(whole), task.classifier, data.labels)
-    else:
-        task = RunTask(config, data.labels, data.steps, pretrained=pretrained and whole is None, samples=samples)
-        if whole is not None:
-            start_from(read_trained(whole), task.segmenter, config.model, data.labels)
+    task = RUN_TASKS[config.task](
+        config, data.labels, data.steps, pretrained=pretrained and whole is None, samples=len(data.train_dataset)
+    )
+    if whole is not None:
+        start_from(read_trained(whole), task.network, config, data.labels)
     if config.trainer.compile:
-        compile_parts(task.large_parts())
+        compile_parts(task.network.large_parts())
     return task
 
 
@@ -120,10 +94,6 @@ def sketch_network(config: AnyRunConfig, labels: LabelSpace) -> nn.Module:
     Raises:
         ConfigError: parts that do not fit together, or options of the loss that do not fit the classes.
     """
-    classes, channels = labels.num_classes, config.data.channels
-    with torch.device("meta"):  # no memory, no time, no random numbers
-        if isinstance(config, RunConfig):
-            build_loss(config.loss, labels)
-            return build_segmenter(config.model, classes, in_channels=channels, pretrained=False)
-        ImageLoss(config.loss, labels)
-        return build_configured_classifier(config.model, classes, in_channels=channels, pretrained=False)
+    with torch.device("meta"):
+        task_spec(config).loss(config.loss, labels)
+    return networks.sketch_network(config, labels.num_classes)

@@ -8,8 +8,6 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from segzoo.config.classification import AnyRunConfig
-from segzoo.config.evaluation import SMALLEST_TILE
-from segzoo.config.schema import RunConfig
 from segzoo.errors import TrainingError
 from segzoo.tasks.processes import largest_of_processes, said_once
 from segzoo.training.callbacks import TrainingClock, as_task
@@ -146,17 +144,10 @@ class Validations(Callback):
         """What helps where memory ran out in a validation; None where it ran out elsewhere."""
         if self.failed_step is None:
             return None
-        if isinstance(config, RunConfig):
-            tile = config.evaluation.tile
-            change = f"evaluation.tile={1024 if tile is None else 512}"
-            if isinstance(tile, int) and tile <= 512:
-                change = f"evaluation.tile={max(SMALLEST_TILE, tile // 2)}"
-        else:
-            change = f"evaluation.batch_size={max(1, config.evaluation.batch_size // 2)}"
         run = self.checkpoints.run_dir.to_resume
         return (
             f"in the validation of step {self.failed_step}, which is saved. Go on with smaller parts of the images at "
-            f"a time: segzoo train --resume {run} {change}"
+            f"a time: segzoo train --resume {run} evaluation.{config.evaluation.with_less_memory()}"
         )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

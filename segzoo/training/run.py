@@ -11,14 +11,13 @@ from lightning import seed_everything
 
 from segzoo.checkpoint.transfer import with_starting_settings
 from segzoo.config.classification import AnyRunConfig
-from segzoo.data.datamodule import SegmentationData
 from segzoo.data.labels import LabelSpace
 from segzoo.data.statistics import balanced_weights, class_pixels
 from segzoo.errors import CheckpointError, InterruptedTrainingError, SegzooError, first_line
 from segzoo.tasks.metrics import AnyScores, MainMetric, no_scores
 from segzoo.tasks.processes import is_first_process
 from segzoo.tasks.task import Task
-from segzoo.training.build import AnyRunTask, RunData, build_data, build_task, check_files, check_request
+from segzoo.training.build import RunData, build_data, build_task, check_files, check_request
 from segzoo.training.curves import draw_curves
 from segzoo.training.faults import faults_explained
 from segzoo.training.launch import other_processes
@@ -92,13 +91,13 @@ def train_run(
 
 def with_balanced_weights(config: AnyRunConfig, data: RunData) -> AnyRunConfig:
     """The configuration with `loss.class_weights: balanced` turned into numbers, so that the run describes itself."""
-    if config.loss.class_weights != "balanced" or not isinstance(data, SegmentationData):
+    if config.loss.class_weights != "balanced":
         return config
     weights = balanced_weights(class_pixels(data.train_dataset))
     return config.model_copy(update={"loss": config.loss.model_copy(update={"class_weights": weights})})
 
 
-def prepare(config: AnyRunConfig, start: Start | None) -> tuple[AnyRunConfig, RunData, AnyRunTask]:
+def prepare(config: AnyRunConfig, start: Start | None) -> tuple[AnyRunConfig, RunData, Task]:
     """Data and network of a run; weights only where no checkpoint follows. What cannot be trained is refused first."""
     check_request(config)
     if start is None and is_first_process():
@@ -112,7 +111,7 @@ def prepare(config: AnyRunConfig, start: Start | None) -> tuple[AnyRunConfig, Ru
     return config, data, build_task(config, data, pretrained=start is None)
 
 
-def _fit(config: AnyRunConfig, data: RunData, task: AnyRunTask, run_dir: RunDir, start: Start | None) -> TrainResult:
+def _fit(config: AnyRunConfig, data: RunData, task: Task, run_dir: RunDir, start: Start | None) -> TrainResult:
     watchers = watchers_of(config, data, run_dir)
     began = time.perf_counter()
     try:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,13 @@ class RunTask(Accumulation, SegmentationTask):
 
 class ClassificationRunTask(Accumulation, ClassificationTask):
     """Classification in a run."""
+
+
+RUN_TASKS: Mapping[str, Callable[..., Accumulation]] = {
+    "segmentation": RunTask,
+    "classification": ClassificationRunTask,
+}
+"""`task` -> what trains it."""
 
 
 def compile_parts(parts: Iterable[nn.Module]) -> None:

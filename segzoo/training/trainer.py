@@ -13,8 +13,8 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from segzoo.checkpoint.write import AtomicCheckpointIO
 from segzoo.config.classification import AnyRunConfig
-from segzoo.data.datamodule import SegmentationData
 from segzoo.tasks.metrics import score_names
+from segzoo.tasks.specs import task_spec
 from segzoo.training.averaging import AveragedWeights
 from segzoo.training.boards import Boards
 from segzoo.training.build import RunData
@@ -79,9 +79,8 @@ def watchers_of(config: AnyRunConfig, data: RunData, run_dir: RunDir) -> Watcher
     stopping = [EarlyStopping(settings.early_stopping)] if settings.early_stopping else []
     # The average is measured, saved and shared in place of the weights, so it comes first.
     order = [*averaging, one_run, clock, SeededSteps(config.seed), metrics, progress, *stopping]
-    overlays = []
-    if isinstance(data, SegmentationData):
-        overlays = [Overlays(run_dir, data.val_dataset, settings.overlay_images)]
+    draws = task_spec(config).draws
+    overlays = [Overlays(run_dir, data.val_dataset, settings.overlay_images)] if draws else []
     order += [checkpoints, signals, *overlays, boards, validations]
     return Watchers(order, clock, checkpoints, progress, signals, boards, validations)
 

@@ -28,7 +28,7 @@ def start(config: RunConfig, labels: LabelSpace | None = None) -> tuple[dict[str
         else:
             task = SegmentationTask(config, labels, 1, pretrained=False)
             network = read_trained(str(config.model.weights))
-            transfer.start_from(network, task.segmenter, config.model, labels)
+            transfer.start_from(network, task.segmenter, config, labels)
     return task.segmenter.state_dict(), lines
 
 

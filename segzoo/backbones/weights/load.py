@@ -1,7 +1,7 @@
 """Put weights into a network: all of them, or nothing."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from os import PathLike
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from segzoo.backbones.aligned_xception import AlignedXception
-from segzoo.backbones.classifier import Classifier
+from segzoo.backbones.network import Network
 from segzoo.backbones.strides import PlannedBlock
 from segzoo.backbones.weights import keras, timm
 from segzoo.backbones.weights.find import find_weights
@@ -41,8 +41,7 @@ def load_weights(network: nn.Module, weights: str | PathLike[str]) -> None:
         ConfigError: no such tag or file, no download, or no names are known for this network.
         CheckpointError: tensors are missing, left over, of another shape or not finite. Nothing is loaded then.
     """
-    backbone = network.backbone if isinstance(network, Classifier) else network
-    fill_from(network, find_weights(variant_of(backbone), weights))
+    fill_from(network, find_weights(variant_of(_backbone_of(network)), weights))
 
 
 def fill(network: nn.Module, tensors: dict[str, Tensor], *, source: str) -> None:
@@ -62,7 +61,7 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], *, source: str) -> None
 
 def fill_from(network: nn.Module, weights: SourceWeights) -> None:
     """Load what was read from a source, strictly; see `load_weights`."""
-    backbone = network.backbone if isinstance(network, Classifier) else network
+    backbone, head = _backbone_of(network), network.dense_layers() if isinstance(network, Network) else []
     variant = variant_of(backbone)
     if variant is not None and variant != weights.backbone:
         raise CheckpointError(f"{weights.source}: holds weights of {weights.backbone}, not of {variant}")
@@ -83,9 +82,13 @@ def fill_from(network: nn.Module, weights: SourceWeights) -> None:
         raise CheckpointError(f"{weights.source}: {problem}" for problem in problems)
     backbone.load_state_dict(state, strict=False)  # only BatchNorm's counters are missing, as checked above
     if weights.naming == "segzoo":
-        _say_loaded(weights, state, takes_head=isinstance(network, Classifier))
-    if isinstance(network, Classifier):
-        _load_head(network, weights)
+        _say_loaded(weights, state, takes_head=bool(head))
+    if head:
+        _load_head(head, weights)
+
+
+def _backbone_of(network: nn.Module) -> nn.Module:
+    return network.backbone if isinstance(network, Network) else network
 
 
 def variant_of(backbone: nn.Module) -> str | None:
@@ -170,9 +173,8 @@ def _say_loaded(weights: SourceWeights, state: dict[str, Tensor], *, takes_head:
         _logger.info("%s: the classifier's head is left aside", weights.source)
 
 
-def _load_head(network: Classifier, weights: SourceWeights) -> None:
+def _load_head(layers: Sequence[nn.Linear], weights: SourceWeights) -> None:
     """The file's head where every layer agrees, else none of it."""
-    layers = [module for module in (*network.fully_connected, network.logits) if isinstance(module, nn.Linear)]
     given = [tuple(layer.weight.shape) for layer in weights.head if layer.bias is not None]
     wanted = [tuple(layer.weight.shape) for layer in layers]
     if given != wanted:

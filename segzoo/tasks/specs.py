@@ -1,0 +1,49 @@
+"""What a value of `task` stands for in a run, chosen once, by the configuration."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from segzoo.config.classification import AnyRunConfig
+from segzoo.data.classification.datamodule import ClassificationDataModule
+from segzoo.data.datamodule import SegmentationData, StepData
+from segzoo.data.doctor.quick import quick_check
+from segzoo.data.labels import LabelSpace
+from segzoo.tasks.classification_loss import ImageLoss
+from segzoo.tasks.losses import build_loss
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """One task. The network's part is `models.networks.NETWORKS`, prediction's `inference.heads.HEADS`.
+
+    Args:
+        data: the training and the validation split of a run.
+        loss: from the loss section and the classes; raises `ConfigError` where they do not fit.
+        check_files: looks at a few samples where most mistakes show, given the data section.
+        draws: whether its validations are shown as pictures of masks.
+    """
+
+    data: type[StepData[Any, Any]]
+    loss: Callable[[Any, LabelSpace], nn.Module]
+    check_files: Callable[[Any], None]
+    draws: bool
+
+
+TASKS: Mapping[str, TaskSpec] = {
+    "segmentation": TaskSpec(SegmentationData, build_loss, quick_check, draws=True),
+    "classification": TaskSpec(
+        ClassificationDataModule,
+        ImageLoss,
+        lambda data: None,  # every file is listed with its class when the data set is built
+        draws=False,
+    ),
+}
+"""`task` -> what it stands for."""
+
+
+def task_spec(config: AnyRunConfig) -> TaskSpec:
+    """The task of a configuration."""
+    return TASKS[config.task]
