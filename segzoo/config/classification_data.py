@@ -80,7 +80,7 @@ class ClassificationDataConfig(Section):
     """Data set: image_folder, csv, cifar10, imagenet, or one you registered."""
     root: FilePath | None = None
     """Folder of the data set. image_folder: holds a folder for each class, or train and val with these; csv: train.csv
-    and val.csv, or labels.csv; cifar10: cifar-10-python.tar.gz or cifar-10-batches-py; imagenet: train and val."""
+    and val.csv, or labels.csv; cifar10: cifar-10-binary.tar.gz or cifar-10-batches-bin; imagenet: train and val."""
     train_split: FilePath = "train"
     """Split to train on."""
     val_split: FilePath = "val"

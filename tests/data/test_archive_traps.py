@@ -86,14 +86,14 @@ def test_headers_that_are_traps(content, trap, tmp_path):
 
 @pytest.mark.parametrize("trapped", ["a negative size in an extended header", "an extended header of 20 gigabytes"])
 def test_traps_in_the_archive_that_cifar10_is_read_from(trapped, trap, tmp_path):
-    trap(TRAPS[trapped], "cifar-10-python.tar.gz")
+    trap(TRAPS[trapped], "cifar-10-binary.tar.gz")
     config = ClassificationDataConfig(name="cifar10", root=str(tmp_path))
     with pytest.raises(DataError, match="damaged or incomplete"):
         build_classification_dataset(config, "train")
 
 
 def test_cifar10_is_not_looked_for_in_gigabytes(trap, tmp_path):
-    trap(header("zeros", b"0", 2**35) + bytes(2**20), "cifar-10-python.tar.gz")
+    trap(header("zeros", b"0", 2**35) + bytes(2**20), "cifar-10-binary.tar.gz")
     config = ClassificationDataConfig(name="cifar10", root=str(tmp_path))
     with pytest.raises(DataError, match="zeros is no file of CIFAR-10"):
         build_classification_dataset(config, "train")

@@ -74,9 +74,9 @@ def camvid_content(folder: Path) -> None:
 
 
 def cifar_content(folder: Path) -> None:
-    (folder / "cifar-10-batches-py").mkdir(parents=True)
+    (folder / "cifar-10-batches-bin").mkdir(parents=True)
     for name, content in cifar_files(count=2).items():
-        (folder / "cifar-10-batches-py" / name).write_bytes(content)
+        (folder / "cifar-10-batches-bin" / name).write_bytes(content)
 
 
 CONTENTS: dict[str, Callable[[Path], None]] = {
@@ -190,7 +190,7 @@ def test_cifar10_is_unpacked_and_counted(call_tool: CallTool, table, root):
     ]
     again = call_tool("prepare_data.py", "cifar10", "--root", root / "elsewhere")
     assert again.returncode == 1
-    assert "Fetch cifar-10-python.tar.gz by hand (https://www.cs.toronto.edu/~kriz/cifar.html)" in again.stderr
+    assert "Fetch cifar-10-binary.tar.gz by hand (https://www.cs.toronto.edu/~kriz/cifar.html)" in again.stderr
 
 
 def test_camvid_from_the_repositorys_archive(call_tool: CallTool, table, root):
