@@ -103,13 +103,13 @@ def arguments(chance: random.Random) -> None:
     """A command with its own options and words, sensible ones and others."""
     from segzoo.commands import COMMANDS, call
 
-    name = chance.choice(sorted(set(COMMANDS) - {"config-schema"}))
+    name = chance.choice(sorted(COMMANDS))
     words = [_word(chance) for _ in range(chance.randint(0, 3))]
     for option in chance.sample(_options(name), min(len(_options(name)), chance.randint(0, 3))):
         words += [option, _word(chance)] if chance.random() < 0.7 else [f"{option}={_word(chance)}"]
     if chance.random() < 0.5:
         words = [*chance.sample(_SENSIBLE.get(name, [[]]), 1)[0], *words]
-    if name in ("quickstart", "benchmark", "train-peer", "paper-experiments"):
+    if name in ("quickstart",):
         words.append("nosuch.key=1")  # or a sensible line would run for minutes
     if name == "train":
         words.append("--check")
@@ -161,7 +161,6 @@ _SENSIBLE = {
     "backbones": [["xception"], ["--weights"], ["xception", "--size", "64", "64"]],
     "convert-weights": [["run", "converted.safetensors"], ["list.txt", "converted.safetensors"]],
     "prepare-data": [["voc", "--archive", "list.txt"], ["cifar10", "--archive", "some.tar"]],
-    "benchmark": [["--part", "loader", "tiny.yaml"]],
 }
 _FILES: list[tuple[Path, list[str]]] = []
 

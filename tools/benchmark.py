@@ -1,7 +1,81 @@
-"""What `segzoo benchmark` does, in a copy of the repository."""
+"""Measure how fast this machine runs what segzoo does, beside what a user would run instead: a Markdown table.
 
-from segzoo.cli import run
-from segzoo.commands.benchmark import main
+Parts: inference and training (ours beside SMP's network in every mode that torch has for it; with
+--task classification beside timm's), engines and predict (from files to masks), evaluate, loader, and scaling (time and
+memory against image area, batch and processes). All rows of a table take turns in one process. For figures worth
+keeping, leave the machine alone meanwhile.
+"""
+
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from laboratory.benchmarks.settings import PARTS, Settings, unread
+from segzoo.cli import config_parser, parse_overrides, refuse_idle, run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = config_parser(__doc__ or "")
+    parser.add_argument("--part", choices=PARTS, required=True, help="what to measure")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="also write the numbers there as JSON")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that --output and --plot name")
+    _add_settings(parser)
+    parser.add_argument("config", metavar="CONFIG", help="YAML file, or the name of a ready one, such as quickstart")
+    parser.add_argument("overrides", metavar="key.sub=value", nargs="*", help="changes to the configuration")
+    arguments = parse_overrides(parser, argv)
+    refuse_idle(arguments, parser, unread(arguments.part), f"--part {arguments.part} does not read it.")
+
+    from laboratory.benchmarks.parts import measure_part  # needs torch, which --help does not
+    from segzoo.config.load import for_segmentation, load_config
+    from segzoo.data.listing import input_folders
+    from segzoo.files import check_outputs, make_output, write_atomically
+    from segzoo.tasks.names import known_names
+
+    config = for_segmentation(load_config(arguments.config, arguments.overrides, known_names=known_names()))
+    for option, file in (("--output", arguments.output), ("--plot", arguments.plot)):
+        if file is not None:
+            inputs = input_folders(config.data)
+            check_outputs([file], overwrite=arguments.overwrite, inputs=inputs, option=option)
+            make_output(file.parent, option)
+    report = measure_part(arguments.part, config, _settings(arguments))
+    print(report.markdown())
+    if arguments.output:
+        write_atomically(arguments.output, report.json().encode())
+    return 0
+
+
+def _add_settings(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--rounds", metavar="N", type=int, default=Settings.rounds, help="counted rounds (default: %(default)s)")
+    add("--images", metavar="N", type=int, default=Settings.images, help="of loader, engines, predict and evaluate: "
+        "images a round (default: %(default)s)")  # fmt: skip
+    add("--engines", metavar="NAME,...", default="", help="which (default: all that are installed)")
+    add("--task", choices=["segmentation", "classification"], default=Settings.task, help="of inference and training: "
+        "DeepLabV3+, or Chollet's classifier (default: %(default)s)")  # fmt: skip
+    add("--size", metavar="N", type=int, help="of inference and training: pixels a side (default: 512; 256; 299)")
+    add("--batch", metavar="N", type=int, help="of inference and training: images at a time (default: 1; 4)")
+    add("--device", default=Settings.device, help="of inference, training and scaling (default: %(default)s)")
+    add("--compiled", action=BooleanOptionalAction, help="rows of torch.compile (default: in inference)")
+    add("--memory", action=BooleanOptionalAction, default=Settings.memory, help="measure peak memory")
+    add("--plot", metavar="FILE", type=Path, help="of scaling: PNG to write")
+    add("--quick", action="store_true", help="the smallest sizes, only to see that everything runs")
+
+
+def _settings(arguments: Namespace) -> Settings:
+    settings = Settings(
+        rounds=arguments.rounds,
+        images=arguments.images,
+        engines=tuple(filter(None, arguments.engines.split(","))),
+        task=arguments.task,
+        size=arguments.size,
+        batch=arguments.batch,
+        device=arguments.device,
+        compiled=arguments.compiled,
+        memory=arguments.memory,
+        plot=arguments.plot,
+    )
+    return settings.quickly() if arguments.quick else settings
+
 
 if __name__ == "__main__":
     run(main)

@@ -1,7 +1,27 @@
-"""What `segzoo config-schema` does, in a copy of the repository."""
+"""Write the JSON schema of the configuration, which editors read, into the package."""
+
+from argparse import ArgumentParser
+from collections.abc import Sequence
 
 from segzoo.cli import run
-from segzoo.commands.config_schema import main
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 if it is out of date")
+    arguments = parser.parse_args(argv)
+
+    from segzoo.config.json_schema import SCHEMA_FILE, json_schema, shipped_schema, write_schema
+    from segzoo.tasks.names import known_names
+
+    if arguments.check:
+        current = shipped_schema() == json_schema(known_names())
+        print("up to date" if current else "out of date: run python tools/config_schema.py")
+        return 0 if current else 1
+    write_schema(known_names())
+    print(f"written: {SCHEMA_FILE}")
+    return 0
+
 
 if __name__ == "__main__":
     run(main)

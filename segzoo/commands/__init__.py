@@ -27,12 +27,16 @@ COMMANDS: Mapping[str, str] = {
     "model": "Show the network of a configuration and its cost.",
     "backbones": "List the backbones and their published weights.",
     "convert-weights": "Convert weights of Keras, timm or Cadene.",
-    "benchmark": "Measure how fast this machine runs what segzoo does.",
-    "train-peer": "Train SMP's DeepLabV3+ in a plain loop, to compare with.",
-    "paper-experiments": "Rerun the Xception paper's experiments.",
-    "config-schema": "Write the JSON schema of the configuration, for segzoo's developers.",
 }
 """Each command and what it does; written here, so that listing them imports none."""
+
+OF_THE_REPOSITORY: Mapping[str, str] = {
+    "benchmark": "benchmark.py",
+    "train-peer": "train_baseline.py",
+    "paper-experiments": "paper_experiments.py",
+    "config-schema": "config_schema.py",
+}
+"""Commands of before, and the scripts in tools/ that do their work in a copy of the repository."""
 
 
 def main() -> NoReturn:
@@ -47,10 +51,17 @@ def main() -> NoReturn:
 
         run(lambda: call(name, rest))
     else:
-        wrong = f"unknown command {name!r}. {did_you_mean(name, COMMANDS)}" if name else "no command. Try --help."
-        sys.stderr.write(f"error: {wrong}\n")
+        sys.stderr.write(f"error: {_refusal(name)}\n")
         sys.exit(2)
     sys.exit(0)
+
+
+def _refusal(name: str) -> str:
+    """Why a word is no command, and what to type instead."""
+    if name in OF_THE_REPOSITORY:
+        script = f"python tools/{OF_THE_REPOSITORY[name]}"
+        return f"{name}: not in the package. Run `{script}` in a copy of the repository."
+    return f"unknown command {name!r}. {did_you_mean(name, COMMANDS)}" if name else "no command. Try --help."
 
 
 def call(name: str, argv: Sequence[str]) -> int:

@@ -1,6 +1,6 @@
 """The configuration as a JSON schema, with which editors complete keys, explain them and mark what is wrong.
 
-The file is shipped with the package; `segzoo config-schema` writes it anew after a change to the schema. What
+The file is shipped with the package; `python tools/config_schema.py` writes it anew after a change to the schema. What
 depends on several keys at once, such as exactly one of max_steps and max_epochs, is left to `load_config`.
 """
 

@@ -193,7 +193,7 @@ def _paint(fill: Fill) -> float | Fill:
 def plain_pipeline(config: DataConfig) -> A.Compose:
     """The deeplab recipe as albumentations' users write it: each step on the whole picture, floats at the end.
 
-    What `benchmarks/loader.py` compares with.
+    What tools/benchmark.py compares with.
     """
     low, high = config.scale_range
     height, width = config.crop_size

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from laboratory.benchmarks.memory import forget_peak, peak_bytes, resident_bytes
 from segzoo.backbones import build_backbone
 from segzoo.backbones.weights.recognise import read_weights
-from segzoo.benchmarks.memory import forget_peak, peak_bytes, resident_bytes
 from segzoo.checkpoint.read import find_checkpoint, load_segmenter
 from segzoo.errors import CheckpointError
 from segzoo.training.train import TrainResult

@@ -1,5 +1,6 @@
 """`segzoo` as a user types it, and that the scripts in tools/ are the same."""
 
+import re
 import runpy
 import signal
 import subprocess
@@ -44,12 +45,16 @@ def typed(capsys, monkeypatch):
     return type_words
 
 
+OF_DEVELOPERS = {"benchmark.py", "train_baseline.py", "paper_experiments.py", "draw_things.py", "config_schema.py"}
+"""Scripts that are no words of `segzoo`."""
+
+
 def script_name(name):
     return f"{name.replace('-', '_')}.py"
 
 
 def test_every_script_is_a_command_and_every_command_a_script(repository):
-    scripts = {path.name for path in (repository / "tools").glob("*.py")}
+    scripts = {path.name for path in (repository / "tools").glob("*.py")} - OF_DEVELOPERS
     modules = {path.name for path in (repository / "segzoo" / "commands").glob("[!_]*.py")}
     assert scripts == modules == set(map(script_name, COMMANDS))
 
@@ -97,10 +102,19 @@ def test_version(typed):
         (["zzz"], f"unknown command 'zzz'. Known: {', '.join(sorted(COMMANDS))}."),
         (["--trian"], "unknown command '--trian'. Did you mean train?"),
         ([], "no command. Try --help."),
+        (["--benchmark"], f"unknown command '--benchmark'. Known: {', '.join(sorted(COMMANDS))}."),
     ],
 )
 def test_what_is_no_command_is_refused_in_a_line(words, line, typed):
     assert typed(*words) == (2, "", f"error: {line}\n")
+
+
+@pytest.mark.parametrize("name", ["benchmark", "paper-experiments", "config-schema", "train-peer"])
+def test_what_the_repository_alone_has_is_refused_with_its_script(name, typed, repository):
+    status, shown, said = typed(name, "--help")
+    assert (status, shown, len(said.splitlines())) == (2, "", 1)
+    (script,) = re.findall(r"`python (tools/\w+\.py)` in a copy of the repository", said)
+    assert (repository / script).is_file()
 
 
 def test_the_package_installs_it():

@@ -20,7 +20,7 @@ def test_they_are_those_of_the_repository(repository):
 def test_the_wheel_gets_all_of_them_where_they_are_looked_for(repository, tmp_path, monkeypatch):
     """A package that has them inside takes those, whatever lies beside it."""
     build = tomllib.loads((repository / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
-    assert build["wheel"]["force-include"] == {"configs": "segzoo/configs"}
+    assert build["wheel"] == {"packages": ["segzoo"], "force-include": {"configs": "segzoo/configs"}}  # and no tools
     assert "configs" in build["sdist"]["include"]
     for folder, text in (("segzoo/configs", "seed: 1"), ("configs", "seed: 2")):
         (tmp_path / folder).mkdir(parents=True)

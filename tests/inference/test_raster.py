@@ -300,7 +300,7 @@ sys.path.insert(0, sys.argv[2])
 import torch
 torch.set_num_threads(1)
 from test_raster import SmallPredictor
-from segzoo.benchmarks.memory import peak_bytes
+from laboratory.benchmarks.memory import peak_bytes
 from segzoo.inference import raster_file
 from segzoo.inference.raster import segment_raster
 folder = Path(sys.argv[1])
@@ -327,14 +327,15 @@ def _write_pattern(path: Path, side: int) -> None:
 
 
 @pytest.fixture
-def peaks(tmp_path: Path) -> Callable[[int, int, int, int], list[int]]:
+def peaks(tmp_path: Path, repository: Path) -> Callable[[int, int, int, int], list[int]]:
     """Peak memory in MiB of a process that segments a small raster and then a large one."""
 
     def measure(small: int, large: int, tile: int, cache: int) -> list[int]:
         _write_pattern(tmp_path / "small.tif", small)
         _write_pattern(tmp_path / "large.tif", large)
         command = [sys.executable, "-c", MEMORY, str(tmp_path), str(Path(__file__).parent), str(tile), str(cache)]
-        ran = subprocess.run(command, capture_output=True, text=True, check=True)
+        laboratory = {"PYTHONPATH": str(repository / "tools")}
+        ran = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | laboratory)
         return [int(number) for number in ran.stdout.split()]
 
     return measure

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -140,7 +141,7 @@ def test_classes_are_those_of_the_scores(image: Tensor) -> None:
 
 MEMORY = """
 import torch
-from segzoo.benchmarks.memory import forget_peak, peak_bytes, resident_bytes
+from laboratory.benchmarks.memory import forget_peak, peak_bytes, resident_bytes
 from segzoo.inference.tiles import tiled_classes
 torch.set_num_threads(1)
 weights = torch.randn(32, 3, 1, 1)
@@ -162,12 +163,11 @@ print(added(512, 512), added(512, 2048), added(2048, 2048))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what was resident")
-def test_memory_does_not_grow_with_the_image() -> None:
+def test_memory_does_not_grow_with_the_image(repository: Path) -> None:
     """Beside image and mask; the scores of the largest image alone would take half a gigabyte."""
     at_once = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}  # what is freed is given back
-    ran = subprocess.run(
-        [sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True, env=os.environ | at_once
-    )
+    environment = os.environ | at_once | {"PYTHONPATH": str(repository / "tools")}
+    ran = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True, env=environment)
     small, middle, large = map(int, ran.stdout.split())
     tile = 32 * 256 * 256 * 4
     assert middle - small < 4 * tile

@@ -1,1 +1,0 @@
-"""How fast this machine runs what segzoo does, beside what a user would run instead; see `segzoo benchmark`."""

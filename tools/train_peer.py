@@ -1,7 +1,0 @@
-"""What `segzoo train-peer` does, in a copy of the repository."""
-
-from segzoo.cli import run
-from segzoo.commands.train_peer import main
-
-if __name__ == "__main__":
-    run(main)
