@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from segzoo.checkpoint.push import push_to_hub as push_to_hub
     from segzoo.checkpoint.read import load_segmenter as load_segmenter
     from segzoo.checkpoint.saved import save_model as save_model
+    from segzoo.config.fields import Section as Section
     from segzoo.config.load import load_config as load_config
     from segzoo.data.classification.dataset import register_classification_dataset as register_classification_dataset
     from segzoo.data.dataset import register_dataset as register_dataset
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ClassPredictor": "segzoo.inference.classify.predictor",
     "Predictor": "segzoo.inference.predictor",
+    "Section": "segzoo.config.fields",
     "build_backbone": "segzoo.backbones",
     "build_classifier": "segzoo.backbones",
     "classify": "segzoo.inference.classify.classify",

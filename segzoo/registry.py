@@ -37,13 +37,17 @@ class Registry(Generic[T]):
         Raises:
             ConfigError: the name is taken, or none that a configuration can hold.
         """
+        self.check_free(name, replace=replace)
+        self._entries[name] = entry
+
+    def check_free(self, name: str, *, replace: bool = False) -> None:
+        """Refuse what cannot be registered; arguments and errors as `add`."""
         if not name or printable(name) != name:
             raise ConfigError(f"{self.kind} {name!r}: a name is text on one line. Take another.")
         if name in self._entries and not replace:
             raise ConfigError(
                 f"{self.kind} {name!r} is registered already. Take another name, or register it with replace=True."
             )
-        self._entries[name] = entry
 
     def register(self, name: str, *, replace: bool = False) -> Callable[[T], T]:
         """The decorator form of `add`."""
@@ -54,11 +58,16 @@ class Registry(Generic[T]):
 
         return decorate
 
+    def remove(self, name: str) -> None:
+        """Forget what is registered under `name`.
+
+        Raises:
+            UnknownNameError: nothing is.
+        """
+        del self._entries[self._known(name)]
+
     def __getitem__(self, name: str) -> T:
-        try:
-            return self._entries[name]
-        except KeyError:
-            raise UnknownNameError(f"Unknown {self.kind} {name!r}. {did_you_mean(name, self._entries)}") from None
+        return self._entries[self._known(name)]
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
@@ -68,3 +77,8 @@ class Registry(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def _known(self, name: str) -> str:
+        if name not in self._entries:
+            raise UnknownNameError(f"Unknown {self.kind} {name!r}. {did_you_mean(name, self._entries)}")
+        return name

@@ -1,6 +1,6 @@
 """Options of SMP's decoders, one section for each: `model.unet`, `model.fpn`, ... Defaults are SMP's own."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -17,7 +17,23 @@ SCSE_REDUCTION = 16
 """Channels over those of the bottleneck in SMP's attention: fewer channels would leave none."""
 
 
-class SmpDeepLabV3PlusConfig(Section):
+class DecoderOptions(Section):
+    """Options of a decoder of which some are stated for one output stride."""
+
+    def at_output_stride(self, stride: int, stated: int) -> Self:
+        """The options that have the same weights see the same at another output stride.
+
+        Args:
+            stride: the other one.
+            stated: the one that they are stated for.
+
+        Raises:
+            ValueError: there are none; it begins with the key and a colon.
+        """
+        return self
+
+
+class SmpDeepLabV3PlusConfig(DecoderOptions):
     """SMP's DeepLabV3+, which is not the paper's: see `deeplabv3plus` for that one."""
 
     atrous_rates: ThreeRates = (12, 24, 36)
@@ -29,6 +45,16 @@ class SmpDeepLabV3PlusConfig(Section):
     """Depthwise separable convolutions in the atrous branches; false makes them plain ones."""
     dropout: Probability = 0.5
     """Probability of dropping a number behind the pyramid, in training."""
+
+    def at_output_stride(self, stride: int, stated: int) -> Self:
+        """Rates in proportion, which the paper's decoders have without being told."""
+        uneven = [rate for rate in self.atrous_rates if rate * stated % stride]
+        if uneven:
+            raise ValueError(
+                f"atrous_rates: {uneven} at output stride {stated} are no whole rates at {stride}, which "
+                "model.eval_output_stride asks for."
+            )
+        return self.model_copy(update={"atrous_rates": tuple(rate * stated // stride for rate in self.atrous_rates)})
 
 
 class SmpDeepLabV3Config(SmpDeepLabV3PlusConfig):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from segzoo.config.decoders import (
     FpnConfig,
@@ -28,6 +28,7 @@ from segzoo.config.fields import (
     Section,
     list_to_tuple,
 )
+from segzoo.config.parts import PartsSection
 
 AtrousRates = Annotated[tuple[AtrousRate, ...], BeforeValidator(list_to_tuple), Field(max_length=16)]
 
@@ -86,8 +87,11 @@ class DeepLabConfig(Section):
     """deeplabv3plus only: how many 3×3 convolutions follow the join with the tap of stride 4."""
 
 
-class ModelConfig(Section):
+class ModelConfig(PartsSection):
     """The network."""
+
+    kind = "decoder"
+    place = "model"
 
     weights: FilePath | None = None
     """Checkpoint, run directory or saved model (its folder, or owner/name on the Hugging Face hub) whose whole network
@@ -141,36 +145,7 @@ class ModelConfig(Section):
     segformer: SegformerConfig = SegformerConfig()
     """Options of decoder segformer."""
 
-    @model_validator(mode="after")
-    def _only_the_decoders_own_options(self) -> "ModelConfig":
-        """Options of another decoder would do nothing. At their defaults they may stand, as in a dumped config."""
-        own = OPTIONS_OF.get(self.decoder)
-        if own is None:  # of the user's own making: what it reads is not known here
-            return self
-        unread = sorted(
-            name for name in set(OPTIONS_OF.values()) - {own} if getattr(self, name) != type(getattr(self, name))()
-        )
-        if unread:
-            sections = ", ".join(f"model.{name}" for name in unread)
-            raise ValueError(
-                f"decoder {self.decoder} does not read {sections}. Leave that out, or take the decoder that does."
-            )
-        return self
-
-
-OPTIONS_OF = {
-    "deeplabv3plus": "deeplab",
-    "deeplabv3": "deeplab",
-    "deeplabv3plus_smp": "deeplabv3plus_smp",
-    "deeplabv3_smp": "deeplabv3_smp",
-    "unet": "unet",
-    "unetplusplus": "unetplusplus",
-    "fpn": "fpn",
-    "pspnet": "pspnet",
-    "pan": "pan",
-    "linknet": "linknet",
-    "manet": "manet",
-    "upernet": "upernet",
-    "segformer": "segformer",
-}
-"""Decoder -> the section with its options."""
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The decoder."""
+        return (self.decoder,)

@@ -14,6 +14,7 @@ from segzoo.config.fields import (
     Section,
     number_to_text,
 )
+from segzoo.config.parts import PartsSection
 
 
 class HardPixelConfig(Section):
@@ -74,19 +75,11 @@ class LovaszConfig(Section):
     """Mean of each image's loss, instead of one loss of all pixels in the batch."""
 
 
-_LOSS_OPTIONS = {
-    "class_weights": {"cross_entropy", "binary_cross_entropy", "focal"},
-    "label_smoothing": {"cross_entropy"},
-    "hard_pixels": {"cross_entropy"},
-    "dice": {"dice"},
-    "focal": {"focal"},
-    "lovasz": {"lovasz"},
-}
-"""Option -> the losses that read it. A loss that somebody registered may read any."""
-
-
-class LossConfig(Section):
+class LossConfig(PartsSection):
     """What training minimises: one loss, or a weighted sum."""
+
+    kind = "loss"
+    place = "loss"
 
     name: str = "cross_entropy"
     """Loss over the pixels that are not ignored: cross_entropy, binary_cross_entropy (each class against the rest),
@@ -108,21 +101,9 @@ class LossConfig(Section):
     """lovasz only."""
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def chosen(self) -> tuple[str, ...]:
         """All losses in the sum."""
         return (self.name, *self.add)
-
-    @model_validator(mode="after")
-    def _no_option_is_idle(self) -> "LossConfig":
-        own = set.union(*_LOSS_OPTIONS.values())
-        if not own.issuperset(self.names):
-            return self
-        for option, readers in _LOSS_OPTIONS.items():
-            changed = getattr(self, option) != type(self).model_fields[option].default
-            if changed and readers.isdisjoint(self.names):
-                known = ", ".join(sorted(readers))
-                raise ValueError(f"{option} is an option of {known}; this run minimises {', '.join(self.names)}")
-        return self
 
 
 _ADAPTIVE = {"adamw": (0.999, 1e-8), "rmsprop": (0.9, 1e-10)}

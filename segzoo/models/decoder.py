@@ -1,14 +1,15 @@
 """What a decoder is: from the backbone's taps to class scores at the image's size."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from torch import Tensor, nn
 
 from segzoo.backbones import FeatureSpec
+from segzoo.config.parts import Options, PartRegistry
 from segzoo.config.schema import ModelConfig
-from segzoo.registry import Registry
 
 
 class Decoder(nn.Module, ABC):
@@ -39,6 +40,9 @@ DecoderBuilder = Callable[[Sequence[FeatureSpec], int, ModelConfig], Decoder]
 At another output stride it has to build the same parameters, under the same names: `model.eval_output_stride` builds
 it a second time, with that stride for `model.output_stride`, around the parameters of the first.
 """
+
+BuilderT = TypeVar("BuilderT", bound=Callable[..., Decoder])
+"""A `DecoderBuilder`, which has the decoder's options as a fourth argument where it was registered with some."""
 
 
 @dataclass(frozen=True)
@@ -72,25 +76,38 @@ class RegisteredDecoder:
     limits: DecoderLimits
 
 
-DECODERS = Registry[RegisteredDecoder]("decoder")
+DECODERS = PartRegistry[RegisteredDecoder](ModelConfig)
 
 
 def register_decoder(
-    name: str, *, limits: DecoderLimits | None = None, replace: bool = False
-) -> Callable[[DecoderBuilder], DecoderBuilder]:
+    name: str,
+    *,
+    options: type[Options] | None = None,
+    reads: Iterable[str] = (),
+    limits: DecoderLimits | None = None,
+    replace: bool = False,
+) -> Callable[[BuilderT], BuilderT]:
     """Make a decoder of your own available as `model.decoder: name`.
 
     Args:
         name: what configurations call it.
+        options: its options, a class that extends `segzoo.Section`, with a default for each. They are the keys
+            `model.NAME.*` of a configuration, and the builder gets them as a fourth argument.
+        reads: keys of the model section that only some decoders read, and this one does, such as `deeplab`.
         limits: what it cannot do; None for a decoder that works at every output stride and batch size.
         replace: whether it may take the place of another of that name, as when a notebook's cell runs again.
 
     Raises:
-        ConfigError: the name is taken.
+        ConfigError: the name is taken, or options that no configuration can hold.
     """
 
-    def register(build: DecoderBuilder) -> DecoderBuilder:
-        DECODERS.add(name, RegisteredDecoder(build, limits or DecoderLimits()), replace=replace)
+    def register(build: BuilderT) -> BuilderT:
+        def with_options(taps: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
+            own = () if options is None else (config.part(name, options),)
+            return build(taps, num_classes, config, *own)
+
+        decoder = RegisteredDecoder(with_options, limits or DecoderLimits())
+        DECODERS.add_part(name, decoder, options, reads, replace=replace)
         return build
 
     return register

@@ -193,7 +193,7 @@ class DeepLabV3Plus(Decoder):
         return resize(self.logits(x), size)
 
 
-@register_decoder("deeplabv3plus", limits=DecoderLimits(aligned=True))
+@register_decoder("deeplabv3plus", reads=("deeplab",), limits=DecoderLimits(aligned=True))
 def deeplabv3plus(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
     """The decoder of DeepLabV3+, see `DeepLabV3Plus`.
 
@@ -204,7 +204,7 @@ def deeplabv3plus(features: Sequence[FeatureSpec], num_classes: int, config: Mod
     return DeepLabV3Plus(features, num_classes, config)
 
 
-@register_decoder("deeplabv3", limits=DecoderLimits(aligned=True))
+@register_decoder("deeplabv3", reads=("deeplab",), limits=DecoderLimits(aligned=True))
 def deeplabv3(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
     """The head of DeepLabV3, see `DeepLabV3`.
 

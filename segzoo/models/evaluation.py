@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from segzoo.config.decoders import DecoderOptions
 from segzoo.config.schema import ModelConfig
 from segzoo.errors import ConfigError
 from segzoo.models.build import build_segmenter
@@ -17,21 +18,23 @@ from segzoo.models.segmenter import Segmenter
 def evaluation_config(config: ModelConfig) -> ModelConfig:
     """The model section of the same network at `model.eval_output_stride`, for `build_segmenter`.
 
-    The papers' decoders derive their rates from the output stride. SMP's state them in the configuration, so they are
-    scaled here.
+    The papers' decoders derive their rates from the output stride. Options that are stated for one, as SMP's rates are,
+    follow it here, see `DecoderOptions`.
 
     Raises:
-        ConfigError: the decoder does not work at this stride, or rates do not come out whole.
+        ConfigError: the decoder does not work at this stride, or its options cannot follow.
     """
     stride = config.eval_output_stride or config.output_stride
     if stride == config.output_stride:
         return config
     check_model(config)  # it names the key; what is returned has the stride under another
     update: dict[str, Any] = {"output_stride": stride}
-    if config.decoder in ("deeplabv3plus_smp", "deeplabv3_smp"):
-        section = getattr(config, config.decoder)
-        rates = _scaled(config.decoder, section.atrous_rates, config.output_stride, stride)
-        update[config.decoder] = section.model_copy(update={"atrous_rates": rates})
+    options = getattr(config, config.decoder, None)
+    if isinstance(options, DecoderOptions):
+        try:
+            update[config.decoder] = options.at_output_stride(stride, config.output_stride)
+        except ValueError as error:
+            raise ConfigError(f"model.{config.decoder}.{error}") from None
     return config.model_copy(update=update)
 
 
@@ -69,13 +72,3 @@ def _share(source: Segmenter, planned: Segmenter) -> None:
         if buffer.is_meta:  # one that no state_dict holds
             path, _, last = name.rpartition(".")
             setattr(planned.get_submodule(path), last, source.get_buffer(name))
-
-
-def _scaled(decoder: str, rates: tuple[int, ...], trained: int, stride: int) -> tuple[int, ...]:
-    uneven = [rate for rate in rates if rate * trained % stride]
-    if uneven:
-        raise ConfigError(
-            f"model.{decoder}.atrous_rates: {uneven} at output stride {trained} are no whole rates at {stride}, which "
-            "model.eval_output_stride asks for."
-        )
-    return tuple(rate * trained // stride for rate in rates)

@@ -4,7 +4,6 @@ import logging
 
 from segzoo.backbones.weights.published import find_published
 from segzoo.config.classification import ClassifierModelConfig
-from segzoo.config.model import OPTIONS_OF
 from segzoo.config.schema import ModelConfig
 from segzoo.errors import ConfigError
 from segzoo.models.decoder import DECODERS, DecoderLimits
@@ -103,7 +102,8 @@ def warn_of_other_stride(config: ModelConfig) -> None:
 
 def _model_problems(config: ModelConfig) -> list[str]:
     limits = DECODERS[config.decoder].limits
-    problems = [
+    problems = [f"model: {line}" for line in config.unread_options()]
+    problems += [
         f"{key}: {config.decoder} works at output stride {_either(limits)}, not {stride}: {limits.reason}."
         for key, stride in (
             ("model.output_stride", config.output_stride),
@@ -123,7 +123,7 @@ def _normalises_one_pixel(config: ModelConfig, crop_size: tuple[int, int]) -> bo
     """Whether a BatchNorm that learns sees a deepest tap of a single pixel."""
     limits = DECODERS[config.decoder].limits
     ours = not config.freeze_backbone or limits.aligned or config.auxiliary_weight > 0
-    own = limits.norms_deepest and getattr(config, OPTIONS_OF[config.decoder]).norm == "batch"
+    own = limits.norms_deepest and getattr(config, config.decoder).norm == "batch"
     largest = 1 if limits.aligned else config.output_stride
     return max(crop_size) <= largest and (own or (ours and config.norm == "batch"))
 

@@ -4,7 +4,7 @@ Source: segmentation_models_pytorch 0.6. Everywhere else than there, the backbon
 asks for it; sizes that SMP refuses are padded and cropped; taps pass the ReLU that they are taken before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from segmentation_models_pytorch.base import SegmentationHead
@@ -20,7 +20,19 @@ from segmentation_models_pytorch.decoders.unetplusplus.decoder import UnetPlusPl
 from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
 
 from segzoo.backbones import FeatureSpec
-from segzoo.config.decoders import UnetConfig
+from segzoo.config.decoders import (
+    FpnConfig,
+    LinknetConfig,
+    ManetConfig,
+    PanConfig,
+    PspnetConfig,
+    SegformerConfig,
+    SmpDeepLabV3Config,
+    SmpDeepLabV3PlusConfig,
+    UnetConfig,
+    UpernetConfig,
+)
+from segzoo.config.parts import Options
 from segzoo.config.schema import ModelConfig
 from segzoo.models.decoder import Decoder, DecoderLimits, register_decoder
 from segzoo.models.smp.adapter import DOUBLING, NORMS, SmpDecoder, pixels_for, smp_channels
@@ -28,9 +40,28 @@ from segzoo.models.smp.adapter import DOUBLING, NORMS, SmpDecoder, pixels_for, s
 LINKNET_CHANNELS = 32  # in front of its head; SMP has no setting for it
 PAN_PIXELS = 8  # its attention halves the deepest map three times
 
+SmpBuilder = Callable[[Sequence[FeatureSpec], int, Options], Decoder]
+"""What builds one of SMP's decoders, which nothing of the model section concerns but its own options."""
 
-@register_decoder(
+
+def smp_decoder(
+    name: str, options: type[Options], *, limits: DecoderLimits | None = None
+) -> Callable[[SmpBuilder[Options]], SmpBuilder[Options]]:
+    """Register one of SMP's decoders; arguments as for `register_decoder`."""
+
+    def register(build: SmpBuilder[Options]) -> SmpBuilder[Options]:
+        @register_decoder(name, options=options, limits=limits)
+        def built(features: Sequence[FeatureSpec], num_classes: int, _: ModelConfig, own: Options) -> Decoder:
+            return build(features, num_classes, own)
+
+        return build
+
+    return register
+
+
+@smp_decoder(
     "deeplabv3plus_smp",
+    SmpDeepLabV3PlusConfig,
     limits=DecoderLimits(
         output_strides=(8, 16),
         reason="its decoder resizes the deepest tap by 2 or 4 to reach stride 4",
@@ -38,20 +69,19 @@ PAN_PIXELS = 8  # its attention halves the deepest map three times
         follows_stride=False,
     ),
 )
-def deeplabv3plus_smp(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
+def deeplabv3plus_smp(features: Sequence[FeatureSpec], num_classes: int, options: SmpDeepLabV3PlusConfig) -> Decoder:
     """SMP's DeepLabV3+.
 
     Source: Against arXiv:1802.02611: no norm and ReLU between depthwise and pointwise, one more separable convolution
         before upsampling, one convolution instead of two after the concatenation, dropout 0.5, and rates 12/24/36 at
         every output stride.
     """
-    options = config.deeplabv3plus_smp
     decoder = DeepLabV3PlusDecoder(
         encoder_channels=smp_channels(features),
         encoder_depth=5,
         out_channels=options.channels,
         atrous_rates=options.atrous_rates,
-        output_stride=config.output_stride,
+        output_stride=features[-1].stride,
         aspp_separable=options.separable,
         aspp_dropout=options.dropout,
     )
@@ -59,19 +89,19 @@ def deeplabv3plus_smp(features: Sequence[FeatureSpec], num_classes: int, config:
     return SmpDecoder(features, decoder, head, initialise=False)
 
 
-@register_decoder(
+@smp_decoder(
     "deeplabv3_smp",
+    SmpDeepLabV3Config,
     limits=DecoderLimits(
         output_strides=(8, 16), reason="SMP makes it for no other", least_batch=2, follows_stride=False
     ),
 )
-def deeplabv3_smp(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
+def deeplabv3_smp(features: Sequence[FeatureSpec], num_classes: int, options: SmpDeepLabV3Config) -> Decoder:
     """SMP's DeepLabV3.
 
     Source: Against arXiv:1706.05587: a 3×3 convolution behind the pyramid, dropout 0.5, and rates 12/24/36 at every
         output stride.
     """
-    options = config.deeplabv3_smp
     decoder = DeepLabV3Decoder(
         in_channels=features[-1].channels,
         out_channels=options.channels,
@@ -83,31 +113,30 @@ def deeplabv3_smp(features: Sequence[FeatureSpec], num_classes: int, config: Mod
     return SmpDecoder(features, decoder, head, initialise=False)
 
 
-@register_decoder("unet", limits=DecoderLimits(follows_stride=False))
-def unet(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
+@smp_decoder("unet", UnetConfig, limits=DecoderLimits(follows_stride=False))
+def unet(features: Sequence[FeatureSpec], num_classes: int, options: UnetConfig) -> Decoder:
     """SMP's U-Net. Each block resizes to the next tap, so dilated taps, of equal sizes, fit as well.
 
     Source: arXiv:1505.04597, with padding and nearest upsampling.
     """
-    return _with_skips(UnetDecoder, features, num_classes, config.unet)
+    return _with_skips(UnetDecoder, features, num_classes, options)
 
 
-@register_decoder("unetplusplus", limits=DOUBLING)
-def unetplusplus(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
+@smp_decoder("unetplusplus", UnetConfig, limits=DOUBLING)
+def unetplusplus(features: Sequence[FeatureSpec], num_classes: int, options: UnetConfig) -> Decoder:
     """SMP's U-Net++.
 
     Source: arXiv:1807.10165, without deep supervision.
     """
-    return _with_skips(UnetPlusPlusDecoder, features, num_classes, config.unetplusplus)
+    return _with_skips(UnetPlusPlusDecoder, features, num_classes, options)
 
 
-@register_decoder("fpn", limits=DOUBLING)
-def fpn(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
+@smp_decoder("fpn", FpnConfig, limits=DOUBLING)
+def fpn(features: Sequence[FeatureSpec], num_classes: int, options: FpnConfig) -> Decoder:
     """SMP's feature pyramid network.
 
     Source: arXiv:1612.03144 with the branches of arXiv:1901.02446.
     """
-    options = config.fpn
     decoder = FPNDecoder(
         smp_channels(features),
         pyramid_channels=options.pyramid_channels,
@@ -120,14 +149,13 @@ def fpn(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) 
     return SmpDecoder(features, decoder, head)
 
 
-@register_decoder("pspnet", limits=DecoderLimits(follows_stride=False, norms_deepest=True))
-def pspnet(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
+@smp_decoder("pspnet", PspnetConfig, limits=DecoderLimits(follows_stride=False, norms_deepest=True))
+def pspnet(features: Sequence[FeatureSpec], num_classes: int, options: PspnetConfig) -> Decoder:
     """SMP's PSPNet on the deepest tap.
 
     Source: arXiv:1612.01105, whose backbone is whole and dilated to output stride 8. SMP's default is another one: the
         backbone's first three stages only. Its upsampling is then 8; here it is the output stride.
     """
-    options = config.pspnet
     decoder = PSPDecoder(
         smp_channels(features),
         use_norm=NORMS[options.norm],
@@ -138,8 +166,9 @@ def pspnet(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfi
     return SmpDecoder(features, decoder, head, minimum_pixels=pixels_for(options.norm))
 
 
-@register_decoder(
+@smp_decoder(
     "pan",
+    PanConfig,
     limits=DecoderLimits(
         output_strides=(16, 32),
         reason="SMP makes its attention, which pools the deepest tap, for no other",
@@ -147,12 +176,11 @@ def pspnet(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfi
         follows_stride=False,
     ),
 )
-def pan(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
+def pan(features: Sequence[FeatureSpec], num_classes: int, options: PanConfig) -> Decoder:
     """SMP's pyramid attention network. Images are padded until the deepest tap has 8×8 pixels.
 
     Source: arXiv:1805.10180.
     """
-    options = config.pan
     decoder = PANDecoder(
         smp_channels(features),
         encoder_depth=5,
@@ -163,25 +191,23 @@ def pan(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) 
     return SmpDecoder(features, decoder, head, minimum_pixels=PAN_PIXELS)
 
 
-@register_decoder("linknet", limits=replace(DOUBLING, norms_deepest=True))
-def linknet(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
+@smp_decoder("linknet", LinknetConfig, limits=replace(DOUBLING, norms_deepest=True))
+def linknet(features: Sequence[FeatureSpec], num_classes: int, options: LinknetConfig) -> Decoder:
     """SMP's Linknet.
 
     Source: arXiv:1707.03718.
     """
-    norm = config.linknet.norm
-    decoder = LinknetDecoder(smp_channels(features), LINKNET_CHANNELS, use_norm=NORMS[norm])
+    decoder = LinknetDecoder(smp_channels(features), LINKNET_CHANNELS, use_norm=NORMS[options.norm])
     head = SegmentationHead(LINKNET_CHANNELS, num_classes, kernel_size=1)
-    return SmpDecoder(features, decoder, head, minimum_pixels=pixels_for(norm))
+    return SmpDecoder(features, decoder, head, minimum_pixels=pixels_for(options.norm))
 
 
-@register_decoder("manet", limits=replace(DOUBLING, norms_deepest=True))
-def manet(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
+@smp_decoder("manet", ManetConfig, limits=replace(DOUBLING, norms_deepest=True))
+def manet(features: Sequence[FeatureSpec], num_classes: int, options: ManetConfig) -> Decoder:
     """SMP's multi-scale attention network.
 
     Source: arXiv:2009.02130.
     """
-    options = config.manet
     decoder = MAnetDecoder(
         smp_channels(features),
         list(options.channels),
@@ -193,27 +219,25 @@ def manet(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig
     return SmpDecoder(features, decoder, head, minimum_pixels=pixels_for(options.norm))
 
 
-@register_decoder("upernet", limits=DecoderLimits(least_batch=2, follows_stride=False))
-def upernet(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
+@smp_decoder("upernet", UpernetConfig, limits=DecoderLimits(least_batch=2, follows_stride=False))
+def upernet(features: Sequence[FeatureSpec], num_classes: int, options: UpernetConfig) -> Decoder:
     """SMP's unified perceptual parsing network.
 
     Source: arXiv:1807.10221.
     """
-    channels = config.upernet.channels
-    decoder = UPerNetDecoder(smp_channels(features), decoder_channels=channels)
-    head = SegmentationHead(channels, num_classes, kernel_size=1, upsampling=4)
+    decoder = UPerNetDecoder(smp_channels(features), decoder_channels=options.channels)
+    head = SegmentationHead(options.channels, num_classes, kernel_size=1, upsampling=4)
     return SmpDecoder(features, decoder, head)
 
 
-@register_decoder("segformer")
-def segformer(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
+@smp_decoder("segformer", SegformerConfig)
+def segformer(features: Sequence[FeatureSpec], num_classes: int, options: SegformerConfig) -> Decoder:
     """SMP's SegFormer decoder.
 
     Source: arXiv:2105.15203, on five taps instead of four.
     """
-    channels = config.segformer.channels
-    decoder = SegformerDecoder(smp_channels(features), segmentation_channels=channels)
-    head = SegmentationHead(channels, num_classes, kernel_size=1, upsampling=4)
+    decoder = SegformerDecoder(smp_channels(features), segmentation_channels=options.channels)
+    head = SegmentationHead(options.channels, num_classes, kernel_size=1, upsampling=4)
     return SmpDecoder(features, decoder, head)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from segzoo.config.schema import FocalConfig, HardPixelConfig, LossConfig
 from segzoo.data.labels import LabelSpace
 from segzoo.tasks.losses.base import DecisionLoss, PixelLoss, counted_pixels, mean_or_zero, one_hot
-from segzoo.tasks.losses.registry import LOSSES, class_weights, needs_one_class
+from segzoo.tasks.losses.registry import class_weights, needs_one_class, register_loss
 
 
 class CrossEntropy(PixelLoss):
@@ -150,7 +150,7 @@ def _improbable(scores: Tensor, truth: Tensor, threshold: float, min_kept: int) 
     return (probability < threshold) | (probability <= probability.kthvalue(min_kept).values)
 
 
-@LOSSES.register("cross_entropy")
+@register_loss("cross_entropy", reads=("class_weights", "label_smoothing", "hard_pixels"))
 def build_cross_entropy(config: LossConfig, labels: LabelSpace) -> CrossEntropy:
     """Cross-entropy, of the hardest pixels only where the configuration says so."""
     needs_one_class("cross_entropy", labels)
@@ -161,7 +161,7 @@ def build_cross_entropy(config: LossConfig, labels: LabelSpace) -> CrossEntropy:
     return HardPixelCrossEntropy(labels.ignore_index, choice, weights, config.label_smoothing)
 
 
-@LOSSES.register("binary_cross_entropy")
+@register_loss("binary_cross_entropy", reads=("class_weights",))
 def build_binary_cross_entropy(config: LossConfig, labels: LabelSpace) -> BinaryCrossEntropy | DecisionLoss:
     """Sigmoid cross-entropy of each class against the rest."""
     weights = class_weights(config, labels)
@@ -170,12 +170,12 @@ def build_binary_cross_entropy(config: LossConfig, labels: LabelSpace) -> Binary
     return BinaryCrossEntropy(labels.ignore_index, weights)
 
 
-@LOSSES.register("focal")
-def build_focal(config: LossConfig, labels: LabelSpace) -> Focal | DecisionLoss:
+@register_loss("focal", options=FocalConfig, reads=("class_weights",))
+def build_focal(config: LossConfig, labels: LabelSpace, options: FocalConfig) -> Focal | DecisionLoss:
     """Focal loss."""
-    if config.focal.mode == "softmax":
+    if options.mode == "softmax":
         needs_one_class("focal with mode softmax", labels)
     weights = class_weights(config, labels)
     if labels.multi_label:
-        return DecisionLoss(labels.ignore_index, partial(_sigmoid_focal, config=config.focal), weights)
-    return Focal(labels.ignore_index, config.focal, weights)
+        return DecisionLoss(labels.ignore_index, partial(_sigmoid_focal, config=options), weights)
+    return Focal(labels.ignore_index, options, weights)

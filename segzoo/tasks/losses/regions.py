@@ -7,7 +7,7 @@ from torch import Tensor
 from segzoo.config.schema import DiceConfig, LossConfig, LovaszConfig
 from segzoo.data.labels import LabelSpace
 from segzoo.tasks.losses.base import SegmentationLoss, counted_pixels, one_hot
-from segzoo.tasks.losses.registry import LOSSES, needs_one_class
+from segzoo.tasks.losses.registry import needs_one_class, register_loss
 
 
 class Dice(SegmentationLoss):
@@ -108,16 +108,16 @@ def jaccard_steps(own: Tensor) -> Tensor:
     return (1 / union).where(own, left / union / (union - 1).clamp(min=1))
 
 
-@LOSSES.register("dice")
-def build_dice(config: LossConfig, labels: LabelSpace) -> Dice:
+@register_loss("dice", options=DiceConfig)
+def build_dice(_: LossConfig, labels: LabelSpace, options: DiceConfig) -> Dice:
     """Dice loss."""
-    if config.dice.mode == "softmax":
+    if options.mode == "softmax":
         needs_one_class("dice with mode softmax", labels)
-    return (MultiLabelDice if labels.multi_label else Dice)(labels.ignore_index, config.dice)
+    return (MultiLabelDice if labels.multi_label else Dice)(labels.ignore_index, options)
 
 
-@LOSSES.register("lovasz")
-def build_lovasz(config: LossConfig, labels: LabelSpace) -> Lovasz:
+@register_loss("lovasz", options=LovaszConfig)
+def build_lovasz(_: LossConfig, labels: LabelSpace, options: LovaszConfig) -> Lovasz:
     """Lovász loss."""
     needs_one_class("lovasz", labels)
-    return Lovasz(labels.ignore_index, config.lovasz)
+    return Lovasz(labels.ignore_index, options)

@@ -1,14 +1,15 @@
 """Names of losses, and the loss of a configuration."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from torch import nn
 
 from segzoo.config.classification import ClassificationLossConfig
+from segzoo.config.parts import Options, PartRegistry
 from segzoo.config.schema import LossConfig
 from segzoo.data.labels import LabelSpace
 from segzoo.errors import ConfigError
-from segzoo.registry import Registry
 from segzoo.tasks.losses.total import WeightedSum
 
 LossBuilder = Callable[[LossConfig, LabelSpace], nn.Module]
@@ -16,30 +17,48 @@ LossBuilder = Callable[[LossConfig, LabelSpace], nn.Module]
 
 With `labels.multi_label` the target is uint8 (N, K, H, W), see `SegmentationLoss`."""
 
-LOSSES = Registry[LossBuilder]("loss")
+BuilderT = TypeVar("BuilderT", bound=Callable[..., nn.Module])
+"""A `LossBuilder`, which has the loss's options as a third argument where it was registered with some."""
+
+LOSSES = PartRegistry[LossBuilder](LossConfig)
 
 
-def register_loss(name: str, *, replace: bool = False) -> Callable[[LossBuilder], LossBuilder]:
+def register_loss(
+    name: str, *, options: type[Options] | None = None, reads: Iterable[str] = (), replace: bool = False
+) -> Callable[[BuilderT], BuilderT]:
     """Make a loss of your own available as `loss.name: name`, and in `loss.add`.
 
     Args:
         name: what configurations call it.
+        options: its options, a class that extends `segzoo.Section`, with a default for each. They are the keys
+            `loss.NAME.*` of a configuration, and the builder gets them as a third argument.
+        reads: keys of the loss section that only some losses read, and this one does, such as `class_weights`.
         replace: whether it may take the place of another of that name, as when a notebook's cell runs again.
 
     Raises:
-        ConfigError: the name is taken.
+        ConfigError: the name is taken, or options that no configuration can hold.
     """
-    return LOSSES.register(name, replace=replace)
+
+    def register(build: BuilderT) -> BuilderT:
+        def with_options(config: LossConfig, labels: LabelSpace) -> nn.Module:
+            own = () if options is None else (config.part(name, options),)
+            return build(config, labels, *own)
+
+        LOSSES.add_part(name, with_options, options, reads, replace=replace)
+        return build
+
+    return register
 
 
 def build_loss(config: LossConfig, labels: LabelSpace) -> nn.Module:
     """The loss `name`, or the sum with the losses in `add`.
 
     Raises:
-        ConfigError: unknown names, or options that do not fit the classes.
+        ConfigError: unknown names, or options that do not fit the classes or are for another loss.
     """
     builders = [(weight, LOSSES[name]) for name, weight in ((config.name, 1.0), *config.add.items())]
-    terms, problems = [], []
+    terms: list[tuple[float, nn.Module]] = []
+    problems = [f"loss: {line}" for line in config.unread_options()]
     for weight, build in builders:
         try:
             terms.append((weight, build(config, labels)))

@@ -129,7 +129,7 @@ def test_a_module_of_your_own_counts_by_pixels(batch):
 
 
 def test_your_own_loss_may_read_any_option():
-    assert LossConfig(name="my_loss", label_smoothing=0.1).names == ("my_loss",)
+    assert LossConfig(name="my_loss", label_smoothing=0.1).chosen == ("my_loss",)
     with pytest.raises(UnknownNameError, match="my_loss"):
         build_loss(LossConfig(name="my_loss"), LabelSpace.from_names(["a", "b"]))
 
@@ -137,8 +137,11 @@ def test_your_own_loss_may_read_any_option():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dice": {"smooth": 1.0}}, "dice is an option of dice; this run minimises cross_entropy"),
-        ({"name": "dice", "class_weights": "balanced"}, "class_weights is an option of binary_cross_entropy, "),
+        ({"dice": {"smooth": 1.0}}, r"loss cross_entropy does not read loss\.dice\..*does: dice\."),
+        (
+            {"name": "dice", "class_weights": "balanced"},
+            r"loss dice does not read loss\.class_weights\..*: binary_cross_entropy, cross_entropy, focal\.",
+        ),
         ({"hard_pixels": {"fraction": 0.5, "threshold": 0.5}}, "give one"),
         ({"hard_pixels": {"min_kept": 5}}, "min_kept needs a threshold"),
         ({"hard_pixels": {"warmup_steps": 5}}, "warmup_steps needs a fraction"),

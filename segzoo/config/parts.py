@@ -1,0 +1,164 @@
+"""Sections whose keys depend on what is registered: `model` has a section for each decoder with options.
+
+A part of the user's own brings its options with its registration, `register_decoder("mine", options=MineOptions)`, and
+they become the keys `model.mine.*`: checked, explained and proposed like those that stand in the schema.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
+from pydantic.fields import FieldInfo
+
+from segzoo.config.fields import Section
+from segzoo.errors import ConfigError
+from segzoo.registry import Registry
+
+T = TypeVar("T")
+Options = TypeVar("Options", bound=Section)
+
+
+class PartsSection(Section):
+    """A section that names parts of one kind, and holds the options of each under a key of its own."""
+
+    kind: ClassVar[str]
+    """What a part is called in messages ("decoder")."""
+    place: ClassVar[str]
+    """The dotted key of this section."""
+    reads: ClassVar[dict[str, frozenset[str]]]
+    """Part -> the keys of this section that only some parts read, and it does. One that registered no options is not
+    in it, for it may read any key."""
+    added: ClassVar[set[str]]
+    """The keys that do not stand in the class, but came with a registration."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.reads, cls.added = {}, set()
+
+    @property
+    def chosen(self) -> Sequence[str]:
+        """The parts that this section asks for."""
+        raise NotImplementedError
+
+    @classmethod
+    def add_part(cls, name: str, options: type[Section] | None, reads: Iterable[str]) -> None:
+        """Note which keys a part reads, and make the section of its own where the class has none.
+
+        Args:
+            name: what the part is registered as, and the key of its options.
+            options: each with a default; None for none of its own.
+            reads: further keys of this section that only some parts read, and it does.
+
+        Raises:
+            ConfigError: options of another type or without defaults, or the key is another one's.
+        """
+        if options is not None:
+            default = _defaults(options, f"{cls.kind} {name!r}")
+            standing = cls.model_fields.get(name)
+            if standing is None or (name in cls.added and standing.annotation is not options):
+                cls.added.add(name)
+                meaning = f"Options of {cls.kind} {name}."
+                cls.model_fields[name] = FieldInfo(annotation=options, default=default, description=meaning)
+                _build_anew(cls)
+            elif standing.annotation is not options:
+                raise ConfigError(f"{cls.kind} {name!r}: {cls.place}.{name} is a key already. Take another name.")
+        cls.reads.pop(name, None)
+        if own := {*reads} | ({name} if options else set()):
+            cls.reads[name] = frozenset(own)
+
+    @classmethod
+    def remove_part(cls, name: str) -> None:
+        """Forget a part, and its section where that came with it."""
+        cls.reads.pop(name, None)
+        if name in cls.added:
+            cls.added.remove(name)
+            del cls.model_fields[name]
+            _build_anew(cls)
+
+    def part(self, name: str, options: type[Options]) -> Options:
+        """The options of a part; their defaults in a section that was made before the part was registered."""
+        found = getattr(self, name, None)
+        return found if isinstance(found, options) else options()
+
+    def unread_options(self) -> Iterator[str]:
+        """A line where options were changed that none of the chosen parts reads."""
+        if any(name not in self.reads for name in self.chosen):
+            return
+        own = {key for name in self.chosen for key in self.reads[name]}
+        others = {key for keys in self.reads.values() for key in keys} - own
+        fields = type(self).model_fields
+        unread = sorted(key for key in others if getattr(self, key, fields[key].default) != fields[key].default)
+        if unread:
+            readers = sorted(name for name, keys in self.reads.items() if not keys.isdisjoint(unread))
+            yield (
+                f"{self.kind} {', '.join(self.chosen)} does not read "
+                f"{', '.join(f'{self.place}.{key}' for key in unread)}. Leave that out, or take a {self.kind} that "
+                f"does: {', '.join(readers)}."
+            )
+
+    @model_validator(mode="after")
+    def _only_options_that_are_read(self) -> "PartsSection":
+        """Options of another part would do nothing. At their defaults they may stand, as in a dumped configuration."""
+        for problem in self.unread_options():
+            raise ValueError(problem)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_idle_parts(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What came with a part that is not chosen stays out, or a checkpoint would need a plug-in it never used."""
+        read = {key for name in self.chosen for key in self.reads.get(name, ())}
+        return {key: value for key, value in dump(self).items() if key not in self.added or key in read}
+
+
+class PartRegistry(Registry[T]):
+    """Parts by name, whose options are keys of a section of the configuration.
+
+    Args:
+        section: that names them and holds their options.
+    """
+
+    def __init__(self, section: type[PartsSection]) -> None:
+        super().__init__(section.kind)
+        self.section = section
+
+    def add_part(
+        self, name: str, entry: T, options: type[Section] | None, reads: Iterable[str] = (), *, replace: bool = False
+    ) -> None:
+        """Register a part and its options; arguments and errors as `add` and `PartsSection.add_part` have them."""
+        self.check_free(name, replace=replace)
+        self.section.add_part(name, options, reads)
+        self.add(name, entry, replace=replace)
+
+    def remove(self, name: str) -> None:
+        """Forget a part and its options."""
+        super().remove(name)
+        self.section.remove_part(name)
+
+
+def _defaults(options: type[Section], part: str) -> Section:
+    """The options of a part, all at their defaults."""
+    if not (isinstance(options, type) and issubclass(options, Section)):
+        raise ConfigError(f"{part}: its options have to be a class that extends segzoo.Section.")
+    try:
+        return options()
+    except ValidationError as error:
+        missing = ", ".join(".".join(map(str, detail["loc"])) for detail in error.errors())
+        raise ConfigError(f"{part}: each of its options needs a default, and these have none: {missing}.") from None
+
+
+def _build_anew(section: type[Section]) -> None:
+    """Have a section, and those that hold it, check by the fields that it has now."""
+    section.model_rebuild(force=True)
+    for parent in _below(Section):
+        for field in parent.model_fields.values():
+            if field.annotation is section:
+                if isinstance(field.default, section):
+                    field.default = section()
+                _build_anew(parent)
+
+
+def _below(section: type[Section]) -> Iterator[type[Section]]:
+    for child in section.__subclasses__():
+        yield child
+        yield from _below(child)
