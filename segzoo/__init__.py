@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from segzoo.backbones import build_classifier as build_classifier
     from segzoo.backbones import list_backbones as list_backbones
     from segzoo.backbones import register_backbone as register_backbone
-    from segzoo.checkpoint.classifier import load_classifier as load_classifier
     from segzoo.checkpoint.push import push_to_hub as push_to_hub
+    from segzoo.checkpoint.read import load_classifier as load_classifier
     from segzoo.checkpoint.read import load_segmenter as load_segmenter
     from segzoo.checkpoint.saved import save_model as save_model
     from segzoo.config.fields import Section as Section
@@ -49,7 +49,7 @@ _HOMES = {
     "export": "segzoo.inference.export",
     "is_first_process": "segzoo.tasks.processes",
     "list_backbones": "segzoo.backbones",
-    "load_classifier": "segzoo.checkpoint.classifier",
+    "load_classifier": "segzoo.checkpoint.read",
     "load_config": "segzoo.config.load",
     "load_segmenter": "segzoo.checkpoint.read",
     "predict": "segzoo.inference.predict",

@@ -2,18 +2,50 @@
 
 import json
 import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Any
 
 from segzoo.backbones.weights.published import find_published
-from segzoo.checkpoint.read import TrainedSegmenter
+from segzoo.checkpoint.read import AnyTrained, TrainedClassifier, TrainedSegmenter
+from segzoo.config.classification import AnyRunConfig, ClassificationRunConfig, ClassifierModelConfig
+from segzoo.config.classification_data import AnyDataConfig, ClassificationDataConfig
 from segzoo.config.load import dump_config
-from segzoo.config.schema import DataConfig, ModelConfig, RunConfig
+from segzoo.config.schema import ModelConfig, RunConfig
 from segzoo.data.pixels import PixelFormat
 from segzoo.escapes import markdown_text
 from segzoo.markdown import Column, markdown_table
 
 
-def model_card(source: TrainedSegmenter, config: RunConfig, name: str) -> str:
+@dataclass(frozen=True)
+class Words:
+    """What a card says of the networks of one task.
+
+    Args:
+        kind: of task, in words.
+        pipeline: the hub's name for it.
+        tag: what people search it by.
+        predictor: the public name that uses it.
+        use: a line of Python with `predictor`.
+        titles: of the metrics, by their names.
+        part: what stands behind the backbone, as a tag and in a sentence; given the model section.
+        protocol: how the metrics were measured; given the network and the run as it is shown to others.
+        sizes: what images it takes; given the data section.
+    """
+
+    kind: str
+    pipeline: str
+    tag: str
+    predictor: str
+    use: str
+    titles: Mapping[str, str]
+    part: Callable[[Any], tuple[str | None, str]]
+    protocol: Callable[[Any, Any], str]
+    sizes: Callable[[Any], str]
+
+
+def model_card(source: AnyTrained, config: AnyRunConfig, name: str) -> str:
     """A README in Markdown, with the head that the Hugging Face hub reads.
 
     Args:
@@ -21,19 +53,15 @@ def model_card(source: TrainedSegmenter, config: RunConfig, name: str) -> str:
         config: the run it was trained in, as it is shown to others.
         name: what to load it by: the folder, or `owner/name` on the hub.
     """
-    head = {
-        "library_name": "segzoo",
-        "pipeline_tag": "image-segmentation",
-        "tags": list(
-            dict.fromkeys(["semantic-segmentation", "xception", config.model.backbone.name, config.model.decoder])
-        ),
-    }
+    words = WORDS[config.task]
+    tags = [words.tag, "xception", config.model.backbone.name, words.part(config.model)[0]]
+    head = {"library_name": "segzoo", "pipeline_tag": words.pipeline, "tags": list(dict.fromkeys(filter(None, tags)))}
     front = "\n".join(f"{key}: {json.dumps(value)}" for key, value in head.items())  # JSON is YAML
     sections = {
-        "": _use(name),
-        "Results": _results(source, config),
-        "Network": _network(source, config.model),
-        "Preprocessing": _preprocessing(config.data),
+        "": _use(words, name),
+        "Results": _results(words, source, config),
+        "Network": _network(words, source, config),
+        "Preprocessing": _preprocessing(words, config.data),
         "Classes": _classes(source),
         "Where it comes from": _origin(config),
         "Training": _training(config),
@@ -42,7 +70,7 @@ def model_card(source: TrainedSegmenter, config: RunConfig, name: str) -> str:
     return f"---\n{front}\n---\n\n# {markdown_text(PurePath(name).name)}\n\n{body}\n"
 
 
-def started_from(config: ModelConfig) -> tuple[str, str]:
+def started_from(config: ModelConfig | ClassifierModelConfig) -> tuple[str, str]:
     """What a network's training started from, and the licence of that.
 
     >>> started_from(ModelConfig())
@@ -60,78 +88,70 @@ def started_from(config: ModelConfig) -> tuple[str, str]:
     return f"the backbone {entry.backbone}, published as {entry.tag} at {entry.source}", entry.licence
 
 
-def _use(name: str) -> str:
-    return f"""Semantic segmentation with [segzoo](https://github.com/segzoo/segzoo), in three lines:
+def _use(words: Words, name: str) -> str:
+    return f"""{words.kind} with [segzoo](https://github.com/segzoo/segzoo), in three lines:
 
 ```python
 import segzoo
-predictor = segzoo.Predictor({json.dumps(name)})
-predictor("photo.jpg").save("mask.png")
+predictor = segzoo.{words.predictor}({json.dumps(name)})
+{words.use}
 ```"""
 
 
-def _results(source: TrainedSegmenter, config: RunConfig) -> str:
+def _results(words: Words, source: AnyTrained, config: AnyRunConfig) -> str:
     measured = {key.removeprefix("val/"): value for key, value in source.description.metrics.items()}
     if not measured:
         return "These weights were not measured."
-    titles = {"miou": "mIoU", "pixel_accuracy": "pixel accuracy"}
     columns: list[Column[tuple[str, float | None]]] = [
         Column(
             f"on {config.data.name}, split {config.data.val_split}",
-            lambda row: titles.get(row[0], row[0]),
+            lambda row: words.titles.get(row[0], row[0]),
             words=True,
         ),
         Column("value", lambda row: "n/a" if row[1] is None else f"{row[1]:.2%}"),
     ]
-    stride = config.model.eval_output_stride or config.model.output_stride
     weights = "averaged weights, " if config.optimizer.ema_decay else ""
     return "\n".join(
         [
             markdown_table(columns, list(measured.items())),
             "",
-            f"Protocol: {_count(source)} over the whole split, at the images' own resolution; pixels of value "
-            f"{source.labels.ignore_index} are left out, as are classes that are neither in the truth nor predicted; "
-            f"one scale, no flip; output stride {stride}; {weights}after {source.description.step:,} steps.",
+            f"Protocol: {words.protocol(source, config)}; {weights}after {source.description.step:,} steps.",
         ]
     )
 
 
-def _count(source: TrainedSegmenter) -> str:
-    return "one table for each class, of its own pixels," if source.labels.multi_label else "one confusion matrix"
+def _network(words: Words, source: AnyTrained, config: AnyRunConfig) -> str:
+    backbone = config.model.backbone
+    parameters = sum(parameter.numel() for parameter in source.network.parameters())
+    behind = words.part(config.model)[1].format(f"backbone `{backbone.name}` at width {backbone.width:g}")
+    return f"{behind}: {parameters:,} parameters. {words.sizes(config.data)}"
 
 
-def _network(source: TrainedSegmenter, config: ModelConfig) -> str:
-    backbone = config.backbone
-    parameters = sum(parameter.numel() for parameter in source.segmenter.parameters())
-    return (
-        f"Decoder `{config.decoder}` on backbone `{backbone.name}` at width {backbone.width:g}, trained at output "
-        f"stride {config.output_stride}: {parameters:,} parameters. It takes images of every size."
-    )
-
-
-def _preprocessing(config: DataConfig) -> str:
+def _preprocessing(words: Words, config: AnyDataConfig) -> str:
     numbers = config.preprocessing
     unit = "pixel / 255" if PixelFormat.of(config).is_rgb8 else "pixel in units of its full range"
     span = f" The full range is {list(config.value_range)}." if config.value_range is not None else ""
     order = "RGB" if config.channels == 3 else f"{config.channels} channels, as stored"
     return (
         f"`({unit} - mean) / std` for each channel, {order}; mean {list(numbers.mean)}, std {list(numbers.std)}.{span} "
-        "`segzoo.Predictor` does it."
+        f"`segzoo.{words.predictor}` does it."
     )
 
 
-def _classes(source: TrainedSegmenter) -> str:
+def _classes(source: AnyTrained) -> str:
     labels = source.labels
     columns: list[Column[int]] = [
         Column("index", str),
         Column("class", lambda index: labels.names[index], words=True),
-        Column("colour (RGB)", lambda index: str(list(labels.palette[index])), words=True),
     ]
-    kind = "A pixel may have several classes, or none: each is decided on its own.\n\n" if labels.multi_label else ""
+    if labels.palette:
+        columns.append(Column("colour (RGB)", lambda index: str(list(labels.palette[index])), words=True))
+    thing = "A pixel" if labels.palette else "An image"
+    kind = f"{thing} may have several classes, or none: each is decided on its own.\n\n" if labels.multi_label else ""
     return kind + markdown_table(columns, range(len(labels.names)))
 
 
-def _origin(config: RunConfig) -> str:
+def _origin(config: AnyRunConfig) -> str:
     origin, licence = started_from(config.model)
     return (
         f"Training started from {markdown_text(origin)}. Licence of what it started from: {markdown_text(licence)}. It "
@@ -139,7 +159,7 @@ def _origin(config: RunConfig) -> str:
     )
 
 
-def _training(config: RunConfig) -> str:
+def _training(config: AnyRunConfig) -> str:
     text = dump_config(config).rstrip()
     fence = max(["``", *re.findall("`+", text)], key=len) + "`"  # longer than any within, which would end it
     return f"""With this as `config.yaml`: `segzoo train config.yaml data.root=FOLDER`
@@ -151,3 +171,64 @@ def _training(config: RunConfig) -> str:
 {fence}
 
 </details>"""
+
+
+def _mask_protocol(source: TrainedSegmenter, config: RunConfig) -> str:
+    counts = "one table for each class, of its own pixels," if source.labels.multi_label else "one confusion matrix"
+    stride = config.model.eval_output_stride or config.model.output_stride
+    return (
+        f"{counts} over the whole split, at the images' own resolution; pixels of value {source.labels.ignore_index} "
+        "are left out, as are classes that are neither in the truth nor predicted; one scale, no flip; output stride "
+        f"{stride}"
+    )
+
+
+def _image_protocol(source: TrainedClassifier, config: ClassificationRunConfig) -> str:
+    return (
+        f"every image of the split once, {_window(config.data)}; mAP is the mean over the classes that the truth has "
+        "of the area under the precision-recall curve"
+    )
+
+
+def _window(config: ClassificationDataConfig) -> str:
+    height, width = config.image_size
+    return f"of which the network sees the central {config.center_crop:.4g} of each side, scaled to {height}×{width}"
+
+
+def _decoder(config: ModelConfig) -> tuple[str, str]:
+    return config.decoder, f"Decoder `{config.decoder}` on {{}}, trained at output stride {config.output_stride}"
+
+
+def _pooling(config: ClassifierModelConfig) -> tuple[None, str]:
+    widths = (
+        config.fc_width if isinstance(config.fc_width, tuple) else (config.fc_width,) * 2 if config.fc_width else ()
+    )
+    layers = f", fully connected layers of {', '.join(map(str, widths))}" if widths else ""
+    return None, f"Class scores behind global average pooling{layers} on {{}}"
+
+
+WORDS: Mapping[str, Words] = {
+    "segmentation": Words(
+        kind="Semantic segmentation",
+        pipeline="image-segmentation",
+        tag="semantic-segmentation",
+        predictor="Predictor",
+        use='predictor("photo.jpg").save("mask.png")',
+        titles={"miou": "mIoU", "pixel_accuracy": "pixel accuracy"},
+        part=_decoder,
+        protocol=_mask_protocol,
+        sizes=lambda data: "It takes images of every size.",
+    ),
+    "classification": Words(
+        kind="Image classification",
+        pipeline="image-classification",
+        tag="image-classification",
+        predictor="ClassPredictor",
+        use='predictor("photo.jpg").top(5)',
+        titles={"top1": "top-1", "top5": "top-5", "map": "mAP", "map_at_100": "MAP@100"},
+        part=_pooling,
+        protocol=_image_protocol,
+        sizes=lambda data: f"It takes images of every size, {_window(data)}.",
+    ),
+}
+"""`task` -> what a card says."""

@@ -5,21 +5,21 @@ from pathlib import Path
 
 from segzoo.backbones.weights.own import WEIGHTS
 from segzoo.backbones.weights.saved import DESCRIPTION
-from segzoo.checkpoint.read import TrainedSegmenter, load_segmenter
+from segzoo.checkpoint.read import AnyTrained, Trained, load_trained
 from segzoo.checkpoint.saved import CARD, save_folder
 from segzoo.errors import ConfigError, first_line
 
 
 def push_to_hub(
-    source: str | Path | TrainedSegmenter, repository: str, *, private: bool = True, token: str | None = None
+    source: str | Path | AnyTrained, repository: str, *, private: bool = True, token: str | None = None
 ) -> str:
-    """Share a model on the Hugging Face hub as a saved folder; `segzoo.load_segmenter("owner/name")` takes it there.
+    """Share a model on the Hugging Face hub as a saved folder, which "owner/name" then names as a checkpoint.
 
     The three files of `save_model` make one commit. Other files in the repository stay; a card of the same name, once
     edited there, is in the history.
 
     Args:
-        source: a `.ckpt`, a run directory, a saved model, or what `load_segmenter` returned.
+        source: a `.ckpt`, a run directory, a saved model, or what `load_segmenter` or `load_classifier` returned.
         repository: `owner/name`; made where there is none.
         private: whether one that is made is for its owner only. One that exists stays as it is.
         token: of the hub; None takes that of `hf auth login`, or HF_TOKEN.
@@ -36,7 +36,7 @@ def push_to_hub(
     owner, slash, name = repository.partition("/")
     if not owner or not slash or not name or "/" in name:
         raise ConfigError(f"{repository}: no name of a repository on the hub. Write owner/name.")
-    loaded = source if isinstance(source, TrainedSegmenter) else load_segmenter(source)
+    loaded = source if isinstance(source, Trained) else load_trained(source)
     api = HfApi(token=token)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / name

@@ -6,46 +6,48 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from segzoo.backbones.classifier import Classifier
+from segzoo.backbones.network import Network
 from segzoo.backbones.weights.hub import fetch_model, hub_name_of, is_hub_name
 from segzoo.backbones.weights.own import PREFIXES, WEIGHTS, find_in_folder
 from segzoo.backbones.weights.recognise import read_pickle
 from segzoo.backbones.weights.saved import read_saved
 from segzoo.backbones.weights.source import is_plain
 from segzoo.checkpoint.format import TRAINING_STATE, Description, parse_description
-from segzoo.config.load import for_segmentation
+from segzoo.config.classification import AnyRunConfig, ClassificationRunConfig
 from segzoo.config.schema import Preprocessing, RunConfig
 from segzoo.data.labels import LabelSpace
 from segzoo.errors import CheckpointError, ConfigError, first_line
-from segzoo.models.build import build_segmenter
-from segzoo.models.evaluation import evaluation_config
+from segzoo.models.networks import build_network
 from segzoo.models.segmenter import Segmenter
 
-Network = TypeVar("Network", bound=nn.Module)
+NetworkKind = TypeVar("NetworkKind", bound=Network, covariant=True)
+ConfigKind = TypeVar("ConfigKind", bound=AnyRunConfig, covariant=True)
 
 
 @dataclass(frozen=True)
-class TrainedSegmenter:
+class Trained(Generic[NetworkKind, ConfigKind]):
     """A network with everything needed to use it.
 
     Args:
-        segmenter: in evaluation mode.
+        network: in evaluation mode.
         description: configuration, labels and metrics.
         path: the file it came from.
     """
 
-    segmenter: Segmenter
+    network: NetworkKind
     description: Description
     path: Path
 
     @property
-    def config(self) -> RunConfig:
+    def config(self) -> ConfigKind:
         """The run it was trained in."""
-        return for_segmentation(self.description.config)
+        return cast(ConfigKind, self.description.config)  # of the network's task: `TRAINED` says which
 
     @property
     def labels(self) -> LabelSpace:
@@ -56,6 +58,32 @@ class TrainedSegmenter:
     def preprocessing(self) -> Preprocessing:
         """How pixels become input."""
         return self.config.data.preprocessing
+
+
+class TrainedSegmenter(Trained[Segmenter, RunConfig]):
+    """A trained segmenter."""
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """The network."""
+        return self.network
+
+
+class TrainedClassifier(Trained[Classifier, ClassificationRunConfig]):
+    """A trained classifier."""
+
+    @property
+    def classifier(self) -> Classifier:
+        """The network."""
+        return self.network
+
+
+AnyTrained = Trained[Network, AnyRunConfig]
+
+TRAINED: Mapping[str, type[AnyTrained]] = {"segmentation": TrainedSegmenter, "classification": TrainedClassifier}
+"""`task` -> a trained network of it."""
+
+TrainedKind = TypeVar("TrainedKind", bound=AnyTrained)
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -153,6 +181,11 @@ def read_description(content: dict[str, Any], path: Path) -> Description:
     return parse_description(content["segzoo"], str(path))
 
 
+def load_trained(checkpoint: str | Path, *, averaged: bool = True) -> AnyTrained:
+    """Rebuild the network of a checkpoint, whatever its task; arguments and errors as `load_segmenter`."""
+    return _built(read_trained(checkpoint, averaged=averaged))
+
+
 def load_segmenter(checkpoint: str | Path, *, averaged: bool = True) -> TrainedSegmenter:
     """Rebuild the network of a checkpoint, in evaluation mode and at its `model.eval_output_stride`, on the CPU.
 
@@ -167,19 +200,30 @@ def load_segmenter(checkpoint: str | Path, *, averaged: bool = True) -> TrainedS
         CheckpointError: refused, with the reason.
     """
     found = read_trained(checkpoint, averaged=averaged)
+    return _of_kind(
+        TrainedSegmenter,
+        found,
+        "a classifier, which says what an image shows, not where. segzoo.load_classifier reads it; a segmenter may "
+        f"start from it: model.backbone.weights={found.path}.",
+    )
+
+
+def load_classifier(checkpoint: str | Path, *, averaged: bool = True) -> TrainedClassifier:
+    """Rebuild the classifier of a checkpoint, in evaluation mode; arguments and errors as `load_segmenter`."""
+    found = read_trained(checkpoint, averaged=averaged)
+    return _of_kind(TrainedClassifier, found, "a segmenter, not a classifier. segzoo.load_segmenter reads it.")
+
+
+def _of_kind(kind: type[TrainedKind], found: "TrainedState", otherwise: str) -> TrainedKind:
+    if TRAINED[found.description.config.task] is not kind:
+        raise CheckpointError(f"{found.path}: {otherwise}")
+    return cast(TrainedKind, _built(found))
+
+
+def _built(found: "TrainedState") -> AnyTrained:
     config = found.description.config
-    if not isinstance(config, RunConfig):
-        raise CheckpointError(
-            f"{found.path}: a classifier, which says what an image shows, not where. segzoo.load_classifier reads it; "
-            f"a segmenter may start from it: model.backbone.weights={found.path}."
-        )
-    segmenter = build_strictly(partial(_untrained, config, found.labels.num_classes), found)
-    return TrainedSegmenter(segmenter.eval(), found.description, found.path)
-
-
-def _untrained(config: RunConfig, num_classes: int) -> Segmenter:
-    model = evaluation_config(config.model)
-    return build_segmenter(model, num_classes, in_channels=config.data.channels, pretrained=False)
+    build = partial(build_network, config, found.labels.num_classes, pretrained=False, evaluated=True)
+    return TRAINED[config.task](build_strictly(build, found).eval(), found.description, found.path)
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,19 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from segzoo.backbones.weights.own import PREFIX, WEIGHTS
+from segzoo.backbones.weights.own import PREFIXES, WEIGHTS
 from segzoo.backbones.weights.saved import DESCRIPTION, MARK, read_saved, sha256_of
 from segzoo.checkpoint.card import model_card, started_from
 from segzoo.checkpoint.format import describe, versions
-from segzoo.checkpoint.read import TrainedSegmenter, load_segmenter, model_name
-from segzoo.config.schema import RunConfig
+from segzoo.checkpoint.read import AnyTrained, Trained, load_trained, model_name
+from segzoo.config.classification import AnyRunConfig
 from segzoo.errors import CheckpointError, ConfigError, first_line
 from segzoo.files import flush_folder
 
 CARD = "README.md"
 
 
-def save_model(checkpoint: str | Path | TrainedSegmenter, folder: str | Path) -> Path:
+def save_model(checkpoint: str | Path | AnyTrained, folder: str | Path) -> Path:
     """Save a trained network as a folder that anyone can use, in place of the run it comes from.
 
     The folder holds `model.safetensors`, the weights that are evaluated; `config.json`, the configuration, classes,
@@ -32,7 +32,7 @@ def save_model(checkpoint: str | Path | TrainedSegmenter, folder: str | Path) ->
     last part is in it. CHECKPOINT may be such a folder wherever it is asked for.
 
     Args:
-        checkpoint: a `.ckpt`, a run directory, a saved model, or what `load_segmenter` returned.
+        checkpoint: a `.ckpt`, a run directory, a saved model, or what `load_segmenter` or `load_classifier` returned.
         folder: to make; nothing of this name may be there.
 
     Returns:
@@ -44,12 +44,12 @@ def save_model(checkpoint: str | Path | TrainedSegmenter, folder: str | Path) ->
     """
     folder = Path(folder)
     _check_free(folder)  # before minutes of reading
-    source = checkpoint if isinstance(checkpoint, TrainedSegmenter) else load_segmenter(checkpoint)
+    source = checkpoint if isinstance(checkpoint, Trained) else load_trained(checkpoint)
     save_folder(source, folder)
     return folder
 
 
-def save_folder(source: TrainedSegmenter, folder: Path, *, name: str | None = None) -> None:
+def save_folder(source: AnyTrained, folder: Path, *, name: str | None = None) -> None:
     """Write `save_model`'s folder: all of it, or nothing.
 
     Args:
@@ -82,10 +82,10 @@ def _check_free(folder: Path) -> None:
         raise ConfigError(f"{folder}: exists already. Name another folder, or delete it.")
 
 
-def _write(source: TrainedSegmenter, folder: Path, name: str) -> None:
+def _write(source: AnyTrained, folder: Path, name: str) -> None:
     """The three files, each flushed to the disk."""
     weights = folder / WEIGHTS
-    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in source.segmenter.state_dict().items()}
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in source.network.state_dict().items()}
     save_file(tensors, weights, metadata={MARK: DESCRIPTION})  # one key: several come in any order
     config = shareable(source.config)
     description = _description(source, config) | {"weights_sha256": sha256_of(weights)}
@@ -100,7 +100,7 @@ def _write(source: TrainedSegmenter, folder: Path, name: str) -> None:
     flush_folder(folder)
 
 
-def _description(source: TrainedSegmenter, config: RunConfig) -> dict[str, Any]:
+def _description(source: AnyTrained, config: AnyRunConfig) -> dict[str, Any]:
     """What a training checkpoint says of itself, and where this one comes from."""
     known = source.description
     described = describe(config, source.labels, known.metrics, known.step)
@@ -109,26 +109,26 @@ def _description(source: TrainedSegmenter, config: RunConfig) -> dict[str, Any]:
     return described | {"versions": known.versions, "saved_with": versions(), "provenance": provenance}
 
 
-def _read_back(source: TrainedSegmenter, folder: Path) -> None:
+def _read_back(source: AnyTrained, folder: Path) -> None:
     """See that every tensor arrived, bit for bit."""
     try:
         written = read_saved(folder / WEIGHTS)["state_dict"]
     except CheckpointError as error:
         raise OSError(f"it did not read back: {first_line(error)}") from error
-    own = source.segmenter.state_dict()
-    if written.keys() != {PREFIX + key for key in own} or not all(
-        torch.equal(written[PREFIX + key], tensor.detach().cpu()) for key, tensor in own.items()
+    own, prefix = source.network.state_dict(), PREFIXES[source.config.task]
+    if written.keys() != {prefix + key for key in own} or not all(
+        torch.equal(written[prefix + key], tensor.detach().cpu()) for key, tensor in own.items()
     ):
         raise OSError("it did not read back as it was written")
 
 
-def shareable(config: RunConfig) -> RunConfig:
+def shareable(config: AnyRunConfig) -> AnyRunConfig:
     """A run's configuration without paths of this machine: of an absolute one, its last part stays.
 
     `run_dir` is left out: who trains by this configuration has another.
     """
     plain: dict[str, Any] = _shareable(config.model_dump(mode="json"))
-    return RunConfig.model_validate(plain | {"run_dir": None})
+    return type(config).model_validate(plain | {"run_dir": None})
 
 
 def _shareable(value: Any) -> Any:

@@ -31,9 +31,9 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     arguments = parse_overrides(_parser(prog), words)
     command = shlex.join(["segzoo", "evaluate", *words])
 
-    from segzoo.checkpoint.task import task_of  # needs torch, which --help does not
+    from segzoo.checkpoint.read import read_trained  # needs torch, which --help does not
 
-    if task_of(arguments.checkpoint) == "classification":
+    if read_trained(arguments.checkpoint).description.config.task == "classification":
         return _evaluate_classifier(arguments, command)
     overrides = [*arguments.overrides, *["evaluation.tta=true"] * arguments.tta]
     overrides += [f"evaluation.tile={arguments.tile}"] if arguments.tile else []

@@ -33,9 +33,11 @@ _SEGMENTERS_ONLY = ("tta", "tile", "overlap", "engine", "precision")
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     arguments = _parser(prog).parse_args(argv)
 
-    from segzoo.checkpoint.task import task_of  # needs torch, which --help does not
+    from segzoo.checkpoint.read import read_trained  # needs torch, which --help does not
 
-    report = (_classify if task_of(arguments.checkpoint) == "classification" else _segment)(arguments)
+    report = (
+        _classify if read_trained(arguments.checkpoint).description.config.task == "classification" else _segment
+    )(arguments)
     print(report)
     return 1 if report.failed else 0
 

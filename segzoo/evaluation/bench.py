@@ -1,7 +1,7 @@
 """From images to counts: what one process does in an evaluation."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -179,7 +179,7 @@ def build_predictor(source: TrainedSegmenter, config: RunConfig, job: Job) -> Pr
     """The network at the output stride, with the tiles and the augmentation that a configuration asks for."""
     segmenter = planned_for_evaluation(source.segmenter, config.model, source.labels.num_classes)
     return Predictor(
-        replace(source, segmenter=segmenter),
+        TrainedSegmenter(segmenter, source.description, source.path),
         engine=job.engine,
         precision=job.precision,
         tile=config.evaluation.tile,

@@ -17,7 +17,7 @@ from segzoo.backbones import build_backbone
 from segzoo.backbones.weights import recipe_of
 from segzoo.checkpoint import saved as saving
 from segzoo.checkpoint.card import started_from
-from segzoo.checkpoint.read import find_checkpoint, load_segmenter, model_name, read_trained
+from segzoo.checkpoint.read import find_checkpoint, load_classifier, load_segmenter, model_name, read_trained
 from segzoo.checkpoint.saved import save_folder, save_model, shareable
 from segzoo.checkpoint.transfer import with_starting_settings
 from segzoo.config.load import load_config
@@ -69,6 +69,43 @@ def test_a_folder_comes_back_bit_for_bit(saved: Path, tiny_run: TrainResult) -> 
     assert not loaded.segmenter.training
     image = torch.rand(1, 3, 33, 47)
     assert torch.equal(run.segmenter(image), loaded.segmenter(image))
+
+
+def test_a_classifiers_folder_comes_back_bit_for_bit(tiny_classifier_run: TrainResult, tmp_path: Path) -> None:
+    """What a run's checkpoint says and computes, and the card by the hub's own reader."""
+    run, folder = load_classifier(tiny_classifier_run.run_dir), save_model(tiny_classifier_run.run_dir, tmp_path / "c")
+    loaded = load_classifier(folder)
+    assert equal(load_file(folder / "model.safetensors"), run.classifier.state_dict())
+    assert equal(run.classifier.state_dict(), loaded.classifier.state_dict())
+    assert (loaded.labels, loaded.preprocessing) == (run.labels, run.preprocessing)
+    assert loaded.description.metrics == run.description.metrics != {}
+    assert loaded.config == shareable(run.config)
+    image = torch.rand(2, 3, 40, 48)
+    assert torch.equal(run.classifier(image), loaded.classifier(image))
+    assert "a classifier, which says what an image shows" in problem_of(folder)
+    text = (folder / "README.md").read_text()
+    card = pytest.importorskip("huggingface_hub").ModelCard(text)
+    assert (card.data.pipeline_tag, card.data.tags) == ("image-classification", ["image-classification", "xception"])
+    for line in (
+        'predictor = segzoo.ClassPredictor("c")',
+        f"| top-1 | {100 * run.description.metrics['val/top1']:.2f}% |",
+        "| top-5 | n/a |",
+        "the central 0.875 of each side, scaled to 40×48",
+        f"{sum(parameter.numel() for parameter in run.classifier.parameters()):,} parameters",
+        "| 0 | blue |\n",
+    ):
+        assert line in text
+    assert "colour" not in text
+
+
+def test_a_network_may_start_from_a_saved_classifier(tiny_classifier_run: TrainResult, tmp_path: Path) -> None:
+    folder = save_model(tiny_classifier_run.run_dir, tmp_path / "c")
+    own = load_classifier(folder).classifier.backbone.state_dict()
+    backbone = build_backbone("xception", width=0.1, weights=str(folder))
+    assert equal(
+        {key: value for key, value in own.items() if "num_batches" not in key},
+        {key: value for key, value in backbone.state_dict().items() if "num_batches" not in key},
+    )
 
 
 def test_anyone_can_read_it(saved: Path, tiny_run: TrainResult) -> None:

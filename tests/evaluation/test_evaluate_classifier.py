@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from sklearn import metrics as sklearn_metrics
 
-from segzoo.checkpoint.classifier import load_classifier
+from segzoo.checkpoint.read import load_classifier
 from segzoo.data.classification import build_classification_dataset
 from segzoo.data.classification.views import CenterView
 from segzoo.data.preprocessing import normalize

@@ -14,7 +14,7 @@ import torch
 from inference.mixed_files import mixed_folder
 from PIL import Image
 
-from segzoo.checkpoint.classifier import load_classifier
+from segzoo.checkpoint.read import load_classifier
 from segzoo.data.classification.views import Window
 from segzoo.data.labels import LabelSpace
 from segzoo.data.preprocessing import normalize
@@ -235,7 +235,8 @@ def test_an_overlay_colors_what_the_network_saw_and_darkens_the_rest():
 def test_fully_connected_layers_have_no_activation_map(predictor, images, tmp_path):
     source = predictor.source
     model = source.config.model.model_copy(update={"fc_width": 8})
-    wide = replace(source, config=source.config.model_copy(update={"model": model}))
+    config = source.config.model_copy(update={"model": model})
+    wide = replace(source, description=replace(source.description, config=config))
     with pytest.raises(ConfigError, match=r"fully connected layers between \(model.fc_width\)"):
         classify(ClassPredictor(wide, "cpu"), images, output=tmp_path / "out", save=("cam",))
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from segzoo.backbones.weights.own import PREFIX
+from segzoo.backbones.weights.own import PREFIXES
 from segzoo.checkpoint.read import load_segmenter, read_checkpoint
 from segzoo.config.schema import RunConfig
 from segzoo.errors import CheckpointError
@@ -43,7 +43,7 @@ def test_training_itself_is_unchanged(averaged_run: TrainResult, tiny_run: Train
 
 def test_average_of_every_step_in_closed_form(averaged_run: TrainResult, tiny_config: Config) -> None:
     start = prepare(tiny_config(), None)[2].state_dict()
-    average = {key: value.double() for key, value in start.items() if key.startswith(PREFIX)}
+    average = {key: value.double() for key, value in start.items() if key.startswith(PREFIXES["segmentation"])}
     for step in range(1, 7):
         saved = content(averaged_run.run_dir, f"step_{step:06d}")
         decay = min(0.3, (1 + step) / (10 + step))
@@ -57,7 +57,7 @@ def test_average_of_every_step_in_closed_form(averaged_run: TrainResult, tiny_co
 def test_what_was_validated_is_what_is_loaded_and_evaluated(averaged_run: TrainResult, tmp_path: Path) -> None:
     best = content(averaged_run.run_dir, "best")
     loaded = load_segmenter(averaged_run.run_dir).segmenter.state_dict()
-    assert_equal_states({PREFIX + key: value for key, value in loaded.items()}, best["state_dict"])
+    assert_equal_states({PREFIXES["segmentation"] + key: value for key, value in loaded.items()}, best["state_dict"])
     measured = evaluate(averaged_run.run_dir, output=tmp_path).scores
     assert measured.miou == best["segzoo"]["metrics"]["val/miou"]
 

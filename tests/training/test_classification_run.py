@@ -10,9 +10,8 @@ import torch
 from PIL import Image
 from run_files import rows, steps_of, weights
 
-from segzoo.checkpoint.classifier import load_classifier
 from segzoo.checkpoint.format import TRAINING_STATE
-from segzoo.checkpoint.read import load_segmenter, read_checkpoint
+from segzoo.checkpoint.read import load_classifier, load_segmenter, read_checkpoint
 from segzoo.config.classification import ClassificationRunConfig
 from segzoo.config.load import load_config
 from segzoo.errors import CheckpointError, ConfigError, TrainingError

@@ -19,9 +19,7 @@ WEIGHTS = "model.safetensors"
 """The tensors' file in a saved model's folder."""
 
 PREFIXES = {"segmentation": "segmenter.", "classification": "classifier."}
-"""`task` -> where the network's tensors stand in a training checkpoint."""
-PREFIX = PREFIXES["segmentation"]
-"""Where a segmenter's tensors stand, in a training checkpoint and in what is read of a saved model."""
+"""`task` -> where the network's tensors stand in a training checkpoint, and in what is read of a saved model."""
 CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "last.ckpt")
 """Where a run directory, or its folder of checkpoints, keeps its best checkpoint, else its last."""
 

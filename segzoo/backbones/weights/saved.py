@@ -17,7 +17,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from segzoo.backbones.weights.own import PREFIX, WEIGHTS, check_format
+from segzoo.backbones.weights.own import PREFIXES, WEIGHTS, check_format
 from segzoo.errors import CheckpointError, first_line, printable
 
 DESCRIPTION = "config.json"
@@ -41,7 +41,16 @@ def read_saved(weights: Path) -> dict[str, Any]:
     if MARK not in metadata:
         raise CheckpointError(f"{weights}: not a model that segzoo saved; a backbone goes to model.backbone.weights.")
     _check_sum(weights, description)
-    return {"segzoo": description, "state_dict": {PREFIX + name: value for name, value in tensors.items()}}
+    prefix = _prefix(description, weights)
+    return {"segzoo": description, "state_dict": {prefix + name: value for name, value in tensors.items()}}
+
+
+def _prefix(description: dict[str, Any], weights: Path) -> str:
+    """Where the network's tensors stand in a training checkpoint of its task."""
+    try:
+        return PREFIXES[description["config"].get("task", "segmentation")]  # the first ones did not say
+    except (KeyError, TypeError, AttributeError):
+        raise CheckpointError(f"{weights.with_name(DESCRIPTION)}: does not say which task the model is for") from None
 
 
 def read_saved_description(file: Path) -> dict[str, Any]:

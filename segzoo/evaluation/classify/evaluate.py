@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, distributed
 
-from segzoo.checkpoint.classifier import TrainedClassifier, load_classifier
-from segzoo.checkpoint.read import find_checkpoint
+from segzoo.checkpoint.read import TrainedClassifier, find_checkpoint, load_classifier
 from segzoo.config.classification import ClassificationRunConfig
 from segzoo.data.classification.datamodule import central_loader
 from segzoo.data.classification.dataset import ClassificationDataset, build_classification_dataset

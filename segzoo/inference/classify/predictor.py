@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from segzoo.calls import checked_call
-from segzoo.checkpoint.classifier import TrainedClassifier, load_classifier
+from segzoo.checkpoint.read import TrainedClassifier, load_classifier
 from segzoo.data.classification.views import CenterView, Window
 from segzoo.data.images import Array8
 from segzoo.data.labels import LabelSpace
