@@ -1,6 +1,7 @@
 """One small registry: names to builders."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from segzoo.errors import ConfigError, UnknownNameError, did_you_mean, printable
@@ -65,6 +66,17 @@ class Registry(Generic[T]):
             UnknownNameError: nothing is.
         """
         del self._entries[self._known(name)]
+
+    @contextmanager
+    def temporarily(self) -> Iterator[None]:
+        """What is registered meanwhile is gone afterwards, and what it replaced is back."""
+        before = dict(self._entries)
+        try:
+            yield
+        finally:
+            for name in self._entries.keys() - before.keys():
+                self.remove(name)
+            self._entries.update(before)
 
     def __getitem__(self, name: str) -> T:
         return self._entries[self._known(name)]

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,14 @@ import torch
 from PIL import Image
 from torch import nn
 
+from segzoo.backbones.registry import BACKBONES
 from segzoo.config.classification import ClassificationRunConfig
 from segzoo.config.load import apply_overrides, config_from_tree
 from segzoo.config.schema import RunConfig
+from segzoo.data.classification.dataset import CLASSIFICATION_DATASETS
+from segzoo.data.dataset import DATASETS
+from segzoo.models.decoder import DECODERS
+from segzoo.tasks.losses.registry import LOSSES
 from segzoo.training.train import TrainResult, train
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -55,6 +61,15 @@ def run_tool() -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=timeout, check=False)
 
     return run
+
+
+@pytest.fixture
+def own_parts() -> Iterator[None]:
+    """What a test registers is gone after it."""
+    with ExitStack() as stack:
+        for registry in (BACKBONES, DECODERS, LOSSES, DATASETS, CLASSIFICATION_DATASETS):
+            stack.enter_context(registry.temporarily())
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -7,15 +7,13 @@ from importlib import import_module
 import pytest
 
 import segzoo
-from segzoo.backbones import registry
 
 MODULES = [module.name for module in pkgutil.walk_packages(segzoo.__path__, "segzoo.")]
 
 
 @pytest.fixture(autouse=True)
-def _registered_for_the_example_only(monkeypatch) -> None:
-    """One example registers a backbone, which other tests would find among the known names."""
-    monkeypatch.setattr(registry._BACKBONES, "_entries", dict(registry._BACKBONES._entries))
+def _registered_for_the_example_only(own_parts) -> None:
+    """Examples register parts, which other tests would find among the known names."""
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -23,7 +23,8 @@ from segzoo.registry import Registry
 
 BackboneBuilder = Callable[[BackboneOptions], Backbone]
 
-_BACKBONES = Registry[BackboneBuilder]("backbone")
+BACKBONES = Registry[BackboneBuilder]("backbone")
+"""All that can be built, by name."""
 
 
 def register_backbone(name: str, *, replace: bool = False) -> Callable[[BackboneBuilder], BackboneBuilder]:
@@ -48,7 +49,7 @@ def register_backbone(name: str, *, replace: bool = False) -> Callable[[Backbone
             check_promises(name, backbone)
             return backbone
 
-        _BACKBONES.add(name, tried, replace=replace)
+        BACKBONES.add(name, tried, replace=replace)
         return build
 
     return register
@@ -56,7 +57,7 @@ def register_backbone(name: str, *, replace: bool = False) -> Callable[[Backbone
 
 def list_backbones() -> list[str]:
     """The names `build_backbone` knows, sorted."""
-    return list(_BACKBONES)
+    return list(BACKBONES)
 
 
 def build_backbone(
@@ -136,7 +137,7 @@ def build_backbone(
         drop_path=drop_path,
         gradient_checkpointing=gradient_checkpointing,
     )
-    backbone = _BACKBONES[name](options)
+    backbone = BACKBONES[name](options)
     if weights is not None:
         load_weights(backbone, weights)
     return backbone
@@ -175,7 +176,7 @@ def build_classifier(
     return classifier
 
 
-@_BACKBONES.register("xception")
+@BACKBONES.register("xception")
 def _xception(options: BackboneOptions) -> Backbone:
     """Chollet's network, with Keras' eps."""
     return Xception(XCEPTION, options.with_default_eps(1e-3))
@@ -190,8 +191,8 @@ def _aligned(blocks: tuple[Block, ...], norm_eps: float, *, preactivation: bool 
     return build
 
 
-_BACKBONES.add("xception41", _aligned(XCEPTION41, 1e-3))
-_BACKBONES.add("xception65", _aligned(XCEPTION65, 1e-3))
-_BACKBONES.add("xception71", _aligned(XCEPTION71, 1e-3))
-_BACKBONES.add("xception41p", _aligned(XCEPTION41, 1e-5, preactivation=True))
-_BACKBONES.add("xception65p", _aligned(XCEPTION65, 1e-3, preactivation=True))
+BACKBONES.add("xception41", _aligned(XCEPTION41, 1e-3))
+BACKBONES.add("xception65", _aligned(XCEPTION65, 1e-3))
+BACKBONES.add("xception71", _aligned(XCEPTION71, 1e-3))
+BACKBONES.add("xception41p", _aligned(XCEPTION41, 1e-5, preactivation=True))
+BACKBONES.add("xception65p", _aligned(XCEPTION65, 1e-3, preactivation=True))

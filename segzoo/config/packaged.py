@@ -6,13 +6,14 @@ from pathlib import Path
 
 from segzoo.errors import ConfigError
 
-_PACKAGE = Path(__file__).parent.parent
+PACKAGE = Path(__file__).parent.parent
+"""The folder of the package."""
 
 
 def packaged_configs() -> Mapping[str, Path]:
     """Their names and files: an installed package has them inside, a copy of the repository beside the package."""
-    inside = _PACKAGE / "configs"
-    folder = inside if inside.is_dir() else _PACKAGE.parent / "configs"
+    inside = PACKAGE / "configs"
+    folder = inside if inside.is_dir() else PACKAGE.parent / "configs"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 

@@ -105,7 +105,7 @@ def _measure(source: TrainedSegmenter) -> float:
     with torch.device("meta"):
         segmenter = build_segmenter(model, source.labels.num_classes, in_channels=channels, pretrained=False).eval()
         image = torch.empty(1, channels, _PROBE, _PROBE)
-    with torch.inference_mode(), _LiveBytes() as live:
+    with torch.inference_mode(), LiveBytes() as live:
         segmenter(image)
     return live.peak / _PROBE**2
 
@@ -115,7 +115,7 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return max(0, min([_available(), *_left_in_groups(_CGROUPS, Path("/proc/self/cgroup"))]))
+    return max(0, min([_available(), *left_in_groups(_CGROUPS, Path("/proc/self/cgroup"))]))
 
 
 def _largest_per_pixel(source: TrainedSegmenter, augmentation: TestTimeAugmentation | None) -> float:
@@ -124,7 +124,7 @@ def _largest_per_pixel(source: TrainedSegmenter, augmentation: TestTimeAugmentat
     return memory_per_pixel(source) * largest**2
 
 
-class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves its hooks untyped
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves its hooks untyped
     """Counts the bytes of the tensors that are alive, and remembers the most."""
 
     def __init__(self) -> None:
@@ -162,7 +162,7 @@ def _physical() -> int:
         return 2 * _UNKNOWN
 
 
-def _left_in_groups(mounted: Path, membership: Path) -> Iterator[int]:
+def left_in_groups(mounted: Path, membership: Path) -> Iterator[int]:
     """Bytes below each limit that a container or a batch system sets, in both versions of control groups."""
     try:
         lines = membership.read_text(encoding="utf-8").splitlines()

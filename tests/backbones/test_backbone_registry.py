@@ -13,7 +13,6 @@ from segzoo.backbones import (
     build_backbone,
     build_classifier,
     register_backbone,
-    registry,
 )
 from segzoo.config.schema import BackboneConfig, ModelConfig
 from segzoo.errors import ConfigError, UnknownNameError
@@ -85,8 +84,7 @@ def count(network):
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def test_own_backbone(monkeypatch):
-    monkeypatch.setattr(registry._BACKBONES, "_entries", dict(registry._BACKBONES._entries))
+def test_own_backbone(own_parts):
 
     class Mine(Backbone):
         def __init__(self, options: BackboneOptions) -> None:
@@ -165,8 +163,7 @@ class Fails(Five):
 
 
 @pytest.fixture
-def own(monkeypatch):
-    monkeypatch.setattr(registry._BACKBONES, "_entries", dict(registry._BACKBONES._entries))
+def own(own_parts):
     return lambda kind: register_backbone("own-for-a-test", replace=True)(kind)
 
 

@@ -52,7 +52,7 @@ def test_depthwise_activation_stands_between(activation):
     network = build_backbone("xception", width=0.1, depthwise_activation=activation)
     assert count(network) == count(build_backbone("xception", width=0.1))
     for separable in separables(network):
-        assert list(separable._modules) == ["depthwise", "activation", "pointwise"]
+        assert [name for name, _ in separable.named_children()] == ["depthwise", "activation", "pointwise"]
     separable = separables(network)[3]
     x = torch.randn(1, separable.depthwise.in_channels, 9, 9)
     between = getattr(F, activation)(separable.depthwise(x))
@@ -76,7 +76,8 @@ def test_pointwise_first_filters_the_output_channels():
     growth = sum(9 * o - 9 * i for i, o in SEPARABLE)
     network = build(pointwise_first=True)
     assert count(network) == TOTAL + growth
-    assert all(list(separable._modules) == ["pointwise", "depthwise"] for separable in separables(network))
+    for separable in separables(network):
+        assert [name for name, _ in separable.named_children()] == ["pointwise", "depthwise"]
     assert (
         build_backbone("xception", pointwise_first=True, width=0.1)
         .eval()(torch.rand(1, 3, 64, 64))[-1]

@@ -22,7 +22,7 @@ Config = Callable[..., RunConfig]
 def start(config: RunConfig, labels: LabelSpace | None = None) -> tuple[dict[str, torch.Tensor], list[str]]:
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transfer._logger, "info", lambda text, *values: lines.append(text % values))
+        patch.setattr(logging.getLogger(transfer.__name__), "info", lambda text, *values: lines.append(text % values))
         if labels is None:
             task = prepare(transfer.with_starting_settings(config), None)[2]
         else:

@@ -25,7 +25,7 @@ def test_the_wheel_gets_all_of_them_where_they_are_looked_for(repository, tmp_pa
     for folder, text in (("segzoo/configs", "seed: 1"), ("configs", "seed: 2")):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "mine.yaml").write_text(text)
-    monkeypatch.setattr(packaged, "_PACKAGE", tmp_path / "segzoo")
+    monkeypatch.setattr(packaged, "PACKAGE", tmp_path / "segzoo")
     assert packaged_configs() == {"mine": tmp_path / "segzoo" / "configs" / "mine.yaml"}
     assert find_config(Path("mine")).read_text() == "seed: 1"
 

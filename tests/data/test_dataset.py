@@ -9,7 +9,7 @@ import pytest
 
 from segzoo.config.load import apply_overrides, config_from_tree
 from segzoo.config.schema import DataConfig, RunConfig, SyntheticConfig
-from segzoo.data import DATASETS, LabelSpace, Sample, build_dataset, register_dataset
+from segzoo.data import LabelSpace, Sample, build_dataset, register_dataset
 from segzoo.errors import ConfigError
 from segzoo.training.train import train
 
@@ -63,10 +63,8 @@ class Stripes:
 
 
 @pytest.fixture
-def stripes():
+def stripes(own_parts: None) -> None:
     register_dataset("stripes")(lambda config, split: Stripes(5 if split == "train" else 2))
-    yield
-    DATASETS._entries.pop("stripes")
 
 
 def own_config(base: dict, run_dir: Path, *changes: str) -> RunConfig:

@@ -24,12 +24,9 @@ from segzoo.config.load import config_from_tree, load_config, read_yaml
 from segzoo.config.packaged import packaged_configs
 from segzoo.config.schema import RunConfig
 from segzoo.config.stages import merged
-from segzoo.data.classification.dataset import CLASSIFICATION_DATASETS
-from segzoo.data.dataset import DATASETS, PREPARED
+from segzoo.data.dataset import PREPARED
 from segzoo.data.prepare import RECIPES
 from segzoo.errors import SegzooError
-from segzoo.models.decoder import DECODERS
-from segzoo.tasks.losses.registry import LOSSES
 from segzoo.tasks.names import known_names
 
 SHORT = (
@@ -426,15 +423,13 @@ def test_a_wrong_name_is_noticed(span, repository, monkeypatch):
 
 
 @pytest.fixture
-def desk(repository, tmp_path, monkeypatch, call_tool):
+def desk(repository, tmp_path, monkeypatch, call_tool, own_parts):
     """A folder to type in: the repository's files, and nothing that a run would have left there."""
     for name in ("configs", "tools", "docs"):
         (tmp_path / name).symlink_to(repository / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setattr(segzoo, "load_config", shortened, raising=False)
-    for registry in (DECODERS, LOSSES, DATASETS, CLASSIFICATION_DATASETS):  # what pages register goes with them
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     return tmp_path
 
 

@@ -18,6 +18,7 @@ from segzoo.inference import augment, work
 from segzoo.inference.jobs import Shard, plan_jobs
 from segzoo.inference.listing import find_images
 from segzoo.inference.outputs import KINDS
+from segzoo.inference.pipeline import Room
 from segzoo.inference.predict import predict
 from segzoo.inference.predictor import Predictor
 from segzoo.inference.raster import is_raster
@@ -186,11 +187,13 @@ def test_an_unreadable_image_loses_no_other(
 def test_too_little_memory_is_a_fault_of_one_image(
     predictor: Predictor, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(work, "_SURELY_FITS", 2200)  # pixels; 40x60 is more, 64x33 is not
     monkeypatch.setattr(work, "free_memory", lambda device: 10_000)
+    Image.new("RGB", (2000, 2001)).save(images / "large.png")  # of the others it is known that they fit
     report = predict(predictor, images, output=tmp_path / "out")
-    assert len(report.failed) == 8
-    assert all("--tile auto" in reason and "GiB" in reason for reason in report.failed.values())
+    assert list(report.failed) == ["large.png"]
+    assert "--tile auto" in report.failed["large.png"]
+    assert "GiB" in report.failed["large.png"]
+    (images / "large.png").unlink()
     compute = predictor.whole_scores
 
     def exhausted(batch):
@@ -205,14 +208,25 @@ def test_too_little_memory_is_a_fault_of_one_image(
     assert all("out of memory" in reason for reason in report.failed.values())
 
 
-def test_what_images_took_of_the_memory_is_given_back(predictor: Predictor, images: Path, tmp_path: Path) -> None:
+def test_what_images_took_of_the_memory_is_given_back(
+    predictor: Predictor, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (images / "00.png").write_bytes(b"no picture")
     listing = find_images(images, without=tmp_path / "out")
     jobs = plan_jobs(listing, tmp_path / "out", ("mask",), predictor.labels, is_raster)
+    rooms: list[Room] = []
+    sizes: list[int] = []
+
+    def make(size: int) -> Room:
+        sizes.append(size)
+        rooms.append(Room(size))
+        return rooms[0]
+
+    monkeypatch.setattr(work, "Room", make)
     worker = work.Worker(predictor, batch_size=2, max_pixels=10_000)
     outcomes = list(worker.outcomes(jobs))
     assert [outcome.fault is None for outcome in outcomes] == [False] + 11 * [True]
-    assert worker._room.take(work._ROOM)  # all of it
+    assert rooms[0].take(sizes[0])  # all of it
 
 
 def test_the_limit_of_pixels_can_be_raised(predictor: Predictor, images: Path, tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ from segzoo.inference import tile_size
 from segzoo.inference.augment import TestTimeAugmentation
 from segzoo.inference.tile_size import (
     LARGEST_TILE,
-    _left_in_groups,
-    _LiveBytes,
+    LiveBytes,
     auto_batch,
     auto_tile,
     choose_tile,
     free_memory,
+    left_in_groups,
     memory_per_pixel,
 )
 from segzoo.training.train import TrainResult
@@ -54,7 +54,7 @@ def test_batches_take_at_most_half_of_the_memory_and_are_one_tile_at_least() -> 
 
 def test_live_bytes_of_a_chain_that_is_known() -> None:
     """Input 1, then maps of 2, 8 and 1 megabytes: the most at once are 8 + 2, for each dies when the next is there."""
-    with _LiveBytes() as live:
+    with LiveBytes() as live:
         first = torch.zeros(2, 250_000)
         second = first.repeat(4, 1)
         del first
@@ -73,7 +73,7 @@ def test_what_a_network_takes(tiny_run: TrainResult, monkeypatch: pytest.MonkeyP
     assert choose_tile(source, torch.device("cpu")) >= choose_tile(
         source, torch.device("cpu"), TestTimeAugmentation((1.0, 8.0), flip=False)
     )
-    monkeypatch.setattr(tile_size, "_measure", None)
+    monkeypatch.setattr(tile_size, "build_segmenter", None)
     assert memory_per_pixel(source) == per_pixel  # measured once
 
 
@@ -94,5 +94,5 @@ def test_limits_of_control_groups(tmp_path: Path) -> None:
     write(tmp_path / "memory" / "old", memory__limit_in_bytes="900", memory__usage_in_bytes="100")
     membership = tmp_path / "cgroup"
     membership.write_text("5:cpu,memory:/old\n4:pids:/job\n0::/job/step\n")
-    assert sorted(_left_in_groups(tmp_path, membership)) == [800, 900]
-    assert list(_left_in_groups(tmp_path, tmp_path / "absent")) == []
+    assert sorted(left_in_groups(tmp_path, membership)) == [800, 900]
+    assert list(left_in_groups(tmp_path, tmp_path / "absent")) == []

@@ -122,8 +122,8 @@ def test_buffers_outside_the_state_are_shared_too():
         decoder.register_buffer("scale", torch.ones(1), persistent=False)
         return decoder
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(DECODERS._entries, "deeplabv3plus", RegisteredDecoder(with_buffer, DecoderLimits()))
+    with DECODERS.temporarily():
+        DECODERS.add("deeplabv3plus", RegisteredDecoder(with_buffer, DecoderLimits()), replace=True)
         planned = planned_for_evaluation(segmenter, config, 4)
     assert planned.decoder.scale is segmenter.decoder.scale
 

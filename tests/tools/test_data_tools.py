@@ -78,7 +78,7 @@ def test_wrong_requests_leave_with_2(call_tool: CallTool, tool: str, words: list
     ("tool", "output", "work"),
     [
         ("check_data.py", "file", "segzoo.data.doctor.check.check_data"),
-        ("browse_data.py", "file/sheet.png", "segzoo.data.browse._augmented_rows"),
+        ("browse_data.py", "file/sheet.png", "segzoo.data.browse.StepBatchSampler"),
         ("make_config.py", "file/made.yaml", "segzoo.data.make_config.make.collect_facts"),
     ],
 )

@@ -96,18 +96,15 @@ def in_write(number: str, name: str = "", signum: str = "SIGKILL") -> None:
 
     With a name, only files that begin with it count: whether best.ckpt is written again depends on the mIoU.
     """
-    from segzoo.checkpoint import write
-
     calls = []
-    original = write._read_back
 
-    def read_back(path: Path) -> None:
-        calls.extend([path] if path.name.startswith(name) else [])
-        if len(calls) == int(number):
-            end(signum)
-        original(path)
+    def act(path: Path) -> None:
+        if path.name.startswith(name) and path.name.endswith(".ckpt.part"):
+            calls.append(path)
+            if len(calls) == int(number):
+                end(signum)
 
-    write._read_back = read_back
+    before(Path, "replace", act)
 
 
 def at_worker_start(signum: str = "SIGKILL") -> None:
@@ -136,18 +133,12 @@ def at_start(signum: str) -> None:
 
 def at_hand_over(number: str, signum: str = "SIGKILL") -> None:
     """When the number-th finished stage is about to give the whole run its checkpoints."""
-    from segzoo.training import stages
 
-    calls = []
-    original = stages._publish
-
-    def publish(*arguments: object) -> None:
-        calls.append(arguments)
-        if len(calls) == int(number):
+    def act(source: Path) -> None:
+        if source.parent.parent.name == f"stage{number}":
             end(signum)
-        original(*arguments)
 
-    stages._publish = publish
+    before(os, "link", act)
 
 
 def in_stage(number: str, step: str, signum: str = "SIGKILL") -> None:
@@ -231,13 +222,12 @@ def wait(step: str, ready: str) -> None:
 
 def nan_loss(step: str) -> None:
     """The second process's loss, or the only one's, is not a number."""
-    original = SegmentationTask._loss
 
-    def loss(self: SegmentationTask, batch: object) -> torch.Tensor:
-        value = original(self, batch)
-        return value * float("nan") if self.global_step == int(step) else value
+    def act(task: SegmentationTask) -> None:
+        if task.global_step == int(step):
+            task.loss.register_forward_hook(lambda loss, given, value: value * float("nan"))
 
-    SegmentationTask._loss = loss
+    before(SegmentationTask, "training_step", act)
 
 
 def nan_scores(step: str) -> None:

@@ -1,5 +1,7 @@
 """`trainer.accumulate`: several batches in a step come to what one large batch comes to."""
 
+from types import SimpleNamespace
+
 import many_processes
 import pytest
 import torch
@@ -7,6 +9,7 @@ from run_files import rows
 
 from segzoo.config.load import apply_overrides, config_from_tree
 from segzoo.data.datamodule import SegmentationData
+from segzoo.data.preprocessing import normalize
 from segzoo.errors import ConfigError
 from segzoo.training.accumulation import accumulated_loss, parts_of
 from segzoo.training.run import prepare
@@ -42,8 +45,9 @@ def gradients_of(task, batch):
     "changes", [(), ("model.norm=frozen", "model.auxiliary_weight=0.4"), ("loss.label_smoothing=0.1",)]
 )
 @pytest.mark.parametrize("count", [2, 4])
-def test_gradient_is_that_of_one_batch_whatever_is_ignored(count, changes):
+def test_gradient_is_that_of_one_batch_whatever_is_ignored(count, changes, monkeypatch):
     """With the network in float64, where the order of sums does not show; losses are float32."""
+    monkeypatch.setattr("segzoo.tasks.task.normalize", lambda *image: normalize(*image).double())
     _, _, whole = prepare(exact(*changes), None)
     _, _, parts = prepare(exact("data.batch_size=1", f"trainer.accumulate={count}", *changes), None)
     for task in (whole, parts):
@@ -52,7 +56,6 @@ def test_gradient_is_that_of_one_batch_whatever_is_ignored(count, changes):
         for module in task.modules():
             if isinstance(module, torch.nn.Dropout | torch.nn.Dropout2d):
                 module.p = 0.0
-        task._pixels = lambda image, own=task._pixels: own(image).double()
     parts.load_state_dict(whole.state_dict())
     batch = batch_of(4, whole.labels)
     (expected, gradients), (found, others) = gradients_of(whole, batch), gradients_of(parts, batch)
@@ -72,9 +75,11 @@ def test_gradient_under_autocast_and_scaled_as_float16_training_does():
     for keeps in (True, False):
         with torch.autocast("cpu", torch.bfloat16, cache_enabled=keeps):
             found.append(gradients_of(task, batch)[1])
-    task._gradient_scale = lambda: 1024.0
+    scaler = SimpleNamespace(get_scale=lambda: 1024.0)
+    task.trainer = trainer = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler), global_step=0)
     _, scaled = gradients_of(task, batch)
     assert any(not torch.equal(first, second) for first, second in zip(plain, found[0], strict=True))
+    assert trainer  # the task keeps none of it alive
     for expected, same, kept, anew in zip(plain, scaled, *found, strict=True):
         torch.testing.assert_close(same, expected, rtol=1e-4, atol=1e-7)
         torch.testing.assert_close(kept, anew, rtol=1e-4, atol=1e-7)

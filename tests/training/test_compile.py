@@ -55,10 +55,15 @@ def test_every_network_of_a_run_is_compiled_and_keeps_its_names(tiny_config, mon
     plain = prepare(tiny_config(), None)[2]
     assert parts == []
     task = prepare(tiny_config("trainer.compile=true", "model.eval_output_stride=8"), None)[2]
-    networks = (task._evaluated[0], task.segmenter)
-    assert networks[0] is not networks[1]
-    wanted = {id(part) for network in networks for part in (network.backbone, network.decoder)}
-    assert {id(part) for part in parts} == wanted
+    assert len({id(part) for part in parts}) == 4
+    image = torch.zeros(2, 3, 48, 64, dtype=torch.uint8)
+    for training in (True, False):
+        ran = set()
+        with torch.nn.modules.module.register_module_forward_hook(lambda part, *_, ran=ran: ran.add(id(part))):
+            task.train(training)(image)
+        own = [part for part in parts if id(part) in ran]
+        assert len(own) == 2
+        assert (own == [task.segmenter.backbone, task.segmenter.decoder]) == training
     assert task.state_dict().keys() == plain.state_dict().keys()
 
 

@@ -1,6 +1,7 @@
 """What docs/trust.md promises when a run goes wrong, each in a process of its own."""
 
 import json
+import logging
 import multiprocessing
 import subprocess
 import time
@@ -336,7 +337,9 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_next(
     last.write_bytes({"cut": content[:middle], "empty": b"", "flipped": content}[damage])
     logged = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("segzoo.training.resume._logger.warning", lambda text, *values: logged.append(text % values))
+        patch.setattr(
+            logging.getLogger("segzoo.training.resume"), "warning", lambda text, *values: logged.append(text % values)
+        )
         resume(run_dir)
     assert [str(last) in logged[0], "step_000004.ckpt, of step 4, instead" in logged[1]] == [True, True]
     assert same_weights(run_dir, tiny_run.run_dir)

@@ -9,7 +9,6 @@ from PIL import Image
 
 from segzoo.config.schema import DataConfig
 from segzoo.data import LabelSpace, Sample, register_dataset
-from segzoo.data.dataset import DATASETS
 from segzoo.data.doctor.check import Report, check_data
 from segzoo.data.doctor.report import finding_lines, report_dict
 from segzoo.data.doctor.samples import write_samples
@@ -364,7 +363,7 @@ def test_many_findings_of_one_kind_do_not_bury_another(clean: Path) -> None:
     ]
 
 
-def test_a_data_set_of_ones_own_class_is_read_sample_by_sample() -> None:
+def test_a_data_set_of_ones_own_class_is_read_sample_by_sample(own_parts: None) -> None:
     class Own:
         labels = LabelSpace(("road", "car"), ((1, 2, 3), (4, 5, 6)), raw_ids=((7, 0), (8, 1)))
         ids = ("a", "b", "c")
@@ -379,10 +378,7 @@ def test_a_data_set_of_ones_own_class_is_read_sample_by_sample() -> None:
             return Sample(image, np.tile(np.array([0, 1], np.uint8), (4, 3)), self.ids[index])
 
     register_dataset("doctors_own")(lambda config, split: Own())
-    try:
-        report = check_data(DataConfig(name="doctors_own", val_split="train"), progress=False)
-    finally:
-        DATASETS._entries.pop("doctors_own")
+    report = check_data(DataConfig(name="doctors_own", val_split="train"), progress=False)
     assert [finding.line for finding in report.findings] == ["b: gone"]
     assert report.splits[0].classes is not None
     assert report.splits[0].classes.pixels == (24, 24)

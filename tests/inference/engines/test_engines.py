@@ -2,17 +2,21 @@
 
 import logging
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from segzoo.checkpoint.read import TrainedSegmenter, load_segmenter
 from segzoo.errors import ConfigError
 from segzoo.inference.engines import choose
 from segzoo.inference.engines.agreement import compare, probe_image
+from segzoo.inference.engines.base import Engine
 from segzoo.inference.engines.choose import build_engine
 from segzoo.inference.engines.onnx_runtime import OnnxRuntimeEngine
+from segzoo.inference.engines.open_vino import OpenVinoEngine
 from segzoo.inference.engines.pytorch import TorchEngine
 
 SHAPES = ((1, 97, 129), (3, 97, 129), (1, 360, 480), (1, 513, 513), (3, 1, 5))
@@ -70,8 +74,14 @@ def test_the_source_stays_as_it_is(source: TrainedSegmenter) -> None:
 
 def test_torch_is_folded(source: TrainedSegmenter) -> None:
     engine = TorchEngine(source, "cpu")
-    assert any(isinstance(module, nn.BatchNorm2d) for module in source.segmenter.modules())
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in engine._network.modules())
+    image, kinds = probe_image(1, 3, 32, 32), []
+    with register_module_forward_hook(lambda module, *_: kinds.append(type(module))):
+        reference(source, image)
+        assert nn.BatchNorm2d in kinds
+        kinds.clear()
+        engine(image)
+    assert kinds
+    assert nn.BatchNorm2d not in kinds
 
 
 @pytest.mark.slow
@@ -111,11 +121,24 @@ def test_wrong_requests(source: TrainedSegmenter, arguments: dict[str, str], mes
         build_engine(source, **arguments)
 
 
+def set_times(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float]) -> None:
+    """Have each engine take so long, by the clock that is looked at."""
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    for kind in (TorchEngine, OnnxRuntimeEngine, OpenVinoEngine):
+
+        def call(engine: Engine, images: torch.Tensor, honest: Callable = kind.__call__) -> torch.Tensor:
+            now[0] += seconds[engine.name]
+            return honest(engine, images)
+
+        monkeypatch.setattr(kind, "__call__", call)
+
+
 def test_auto_takes_the_fastest_and_says_so(
     source: TrainedSegmenter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     speed = {"torch": 3.0, "onnxruntime": 1.0, "openvino": 2.0}
-    monkeypatch.setattr(choose, "_seconds", lambda engine, probe: speed[engine.name])
+    set_times(monkeypatch, speed)
     with caplog.at_level(logging.INFO, logger="segzoo"):
         assert build_engine(source, "auto", device="cpu").name == "onnxruntime"
     assert "engine: onnxruntime, fp32 (torch 3000 ms, onnxruntime 1000 ms, openvino 2000 ms" in caplog.text
@@ -126,7 +149,7 @@ def test_auto_leaves_out_what_is_wrong_or_missing(
 ) -> None:
     honest = OnnxRuntimeEngine.__call__
     monkeypatch.setattr(OnnxRuntimeEngine, "__call__", lambda self, images: honest(self, images).flip(1))
-    monkeypatch.setattr(choose, "_seconds", lambda engine, probe: 9.0 if engine.name == "torch" else 1.0)
+    set_times(monkeypatch, {"torch": 9.0, "onnxruntime": 1.0, "openvino": 1.0})
     monkeypatch.setitem(sys.modules, "openvino", None)
     with caplog.at_level(logging.INFO, logger="segzoo"):
         assert build_engine(source, "auto", device="cpu").name == "torch"
