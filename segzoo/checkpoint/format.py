@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from segzoo.backbones.weights.own import CHECKPOINT_FORMAT, check_format
 from segzoo.config.classification import AnyRunConfig
+from segzoo.config.former_keys import with_current_keys
 from segzoo.config.load import SCHEMAS
 from segzoo.data.labels import LabelSpace
 from segzoo.errors import CheckpointError, SegzooError, first_line
@@ -74,7 +75,7 @@ def parse_description(plain: dict[str, Any], source: str) -> Description:
         if task == "segmentation" and not labels.palette:
             raise ValueError("its classes have no colours")
         return Description(
-            config=SCHEMAS[task].model_validate(plain["config"]),
+            config=SCHEMAS[task].model_validate(with_current_keys(plain["config"])),
             labels=labels,
             metrics={_text(name): _number(value) for name, value in plain["metrics"].items()},
             step=int(plain["step"]),

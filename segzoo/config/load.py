@@ -13,6 +13,7 @@ from ruamel.yaml.nodes import Node
 from ruamel.yaml.representer import SafeRepresenter
 
 from segzoo.config.classification import AnyRunConfig, ClassificationRunConfig
+from segzoo.config.former_keys import FORMER_KEYS
 from segzoo.config.packaged import find_config
 from segzoo.config.plain import MAX_BYTES, parse_yaml, plain_copy
 from segzoo.config.schema import RunConfig
@@ -220,6 +221,9 @@ def _unknown_key(section: list[str], rest: list[str], schema: type[BaseModel]) -
     for part in section:
         model = _section_type(model, part) or model
     prefix = "".join(f"{part}." for part in section)
+    former = FORMER_KEYS.get(f"{prefix}{rest[0]}")
+    if former is not None:
+        return former.advice
     return f"unknown key. {did_you_mean(rest[0], model.model_fields, prefix)}"
 
 

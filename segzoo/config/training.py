@@ -220,7 +220,7 @@ class TrainerConfig(Section):
     """Arithmetic: float32, bfloat16 or float16 with loss scaling; weights stay float32."""
     channels_last: bool = True
     """Keep tensors in channels-last memory order: the same numbers, faster convolutions."""
-    lean: bool = True
+    recompute: bool = True
     """Recompute what is cheap in the backward pass: less memory and time, same numbers up to rounding. On CPUs only."""
     accumulate: Annotated[int, Field(ge=1, le=2**16)] = 1
     """Batches in an optimiser step, one after the other: the gradient of data.batch_size times as many images in the

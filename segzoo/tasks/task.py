@@ -54,7 +54,7 @@ class Task(LightningModule, ABC):
         self.main_metric: MainMetric = main_metric(config, labels)
         self.step_loss = torch.tensor(float("nan"))
         self.without_scores: list[str] = []
-        self._training_pass = TrainingPass(self.method, lean=config.trainer.lean)
+        self._training_pass = TrainingPass(self.method, lean=config.trainer.recompute)
 
     @property
     @abstractmethod

@@ -11,6 +11,7 @@ from typing import Any
 
 from segzoo.checkpoint.read import read_checkpoint, read_description
 from segzoo.config.classification import AnyRunConfig
+from segzoo.config.former_keys import with_current_keys
 from segzoo.config.load import apply_overrides, config_from_tree, dump_config, load_config, read_yaml
 from segzoo.config.stages import merged
 from segzoo.data.inventory import Inventory, differences, inventory_of
@@ -164,7 +165,7 @@ def saved_tree(run_dir: RunDir) -> dict[str, Any]:
     try:
         if os.path.lexists(run_dir.config) and not run_dir.config.is_file():  # a pipe would be waited for
             raise ConfigError(f"{run_dir.config}: not a plain file")
-        return read_yaml(run_dir.config)
+        return with_current_keys(read_yaml(run_dir.config))
     except ConfigError as error:
         if run_dir.stage(0).path.exists():  # the checkpoints are a stage's, and know nothing of the others
             raise

@@ -239,7 +239,7 @@ def test_the_task_and_its_switch(tiny_config):
     losses, traced = {}, {}
     for lean in ("true", "false"):
         torch.manual_seed(0)
-        task = prepare(tiny_config(f"trainer.lean={lean}"), None)[2].train()
+        task = prepare(tiny_config(f"trainer.recompute={lean}"), None)[2].train()
         assert isinstance(task, SegmentationTask)
         names, modules = list(task.state_dict()), len(list(task.modules()))
         torch.manual_seed(1)

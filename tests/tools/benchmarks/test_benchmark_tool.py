@@ -85,7 +85,7 @@ def test_chollets_network_beside_timms(measured) -> None:
     assert {row["network"] for row in rows} == {"timm, legacy_xception", "timm, inception_v3", "segzoo, xception"}
     assert ("segzoo, xception", "engine torch", "bf16") in ways(rows)
     rows, _ = measured("training", "--task", "classification", "--no-memory", "--size", 75)
-    assert ("segzoo, xception", "channels_last, autocast, lean", "bf16") in ways(rows)
+    assert ("segzoo, xception", "channels_last, autocast, recompute", "bf16") in ways(rows)
 
 
 @pytest.mark.slow
@@ -101,7 +101,7 @@ def test_a_training_step_is_measured_with_its_memory(measured) -> None:
         ("channels_last, autocast, fused", "bf16"),
     ]
     ours = [(row["way"], row["precision"]) for row in rows[len(baselines) :]]
-    assert ours == [("channels_last, lean", "fp32"), ("channels_last, autocast, lean", "bf16")] * 2
+    assert ours == [("channels_last, recompute", "fp32"), ("channels_last, autocast, recompute", "bf16")] * 2
     assert all(row["peak_bytes"] > 0 for row in found["rows"])
     assert [row["memory_ratio"] for row in found["rows"] if row["way"] in ("eager", "autocast")] == [1, 1]
 

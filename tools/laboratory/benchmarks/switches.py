@@ -20,7 +20,7 @@ class Switches:
         bfloat16: weights and activations in bfloat16, norms included.
         compiled: torch.compile; in inference with weights frozen into the graph.
         fused: of training: the optimiser in one pass.
-        lean: of our training: `trainer.lean`.
+        recompute: of our training: `trainer.recompute`.
     """
 
     channels_last: bool = False
@@ -28,7 +28,7 @@ class Switches:
     bfloat16: bool = False
     compiled: bool = False
     fused: bool = False
-    lean: bool = False
+    recompute: bool = False
 
     @property
     def name(self) -> str:

@@ -94,7 +94,7 @@ class Training(Switched):
         return lambda: task.training_step(batch, 0), optimizer
 
     def _run_config(self) -> RunConfig:
-        switched = {"channels_last": self.switches.channels_last, "lean": self.switches.lean, "accumulate": 1}
+        switched = {"channels_last": self.switches.channels_last, "recompute": self.switches.recompute, "accumulate": 1}
         trainer = self.config.trainer.model_copy(update=switched)
         same = {"model": self.subject.model, "loss": LossConfig(), "optimizer": _SETTINGS, "trainer": trainer}
         return self.config.model_copy(update=same)
@@ -111,7 +111,7 @@ class Training(Switched):
             target = torch.randint(
                 numbered_labels(self.config).num_classes, (self.batch, self.size, self.size), device=self.device
             )
-        run = TrainingPass("forward", lean=self.switches.lean)
+        run = TrainingPass("forward", lean=self.switches.recompute)
         return lambda: F.cross_entropy(run(network, images), target, ignore_index=255), optimizer
 
     def _optimizer(self, network: nn.Module) -> Optimizer:
@@ -124,8 +124,10 @@ class Training(Switched):
 
 def our_switches(config: RunConfig, device: str, *, autocast: bool = False, compiled: bool = False) -> Switches:
     """What a run with this configuration switches on."""
-    lean = config.trainer.lean and device == "cpu" and not compiled
-    return Switches(channels_last=config.trainer.channels_last, autocast=autocast, compiled=compiled, lean=lean)
+    recompute = config.trainer.recompute and device == "cpu" and not compiled
+    return Switches(
+        channels_last=config.trainer.channels_last, autocast=autocast, compiled=compiled, recompute=recompute
+    )
 
 
 def training_cases(
@@ -135,7 +137,7 @@ def training_cases(
 
     Args:
         subjects: the networks.
-        config: says how pixels become input, and whether ours is in channels-last memory order, and lean.
+        config: says how pixels become input, and whether ours is in channels-last memory order, and recomputes.
         batch: images.
         size: height and width of them in pixels.
         device: where to compute.

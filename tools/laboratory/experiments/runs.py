@@ -8,10 +8,10 @@ from pathlib import Path
 
 from laboratory.experiments.paper import Experiment, Variant
 from segzoo.config.classification import AnyRunConfig, ClassificationRunConfig
-from segzoo.config.load import load_config
+from segzoo.config.load import config_from_tree
 from segzoo.errors import ConfigError, InterruptedTrainingError, TrainingError
 from segzoo.tasks.names import known_names
-from segzoo.training.resume import refuse_differences
+from segzoo.training.resume import refuse_differences, saved_tree
 from segzoo.training.run_dir import RunDir
 from segzoo.training.train import train
 
@@ -141,5 +141,5 @@ def _unfit(config: ClassificationRunConfig) -> list[tuple[bool, str]]:
 def _refuse_other_settings(run: Run, output: Path) -> None:
     if not run.folder.config.is_file():
         return
-    there = load_config(run.folder.config, known_names=known_names())
+    there = config_from_tree(saved_tree(run.folder), known_names=known_names())
     refuse_differences(there, run.config, f"All runs in --output {output} share one configuration")
