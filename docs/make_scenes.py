@@ -17,7 +17,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from segzoo.config.schema import DataConfig, SyntheticConfig
     from segzoo.data.dataset import build_dataset
     from segzoo.data.images import write_image
-    from segzoo.data.paint import paint
     from segzoo.data.pixels import as_picture
 
     config = DataConfig(name="synthetic", synthetic=SyntheticConfig(train_images=arguments.count, size=(192, 256)))
@@ -27,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in range(arguments.count):
         scene = scenes[number]
         write_image(arguments.folder / "images" / f"{number:04d}.jpg", as_picture(scene.image))
-        write_image(arguments.folder / "masks" / f"{number:04d}.png", paint(scene.mask, scenes.labels))
+        write_image(arguments.folder / "masks" / f"{number:04d}.png", scenes.labels.coding.paint(scene.mask))
     print(f"{arguments.count} scenes: {arguments.folder}")  # noqa: T201  (a command, as those in tools/)
     return 0
 

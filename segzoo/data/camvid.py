@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from segzoo.config.schema import DataConfig
+from segzoo.data.coding import Color
 from segzoo.data.dataset import dataset_root, how_to_get, register_dataset, unknown_split
-from segzoo.data.labels import IGNORED, Color, LabelSpace, color_number
+from segzoo.data.labels import IGNORED, LabelSpace, color_number
 from segzoo.data.listing import Listing, Problem, register_listing
 from segzoo.data.pairs import FileDataset, Pair
 from segzoo.data.pixels import PixelFormat

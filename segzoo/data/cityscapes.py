@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segzoo.config.schema import DataConfig
+from segzoo.data.coding import Color
 from segzoo.data.dataset import dataset_root, how_to_get, register_dataset, unknown_split, without_masks
-from segzoo.data.labels import IGNORED, Color, LabelSpace
+from segzoo.data.labels import IGNORED, LabelSpace
 from segzoo.data.listing import Listing, Problem, register_listing
 from segzoo.data.pairs import FileDataset, Pair
 from segzoo.data.pixels import PixelFormat

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segzoo.config.load import read_yaml
-from segzoo.data.labels import Color
+from segzoo.data.coding import Color
 from segzoo.data.tree import is_file
 from segzoo.errors import ConfigError, DataError
 from segzoo.files import text_of

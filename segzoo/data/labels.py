@@ -9,13 +9,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from segzoo.data.coding import ClassMasks, Color, IndexMap, MaskCoding
 from segzoo.errors import ConfigError, DataError, did_you_mean
-
-Color = tuple[int, int, int]
 
 IGNORED = 255
 """Value of ignored pixels, in memory and in most data sets' files."""
-IGNORED_COLOR: Color = (224, 224, 192)  # what VOC paints its void border with
+_NOTHING = -1  # what is ignored where every number is a class
 _REFUSED = 0  # in the table of raw values, where every class index stands one higher
 _CITYSCAPES_CLASSES = 19
 _LAST_CITYSCAPES_ID = 33
@@ -76,8 +75,8 @@ class LabelSpace:
         raw_ids: (value on disk, class index or `ignore_index`) pairs. Empty: files hold class indices and
             `ignore_index` themselves. Otherwise a value that no pair names is refused.
         raw_colors: files are coloured pictures, and the values of `raw_ids` are colours (`color_number`).
-        multi_label: a pixel, or an image, may have several classes or none. A mask has a plane for each class then, of
-            0 where it is absent, 1 where it is present, and `ignore_index`; the pairs of `raw_ids` lead to these.
+        multi_label: a pixel, or an image, may have several classes or none. There is a mask for each class then, of 0
+            where it is absent, 1 where it is present, and `ignore_index`; the pairs of `raw_ids` lead to these.
         whole_images: the classes are those of whole images, which no mask shows: there may be any number of them, and
             they have no colours.
 
@@ -104,7 +103,7 @@ class LabelSpace:
 
     @classmethod
     def from_names(cls, names: Sequence[str], *, multi_label: bool = False) -> "LabelSpace":
-        """A label space with the default colours, whose files hold class indices; or 0 and 1 in planes of their own."""
+        """A label space with the default colours, whose files hold class indices; or 0 and 1, one for each class."""
         # VOC's first colour, black, is its background's; here every class is something to see.
         palette = voc_palette(len(names) + 1)[1:] if multi_label else voc_palette(len(names))
         return cls(names=tuple(names), palette=palette, multi_label=multi_label)
@@ -119,10 +118,15 @@ class LabelSpace:
         """How many classes there are; the ignored value is none."""
         return len(self.names)
 
-    @property
-    def num_values(self) -> int:
-        """How many values a mask in memory has beside `ignore_index`: they are 0 to one less than this."""
-        return 2 if self.multi_label else self.num_classes
+    @cached_property
+    def coding(self) -> MaskCoding:
+        """How masks in memory hold the classes, and all that depends on it."""
+        kind = ClassMasks if self.multi_label else IndexMap
+        return kind(self.names, self.palette, _NOTHING if self.whole_images else self.ignore_index)
+
+    def is_like(self, other: "LabelSpace") -> bool:
+        """Whether a network for the other classes predicts these, too."""
+        return (self.names, self.multi_label) == (other.names, other.multi_label)
 
     def encode(self, raw_mask: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
         """Turn the values of a mask file into class indices and `ignore_index`.
@@ -202,10 +206,7 @@ class LabelSpace:
 
     def flat_palette(self) -> list[int]:
         """256 colours in a row, as Pillow's `putpalette` takes them; what is no class is black."""
-        colors: list[Color] = [(0, 0, 0)] * 256
-        colors[: self.num_classes] = self.palette
-        colors[self.ignore_index] = IGNORED_COLOR
-        return [channel for color in colors for channel in color]
+        return self.coding.flat_palette()
 
     def to_dict(self) -> dict[str, object]:
         """Plain JSON types, for checkpoints and reports."""
@@ -242,7 +243,8 @@ class LabelSpace:
         """(value on disk, class index or `ignore_index`), written out."""
         if self.raw_ids:
             return self.raw_ids
-        return (*((index, index) for index in range(self.num_values)), (self.ignore_index, self.ignore_index))
+        values = range(self.coding.num_values)
+        return (*((index, index) for index in values), (self.ignore_index, self.ignore_index))
 
     @cached_property
     def _lowest(self) -> int:
@@ -265,7 +267,7 @@ class LabelSpace:
     @cached_property
     def _refused_byte(self) -> int | None:
         """A byte that is neither a class nor `ignore_index`, if there is one."""
-        return next((byte for byte in range(self.num_values, 256) if byte != self.ignore_index), None)
+        return next((byte for byte in range(self.coding.num_values, 256) if byte != self.ignore_index), None)
 
     @cached_property
     def _encoded_bytes(self) -> npt.NDArray[np.uint8]:
@@ -277,7 +279,7 @@ class LabelSpace:
         return shown_color(value) if self.raw_colors else str(value)
 
     def _hint(self, values: set[int]) -> str:
-        if self.multi_label:
+        if not self.coding.exclusive:
             return (
                 "A class's own mask holds 0 where it is absent and 1 or 255 where it is present; state the value of "
                 "pixels to ignore, if there are any: data.folder.ignore_value."
@@ -313,7 +315,7 @@ class LabelSpace:
         return ""
 
     def _regroup_problems(self, ignored: Sequence[str], merged: Mapping[str, Sequence[str]]) -> Iterator[str]:
-        if self.multi_label:
+        if not self.coding.exclusive:
             yield (
                 "data: ignore_classes and merge_classes need one class a pixel, and these classes are decided each on "
                 "its own. Name those to learn in data.classes."
@@ -347,9 +349,9 @@ class LabelSpace:
             problems.append(f"{self.num_classes} names but {len(self.palette)} colours")
         if any(not 0 <= channel <= 255 for color in self.palette for channel in color):
             problems.append("a colour is outside 0 to 255")
-        if not max(self.num_classes, self.num_values) <= self.ignore_index <= 255:
+        if not max(self.num_classes, self.coding.num_values) <= self.ignore_index <= 255:
             problems.append(f"ignore_index {self.ignore_index} must lie above the classes and below 256")
-        known = {*range(self.num_values), self.ignore_index}
+        known = {*range(self.coding.num_values), self.ignore_index}
         wrong = [f"{raw}: {index}" for raw, index in self.raw_ids if index not in known or abs(raw) > LARGEST_RAW]
         if wrong:
             problems.append(f"raw ids that lead nowhere: {', '.join(wrong)}")

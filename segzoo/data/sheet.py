@@ -10,7 +10,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from segzoo.data.images import Array8
 from segzoo.data.labels import LabelSpace
-from segzoo.data.paint import overlay
 from segzoo.data.sample import mask_extent
 
 _CELL = 256  # pixels of the longer side of a picture
@@ -85,7 +84,7 @@ def _painted(cell: Cell, labels: LabelSpace) -> Image.Image:
         planes = cell.mask.reshape(-1, *mask_extent(cell.mask))
         small = [np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.NEAREST)) for plane in planes]
         mask = np.stack(small).reshape(*cell.mask.shape[:-2], *small[0].shape)
-        canvas = _hatched(overlay(canvas, mask, labels, alpha=1.0 if cell.image is None else 0.5), mask, labels)
+        canvas = _hatched(labels.coding.overlay(canvas, mask, alpha=1.0 if cell.image is None else 0.5), mask, labels)
     return Image.fromarray(canvas)
 
 

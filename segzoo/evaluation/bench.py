@@ -20,7 +20,6 @@ from segzoo.inference.augment import TestTimeAugmentation, configured_augmentati
 from segzoo.inference.engines.base import Precision
 from segzoo.inference.predictor import Predictor
 from segzoo.models.evaluation import planned_for_evaluation
-from segzoo.tasks.confusion import class_tables, confusion_matrix
 from segzoo.tasks.names import known_names
 from segzoo.tasks.segmentation import Batch, stack_equal_sizes
 
@@ -86,22 +85,12 @@ class Bench:
         with data_errors_about([printable(name) for name in batch["id"]]):
             predictions = self.predictor.classes(batch["image"])
         for name, truth, predicted in zip(batch["id"], batch["mask"], predictions, strict=True):
-            there = truth.to(predicted.device)
-            if labels.multi_label:
-                table = class_tables(predicted, there, labels.ignore_index)
-            else:
-                table = confusion_matrix(predicted, there, labels.num_classes, labels.ignore_index)
+            table = labels.coding.count(predicted[None], truth[None].to(predicted.device))
             outlines = None
             if self.job.boundary:
                 mask = predicted.cpu().numpy()
                 outlines = count_boundary(truth.numpy(), mask, labels.num_classes, labels.ignore_index)
             yield image_counts(self.index_of[name], printable(name), table, outlines)
-
-    @property
-    def table_shape(self) -> tuple[int, ...]:
-        """Shape of the counts: (K, K), or (K, 2, 2) where a pixel may have several classes."""
-        labels = self.dataset.labels
-        return (labels.num_classes, 2, 2) if labels.multi_label else (labels.num_classes, labels.num_classes)
 
     def protocol(self) -> Protocol:
         """How it measures."""
@@ -135,7 +124,7 @@ def prepare(job: Job) -> Bench:
     _refuse_other_classes(dataset, config, source)
     if len(set(dataset.ids)) < len(dataset):
         raise DataError(f"data: {config.data.name} has images of one id in split '{split}'; each needs its own.")
-    if job.boundary and dataset.labels.multi_label:
+    if job.boundary and not dataset.labels.coding.exclusive:
         raise ConfigError(
             "--boundary: needs one class a pixel; this model decides every class on its own (multi-label)."
         )
@@ -201,7 +190,7 @@ def default_output(checkpoint: Path, split: str) -> Path:
 
 
 def _refuse_other_classes(dataset: SegmentationDataset, config: RunConfig, source: TrainedSegmenter) -> None:
-    if dataset.labels.multi_label != source.labels.multi_label:
+    if dataset.labels.coding.exclusive != source.labels.coding.exclusive:
         raise ConfigError(
             f"data: {config.data.name} and {source.path} differ in whether a pixel may have several classes. Name the "
             "data set it was trained on."

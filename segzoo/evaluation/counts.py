@@ -62,7 +62,7 @@ def image_counts(index: int, name: str, table: Tensor, boundary: Counts | None) 
     Args:
         index: the image's number in the split.
         name: its id.
-        table: `confusion_matrix`, or `class_tables` where a pixel may have several classes.
+        table: `MaskCoding.count` of it.
         boundary: of `count_boundary`.
 
     Shape: table int64 (K, K) or (K, 2, 2).
@@ -88,7 +88,7 @@ class SplitCounts:
 
     Args:
         ids: of the images.
-        matrix: int64, of all images together: (K, K), rows the truth, or (K, 2, 2) of `class_tables`.
+        matrix: int64, of all images together: as `MaskCoding.count` gives it.
         regions: int64 (N, 3, K): hits, true pixels and predicted pixels of each class in each image.
         boundary: int64 (N, 7, K), rows as in `boundary.ROWS`; None where it was not asked for, and in what was loaded.
     """

@@ -89,7 +89,7 @@ def measure(bench: Bench, output: Path, *, processes: int, report: bool, command
         command: as in `evaluate`.
     """
     images = count_split(bench, processes)
-    counts = SplitCounts.of(images, bench.table_shape)
+    counts = SplitCounts.of(images, bench.dataset.labels.coding.table_shape)
     result = _evaluation(bench, images, counts, output, command)
     if is_first_process():
         _write(bench, counts, result, report=report)

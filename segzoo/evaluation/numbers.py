@@ -43,7 +43,7 @@ def regions_of(matrix: Tensor) -> Tensor:
     """Hits, true pixels and predicted pixels of each class.
 
     Args:
-        matrix: `confusion_matrix`, or `class_tables` where a pixel may have several classes.
+        matrix: counts, as `MaskCoding.count` gives them.
 
     Shape: int64 (K, K) or (K, 2, 2) to (3, K).
     """
@@ -66,7 +66,7 @@ def category_scores(matrix: Tensor, labels: LabelSpace) -> CategoryScores | None
 
     Source: Cordts et al., arXiv:1604.01685v2, section 4.1. Categories without an evaluated class (void) have no score.
     """
-    if labels.multi_label or not set(labels.names) <= set(cityscapes.LABELS.names):
+    if not labels.coding.exclusive or not set(labels.names) <= set(cityscapes.LABELS.names):
         return None
     category_of = {label.name: label.category for label in cityscapes.CITYSCAPES_LABELS}
     names = tuple(dict.fromkeys(category_of[name] for name in labels.names))

@@ -142,7 +142,7 @@ class Evaluation:
     Args:
         scores: mIoU, pixel accuracy, IoU of each class.
         classes: what else the confusion matrix says.
-        matrix: int64 (K, K), rows the truth; (K, 2, 2) of `class_tables` where a pixel may have several classes.
+        matrix: int64 counts, as `MaskCoding.count` gives them.
         labels: the classes.
         images: how many.
         output: folder with metrics.json, per_image.csv and counts.npz.

@@ -97,7 +97,7 @@ def submit(
     source = load_segmenter(job.checkpoint, averaged=averaged)
     config = changed_config(source.config, overrides, CHANGEABLE)
     warn_of_other_stride(config.model)
-    if source.labels.multi_label or source.labels.names != benchmark.labels.names:
+    if not source.labels.is_like(benchmark.labels):
         raise ConfigError(
             f"--submission {kind}: needs its {benchmark.labels.num_classes} classes, one a pixel; {source.path} was "
             f"trained on {', '.join(source.labels.names)}."

@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from segzoo.config.schema import RunConfig
+from segzoo.data.coding import MaskCoding
 from segzoo.inference.tile_plan import GRID
 from segzoo.inference.tiles import Compute
 
@@ -74,13 +74,11 @@ def configured_augmentation(config: RunConfig) -> TestTimeAugmentation | None:
 
 
 def augmented_scores(
-    compute: Compute, images: Tensor, augmentation: TestTimeAugmentation, *, multi_label: bool = False
+    compute: Compute, images: Tensor, augmentation: TestTimeAugmentation, coding: MaskCoding
 ) -> Tensor:
     """Logits whose probabilities are the mean over all versions of the image.
 
-    They are the logarithm of the mean of the versions' softmax; with `multi_label` the log-odds of the mean of their
-    sigmoid. So they go wherever logits go, and softmax or sigmoid gives the mean back. With the image itself as the
-    only version they are its logits, untouched.
+    So they go wherever logits go. With the image itself as the only version they are its logits, untouched.
 
     Sizes round to whole pixels. Images and probabilities are resized bilinearly from border to border
     (`align_corners=False`), so that a pixel's probabilities come back to where it was.
@@ -89,7 +87,7 @@ def augmented_scores(
         compute: the network: logits of images.
         images: uint8, or float from 0 to 1.
         augmentation: the versions.
-        multi_label: classes do not exclude each other.
+        coding: says how scores and probabilities belong together.
 
     Shape: (N, C, H, W) to (N, K, H, W).
 
@@ -100,21 +98,16 @@ def augmented_scores(
         return compute(images)
     mirrors = (False, True) if augmentation.flip else (False,)
     versions = [(scale, mirrored) for scale in augmentation.scales for mirrored in mirrors]
-    total = _probabilities(compute, images, *versions[0], multi_label)
+    total = _probabilities(compute, images, *versions[0], coding)
     for scale, mirrored in versions[1:]:
-        total = total.add_(_probabilities(compute, images, scale, mirrored, multi_label))
-    mean = total.div_(len(versions))
-    tiny = torch.finfo(mean.dtype).tiny
-    if multi_label:
-        return mean.clamp_min(tiny).log() - (1 - mean).clamp_min(tiny).log()
-    return mean.clamp_min(tiny).log()
+        total = total.add_(_probabilities(compute, images, scale, mirrored, coding))
+    return coding.scores(total.div_(len(versions)))
 
 
-def _probabilities(compute: Compute, images: Tensor, scale: float, mirrored: bool, multi_label: bool) -> Tensor:
+def _probabilities(compute: Compute, images: Tensor, scale: float, mirrored: bool, coding: MaskCoding) -> Tensor:
     height, width = images.shape[-2:]
     seen = _resized(_as_float(images), _scaled(height, scale), _scaled(width, scale)) if scale != 1 else images
-    scores = compute(seen.flip(-1) if mirrored else seen)
-    probabilities = scores.sigmoid() if multi_label else scores.softmax(1)
+    probabilities = coding.probabilities(compute(seen.flip(-1) if mirrored else seen))
     return _resized(probabilities.flip(-1) if mirrored else probabilities, height, width)
 
 

@@ -91,7 +91,7 @@ def export(
     source = checkpoint if isinstance(checkpoint, TrainedSegmenter) else load_segmenter(checkpoint)
     if format_name == FOLDER:
         return _export_folder(source, output)
-    if with_argmax and source.labels.multi_label:
+    if with_argmax and not source.labels.coding.exclusive:
         raise ConfigError(
             "--with-argmax: the classes of this network overlap: a pixel has no single one. Leave it out."
         )

@@ -14,7 +14,7 @@ from segzoo.data.images import write_image
 from segzoo.data.labels import LabelSpace
 from segzoo.errors import ConfigError, did_you_mean
 from segzoo.files import write_atomically
-from segzoo.inference.prediction import Prediction, class_names
+from segzoo.inference.prediction import Prediction
 
 Targets = Mapping[str, Sequence[Path]]
 """Kind -> files of one image."""
@@ -40,12 +40,7 @@ class Kind:
 
 
 def _write_mask(prediction: Prediction, files: Sequence[Path]) -> None:
-    if not prediction.labels.multi_label:
-        prediction.save(files[0])
-        return
-    for file, plane in zip(files, prediction.mask, strict=True):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_image(file, (plane == 1) * np.uint8(255))
+    prediction.labels.coding.write(prediction.mask, files)
 
 
 def _write_color(prediction: Prediction, files: Sequence[Path]) -> None:
@@ -165,13 +160,11 @@ def output_paths(output: Path, name: Path, save: Collection[str], labels: LabelS
 
 
 def _files(output: Path, name: Path, kind: str, labels: LabelSpace) -> list[Path]:
-    if kind == "mask" and labels.multi_label:
-        return [output / class_name / name for class_name in class_names(labels)]
     if kind == "mask":
-        return [output / name]
+        return [output / part / name for part in labels.coding.parts] or [output / name]
     base = output / f"_{kind}" / name
     if KINDS[kind].for_each_class:
-        return [base.with_suffix("") / f"{class_name}.png" for class_name in class_names(labels)]
+        return [base.with_suffix("") / f"{class_name}.png" for class_name in labels.coding.file_names]
     return [base.with_suffix(KINDS[kind].suffix)]
 
 

@@ -26,19 +26,15 @@ def feature_collection(mask: npt.NDArray[np.uint8], labels: LabelSpace) -> dict[
     Departure from OpenCV's `findContours`, which leads through the centres of pixels: thin regions would have no area.
 
     Args:
-        mask: class indices (H, W), or planes of classes (K, H, W), whose polygons overlap where they do; what is no
-            class, such as ignored pixels, has no polygon.
-        labels: their names.
+        mask: class indices (H, W), or a mask for each class (K, H, W), whose polygons overlap where they do; what is
+            no class, such as ignored pixels, has no polygon.
+        labels: the classes.
 
     >>> collection = feature_collection(np.array([[0, 1]], np.uint8), LabelSpace.from_names(["a", "b"]))
     >>> collection["features"][1]["geometry"]["coordinates"]
     [[[1, 0], [2, 0], [2, 1], [1, 1], [1, 0]]]
     """
-    if labels.multi_label:
-        planes = [np.where(plane == 1, index, labels.ignore_index).astype(np.uint8) for index, plane in enumerate(mask)]
-    else:
-        planes = [mask]
-    features = [feature for plane in planes for feature in _features(plane, labels)]
+    features = [feature for own in labels.coding.index_maps(mask) for feature in _features(own, labels)]
     return {"type": "FeatureCollection", "features": features}
 
 

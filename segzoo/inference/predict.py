@@ -5,10 +5,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from segzoo.checkpoint.read import find_checkpoint, model_name
-from segzoo.data.images import IMAGE_SUFFIXES, MAX_PIXELS, read_mask
+from segzoo.data.images import IMAGE_SUFFIXES, MAX_PIXELS
 from segzoo.data.pixels import as_picture
 from segzoo.data.progress import speed_bar
 from segzoo.data.sheet import Cell
@@ -206,14 +204,11 @@ class _Run:
         if "mask" not in job.targets:
             return None
         try:
-            planes = [read_mask(file) for file in job.targets["mask"]]
             image = as_picture(self._predictor.read(job.file))
+            mask = self._labels.coding.read(job.targets["mask"], image.shape[:2])
         except SegzooError:
             return None
-        if any(plane.shape != image.shape[:2] for plane in planes):
-            return None
-        mask = np.stack(planes) == 255 if self._labels.multi_label else planes[0]
-        return thumbnail(job.name, image, mask.astype(np.uint8))
+        return thumbnail(job.name, image, mask)
 
     def _write_about_all(self, record: Record, on_sheet: Sequence[Job], cells: dict[Path, Cell | None]) -> None:
         """The files about the whole folder, whoever did which part of it."""

@@ -27,7 +27,7 @@ from segzoo.inference.tile_plan import GRID, check_tiling
 from segzoo.inference.tile_size import choose_batch, choose_tile
 from segzoo.inference.tiles import tiled_classes, tiled_scores
 from segzoo.models.segmenter import pad_to_multiple
-from segzoo.tasks.decide import check_scores, decide, probabilities
+from segzoo.tasks.decide import check_scores
 
 T = TypeVar("T", bound=np.generic)
 
@@ -103,7 +103,7 @@ class Predictor:
         """As `logits`, made of augmented images where these were asked for, but never of tiles."""
         if self.tta is None:
             return self.logits(images)
-        return augmented_scores(self.logits, images, self.tta, multi_label=self.labels.multi_label)
+        return augmented_scores(self.logits, images, self.tta, self.labels.coding)
 
     @torch.inference_mode()
     def scores(self, images: Tensor) -> Tensor:
@@ -115,13 +115,13 @@ class Predictor:
 
     @torch.inference_mode()
     def classes(self, images: Tensor) -> Tensor:
-        """Class indices uint8 (N, H, W) of images (N, C, H, W); multi-label: 0 and 1 in planes, uint8 (N, K, H, W).
+        """Class indices uint8 (N, H, W) of images (N, C, H, W); multi-label: 0 and 1 of each class, uint8 (N, K, H, W).
 
         With tiles, the scores of a whole image are never in memory.
         """
-        own_decide = partial(decide, labels=self.labels)
+        predict_mask = self.labels.coding.predict_mask
         if not self.is_tiled(images.shape[-2:]):
-            return own_decide(self.scores(images))
+            return predict_mask(self.scores(images))
         return tiled_classes(
             self.whole_scores,
             images,
@@ -129,13 +129,13 @@ class Predictor:
             self.overlap,
             grid=self.grid,
             batch=self._tiles_together,
-            decide=own_decide,
+            predict_mask=predict_mask,
         )
 
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
         """Of every class, float32 (N, K, H, W), of images (N, C, H, W)."""
-        return probabilities(self.scores(images), self.labels)
+        return self.labels.coding.probabilities(self.scores(images).float())
 
     @checked_call
     def __call__(self, image: Picture) -> Prediction:
@@ -180,8 +180,8 @@ class Predictor:
             computes = [partial(self._probabilities, pixels) for pixels in images]
         else:
             scores = self.scores(batch)
-            masks = decide(scores, self.labels).cpu().numpy()
-            chances = probabilities(scores, self.labels).cpu().numpy()
+            masks = self.labels.coding.predict_mask(scores).cpu().numpy()
+            chances = self.labels.coding.probabilities(scores.float()).cpu().numpy()
             computes = [partial(_cut, kept, pixels) for kept, pixels in zip(chances, images, strict=True)]
         return [
             Prediction(as_picture(pixels), _cut(mask, pixels), self.labels, compute)

@@ -19,7 +19,6 @@ from segzoo.inference.raster_file import RasterSource, created_mask, opened_rast
 from segzoo.inference.tile_plan import Span, check_tiling
 from segzoo.inference.tile_size import choose_batch, choose_tile
 from segzoo.inference.tiles import Compute, Read, Tiling, count_tiles, score_blocks
-from segzoo.tasks.decide import decide
 
 if TYPE_CHECKING:
     from segzoo.inference.predictor import Predictor
@@ -68,9 +67,8 @@ def segment_raster(
         compute = _once_for_nothing(predictor.whole_scores, raster.gray)
         with _counted(raster, f"segmenting {source.name}", count_tiles(raster.size, tiling)) as read:
             for block in score_blocks(compute, read, raster.size, tiling):
-                classes = decide(block.scores, predictor.labels).cpu().numpy()
-                classes = classes[0] if predictor.labels.multi_label else classes
-                mask.write(block.top, block.left, classes, raster.lost(block.top, block.left, *classes.shape[1:]))
+                classes = predictor.labels.coding.predict_mask(block.scores)[0].cpu().numpy()
+                mask.write(block.top, block.left, classes, raster.lost(block.top, block.left, *classes.shape[-2:]))
         if line := dark_line([printable(source)], raster.highest):
             logger.warning("%s", line)
         return tuple(mask.pixels.tolist())

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from segzoo.data.pixels import PixelFormat
 from segzoo.data.tiff_header import check_windows
 from segzoo.errors import ConfigError, DataError, first_line
 from segzoo.files import atomic_write
-from segzoo.inference.prediction import pixels_of_classes
 from segzoo.inference.tile_plan import Span
 
 _BLOCK = 512
@@ -157,13 +157,14 @@ class RasterMask:
         Args:
             top: its first row.
             left: its first column.
-            mask: (1, h, w) of class indices; or (K, h, w) of 0 and 1.
+            mask: of the window.
             lost: where there was nothing to see, (h, w); None for nowhere.
         """
         if lost is not None:
             mask = np.where(lost, np.uint8(self._labels.ignore_index), mask)
-        self.pixels += pixels_of_classes(mask if self._labels.multi_label else mask[0], self._labels)
-        self._file.write(mask, window=_window(top, left, *mask.shape[1:]))
+        self.pixels += self._labels.coding.pixels(mask)
+        size = mask.shape[-2:]
+        self._file.write(mask.reshape(-1, *size), window=_window(top, left, *size))
 
 
 @contextmanager
@@ -187,7 +188,7 @@ def created_mask(path: Path, source: RasterSource, labels: LabelSpace) -> Iterat
                 driver="GTiff",
                 height=source.size[0],
                 width=source.size[1],
-                count=labels.num_classes if labels.multi_label else 1,
+                count=prod(labels.coding.axes),
                 dtype="uint8",
                 nodata=labels.ignore_index,
                 tiled=True,
@@ -212,7 +213,7 @@ def _describe(file: Any, source: Any, labels: LabelSpace) -> None:
         file.gcps = (points, projection)
     if source.rpcs is not None:
         file.rpcs = source.rpcs
-    if labels.multi_label:
+    if not labels.coding.exclusive:
         for band, name in enumerate(labels.names, start=1):
             file.set_band_description(band, name)
         return

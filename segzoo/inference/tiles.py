@@ -80,11 +80,11 @@ def tiled_classes(
     tile: int,
     overlap: float = TILE_OVERLAP,
     *,
-    decide: Callable[[Tensor], Tensor],
+    predict_mask: Callable[[Tensor], Tensor],
     grid: int = GRID,
     batch: int = 1,
 ) -> Tensor:
-    """As `tiled_scores`, but what they decide, without ever holding the scores of the whole image.
+    """As `tiled_scores`, but the masks that they stand for, without ever holding the scores of the whole image.
 
     Memory beside the image and the result is that of `score_blocks`.
 
@@ -93,18 +93,18 @@ def tiled_classes(
         image: of any type.
         tile: pixels a side.
         overlap: share of the tile.
-        decide: makes uint8 (N, h, w), or (N, K, h, w), of scores (N, K, h, w).
+        predict_mask: makes uint8 (N, h, w), or (N, K, h, w), of scores (N, K, h, w).
         grid: pixels.
         batch: tiles.
 
-    Shape: (N, C, H, W) to what `decide` gives, on the CPU.
+    Shape: (N, C, H, W) to what `predict_mask` gives, on the CPU.
 
     Raises:
         ConfigError: a tile or an overlap that makes no plan.
     """
     size = (image.shape[-2], image.shape[-1])
     blocks = score_blocks(compute, reader(image), size, Tiling(tile, overlap, grid, batch))
-    return _assembled((replace(block, scores=decide(block.scores).cpu()) for block in blocks), size)
+    return _assembled((replace(block, scores=predict_mask(block.scores).cpu()) for block in blocks), size)
 
 
 def reader(image: Tensor) -> Read:

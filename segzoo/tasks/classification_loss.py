@@ -37,7 +37,7 @@ class ImageLoss(nn.Module):
         super().__init__()
         weights = class_weights(config, labels)
         self.smoothing = config.label_smoothing
-        self.multi_label = labels.multi_label
+        self.exclusive = labels.coding.exclusive
         # Part of the configuration, so no part of the weights.
         weight = None if weights is None else torch.tensor(weights)
         self.register_buffer("weight", weight, persistent=False)
@@ -49,7 +49,7 @@ class ImageLoss(nn.Module):
             logits (N, K) of any floating type; target int64 (N,), or float32 (N, K): shares of the classes that sum to
             1, or multi-label 1 where a class is present and 0 where it is not. Result a scalar.
         """
-        losses = (self._decision_losses if self.multi_label else self._class_losses)(logits.float(), target)
+        losses = (self._class_losses if self.exclusive else self._decision_losses)(logits.float(), target)
         weights = self._image_weights(target)
         return mean_or_zero((losses * weights).sum(), weights.sum())
 
@@ -67,7 +67,7 @@ class ImageLoss(nn.Module):
 
     def _image_weights(self, target: Tensor) -> Tensor:
         """The weight of each image (N,)."""
-        if self.weight is None or self.multi_label:
+        if self.weight is None or not self.exclusive:
             return torch.ones(len(target), device=target.device)
         # No matrix product: autocast would make it one of 16 bits.
         return (target * self.weight).sum(1) if target.is_floating_point() else self.weight[target]

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from segzoo.data.labels import LabelSpace
-from segzoo.tasks.confusion import class_tables, confusion_matrix, mean_of_present
+from segzoo.tasks.confusion import mean_of_present
 
 ScoreArray = npt.NDArray[np.float64]
 Truth = npt.NDArray[np.bool_]
@@ -22,14 +22,12 @@ Truth = npt.NDArray[np.bool_]
 _TOP = 5
 _PREDICTIONS = 100
 _ROWS = 4096  # images ranked at a time
-_NOT_IGNORED = -1  # every class counts
 
 
 class ClassificationScores(TypedDict):
     """What there is to say of a split; shares of 1, and None where there is nothing to judge.
 
-    `confusion_matrix` is int64 (K, K), rows the truth; where an image may have several classes (K, 2, 2), as
-    `class_tables` has them, of the classes that are more probable than not.
+    `confusion_matrix` is what `MaskCoding.count` makes of the classes that the scores stand for.
     """
 
     top1: float | None
@@ -55,8 +53,7 @@ class ClassificationMetrics(Metric):
     def __init__(self, labels: LabelSpace, weights: Sequence[float] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)  # torchmetrics' own options, such as dist_sync_on_step
         self.weights = weights
-        self.num_classes = labels.num_classes
-        self.multi_label = labels.multi_label
+        self.labels = labels
         # Flat and of one type: so torchmetrics gathers those of a process that has seen no image, too.
         self.add_state("scores", default=[], dist_reduce_fx="cat")
         self.add_state("truth", default=[], dist_reduce_fx="cat")
@@ -69,22 +66,20 @@ class ClassificationMetrics(Metric):
         Raises:
             ValueError: other shapes.
         """
-        expected = logits.shape if self.multi_label else logits.shape[:1]
-        if logits.shape[1:] != (self.num_classes,) or target.shape != expected:
+        if logits.shape[1:] != (self.labels.num_classes,) or target.shape != (len(logits), *self.labels.coding.axes):
             raise ValueError(f"logits {tuple(logits.shape)} and target {tuple(target.shape)} do not fit")
         self.scores.append(logits.detach().float().flatten())
         self.truth.append(target.detach().float().flatten())  # class numbers are exact up to 2**24
 
     def compute(self) -> ClassificationScores:
         """The scores of all images seen, on the CPU."""
-        logits = _joined(self.scores).reshape(-1, self.num_classes)
-        truth = _joined(self.truth)
-        target = truth.reshape(-1, self.num_classes) if self.multi_label else truth.long()
-        return classification_scores(logits, target, self.weights)
+        logits = _joined(self.scores).reshape(-1, self.labels.num_classes)
+        target = _joined(self.truth).reshape(-1, *self.labels.coding.axes).long()
+        return classification_scores(logits, target, self.labels, self.weights)
 
 
 def classification_scores(
-    logits: Tensor, target: Tensor, weights: Sequence[float] | None = None
+    logits: Tensor, target: Tensor, labels: LabelSpace, weights: Sequence[float] | None = None
 ) -> ClassificationScores:
     """All scores of a split.
 
@@ -97,28 +92,24 @@ def classification_scores(
     Args:
         logits: scores before softmax or sigmoid.
         target: class numbers, or 0 and 1 of each class where an image may have several.
+        labels: the classes.
         weights: of each class in MAP@100; None takes how many images have it.
 
-    Shape: logits (N, K); target integers (N,), or any numbers (N, K).
+    Shape: logits (N, K); target (N,) or (N, K).
     """
-    multi_label = target.dim() == 2
-    scores = logits.double().cpu()
-    truth = target.cpu() == 1 if multi_label else _one_hot(target.cpu(), logits.shape[1])
+    scores, target, coding = logits.double().cpu(), target.cpu(), labels.coding
+    truth = _has_class(target, labels.num_classes)
     ranking = _Ranking(scores.numpy(), truth.numpy())
-    # The sigmoid is left out: it changes no order, and would make large scores equal.
-    ranked_by = scores if multi_label else scores.softmax(1)
-    ap = tuple(average_precision(ranked_by[:, k].numpy(), truth[:, k].numpy()) for k in range(logits.shape[1]))
-    if multi_label:
-        matrix = class_tables((scores > 0).long().T[:, None], truth.long().T[:, None], _NOT_IGNORED)
-    else:
-        matrix = confusion_matrix(torch.from_numpy(ranking.first), target.cpu().long(), logits.shape[1], _NOT_IGNORED)
+    # A sigmoid is left out: it changes no order, and would make large scores equal.
+    ranked_by = scores.softmax(1) if coding.exclusive else scores
+    ap = tuple(average_precision(ranked_by[:, k].numpy(), truth[:, k].numpy()) for k in range(labels.num_classes))
     return ClassificationScores(
         top1=ranking.top(1),
         top5=ranking.top(_TOP) if logits.shape[1] > _TOP else None,
         map=mean_of_present(ap),
         map_at_100=ranking.mean_precision(weights),
         ap=ap,
-        confusion_matrix=matrix,
+        confusion_matrix=coding.count(coding.predict(scores).long(), target.long()),
     )
 
 
@@ -176,7 +167,7 @@ def map_at_100(logits: Tensor, target: Tensor, weights: Sequence[float] | None =
     >>> map_at_100(torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([[1, 0, 1]]))
     0.8333333333333333
     """
-    truth = target.cpu() == 1 if target.dim() == 2 else _one_hot(target.cpu(), logits.shape[1])
+    truth = _has_class(target.cpu(), logits.shape[1])
     return _Ranking(logits.double().cpu().numpy(), truth.numpy()).mean_precision(weights)
 
 
@@ -199,11 +190,6 @@ class _Ranking:
         ]
         self._order = np.concatenate(parts) if parts else np.empty((0, kept), np.int64)
         self._hits = np.take_along_axis(truth, self._order, axis=1)
-
-    @property
-    def first(self) -> npt.NDArray[np.int64]:
-        """The class with the highest score, of each image."""
-        return self._order[:, 0]
 
     def top(self, count: int) -> float | None:
         """Share of the images with a class that have one among so many highest scores."""
@@ -233,8 +219,9 @@ class _Ranking:
         return np.asarray(np.bincount(found[order], weights=values[order], minlength=classes), np.float64)
 
 
-def _one_hot(target: Tensor, classes: int) -> Tensor:
-    return torch.nn.functional.one_hot(target.long(), classes).bool()
+def _has_class(target: Tensor, classes: int) -> Tensor:
+    """Which classes each image has, bool (N, K)."""
+    return target == 1 if target.dim() == 2 else torch.nn.functional.one_hot(target.long(), classes).bool()
 
 
 def _joined(parts: list[Tensor] | Tensor) -> Tensor:

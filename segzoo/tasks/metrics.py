@@ -54,7 +54,7 @@ def no_scores(config: AnyRunConfig, labels: LabelSpace) -> AnyScores:
 
 def _no_class_scores(labels: LabelSpace) -> ClassificationScores:
     count = labels.num_classes
-    matrix = torch.zeros((count, 2, 2) if labels.multi_label else (count, count), dtype=torch.int64)
+    matrix = torch.zeros(labels.coding.table_shape, dtype=torch.int64)
     return ClassificationScores(
         top1=None, top5=None, map=None, map_at_100=None, ap=(None,) * count, confusion_matrix=matrix
     )
@@ -81,7 +81,7 @@ MEASURES: Mapping[str, Measures] = {
         lambda labels: Scores(None, None, (None,) * labels.num_classes),
     ),
     "classification": Measures(
-        lambda labels: MainMetric("map", "mAP") if labels.multi_label else MainMetric("top1", "top-1"),
+        lambda labels: MainMetric("top1", "top-1") if labels.coding.exclusive else MainMetric("map", "mAP"),
         lambda labels: list(class_scores_by_name(None)),
         _no_class_scores,
     ),

@@ -13,8 +13,7 @@ from segzoo.data.labels import LabelSpace
 from segzoo.models.build import build_segmenter
 from segzoo.models.evaluation import planned_for_evaluation
 from segzoo.models.segmenter import Segmenter
-from segzoo.tasks.confusion import Scores, build_confusion
-from segzoo.tasks.decide import decide
+from segzoo.tasks.confusion import ConfusionMatrix, Scores
 from segzoo.tasks.losses import SegmentationLoss, build_loss, loss_share
 from segzoo.tasks.optim import batch_advice
 from segzoo.tasks.task import Task
@@ -62,7 +61,7 @@ class SegmentationTask(Task):
         self.segmenter = build_segmenter(
             config.model, labels.num_classes, in_channels=config.data.channels, pretrained=pretrained
         )
-        self.confusion = build_confusion(labels)
+        self.confusion = ConfusionMatrix(labels)
         self.scores: Scores | None = None
         self._evaluated = self._plan_evaluation()  # now, so that what cannot be planned is refused before training
         if config.trainer.channels_last:
@@ -103,8 +102,8 @@ class SegmentationTask(Task):
         return loss
 
     def _target(self, batch: Batch) -> Tensor:
-        """The masks as losses take them; those with a plane for each class stay small."""
-        return batch["mask"] if self.labels.multi_label else batch["mask"].long()
+        """The masks as losses take them."""
+        return self.labels.coding.mask_target(batch["mask"])
 
     def on_validation_start(self) -> None:
         """Plan the evaluated network anew: moving to a device has replaced the buffers that it shares."""
@@ -122,7 +121,7 @@ class SegmentationTask(Task):
             image: (N, C, H, W).
             ids: of the images, for what is said of scores that are no numbers.
         """
-        return decide(self.checked_scores(self(image), ids), self.labels)
+        return self.labels.coding.predict_mask(self.checked_scores(self(image), ids))
 
     def on_validation_epoch_end(self) -> None:
         """Turn the counts of all processes into scores."""

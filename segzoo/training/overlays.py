@@ -9,7 +9,6 @@ from PIL import Image
 from segzoo.data.dataset import Sample, SegmentationDataset
 from segzoo.data.images import write_image
 from segzoo.data.labels import LabelSpace
-from segzoo.data.paint import paint
 from segzoo.data.sample import named_in_errors
 from segzoo.tasks.segmentation import SegmentationTask
 from segzoo.training.callbacks import as_task
@@ -17,6 +16,7 @@ from segzoo.training.run_dir import RunDir
 
 WIDTH = 320  # of each picture, in pixels
 GAP = 4
+_GRAY = (128, 128, 128)  # of ignored pixels; no palette of ours has it for a class
 
 
 class Overlays(Callback):
@@ -60,7 +60,7 @@ class Overlays(Callback):
 def _row(sample: Sample, prediction: npt.NDArray[np.integer], labels: LabelSpace) -> npt.NDArray[np.uint8]:
     image = np.asarray(sample.image)
     shown = image[..., :3] if image.dtype == np.uint8 and image.shape[-1] >= 3 else _as_gray(image)
-    pictures = (shown, _colors(sample.mask, labels), _colors(prediction, labels))
+    pictures = (shown, *(labels.coding.paint(mask, _GRAY) for mask in (sample.mask, prediction)))
     size = (WIDTH, max(1, round(WIDTH * image.shape[0] / image.shape[1])))
     kinds = (Image.Resampling.BOX, Image.Resampling.NEAREST, Image.Resampling.NEAREST)
     small = [np.asarray(Image.fromarray(one).resize(size, kind)) for one, kind in zip(pictures, kinds, strict=True)]
@@ -71,15 +71,6 @@ def _row(sample: Sample, prediction: npt.NDArray[np.integer], labels: LabelSpace
 def _sheet(rows: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
     gap = np.full((GAP, rows[0].shape[1], 3), 255, np.uint8)
     return np.concatenate([part for row in rows for part in (row, gap)][:-1])
-
-
-def _colors(mask: npt.NDArray[np.integer], labels: LabelSpace) -> npt.NDArray[np.uint8]:
-    """A mask in its data set's colours; ignored pixels are mid-gray, which no palette of ours has as a class."""
-    if labels.multi_label:
-        return paint(mask, labels)
-    palette = np.full((256, 3), 128, np.uint8)
-    palette[: labels.num_classes] = labels.palette
-    return palette[mask]
 
 
 def _as_gray(image: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:

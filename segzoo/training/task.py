@@ -3,7 +3,6 @@
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from segzoo.inference.tile_size import choose_tile
 from segzoo.inference.tiles import tiled_classes
 from segzoo.models.segmenter import Segmenter
 from segzoo.tasks.classification import ClassificationTask
-from segzoo.tasks.decide import decide
 from segzoo.tasks.losses.base import mean_or_zero
 from segzoo.tasks.segmentation import SegmentationTask
 from segzoo.tasks.task import Task
@@ -73,7 +71,7 @@ class RunTask(Accumulation, SegmentationTask):
             image,
             tile,
             evaluation.tile_overlap,
-            decide=partial(decide, labels=self.labels),
+            predict_mask=self.labels.coding.predict_mask,
         )
         return masks.to(image.device)
 

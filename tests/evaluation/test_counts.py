@@ -9,20 +9,20 @@ import torch
 from numpy.lib.format import write_array_header_1_0
 from sklearn.metrics import confusion_matrix, f1_score, jaccard_score, multilabel_confusion_matrix
 
+from segzoo.data.labels import LabelSpace
 from segzoo.errors import DataError
 from segzoo.evaluation.boundary import count_boundary
 from segzoo.evaluation.counts import SplitCounts, image_counts
 from segzoo.evaluation.interval import miou_interval
 from segzoo.evaluation.numbers import class_scores
-from segzoo.tasks.confusion import class_tables
-from segzoo.tasks.confusion import confusion_matrix as count
 
 
 def images_of(classes, number=6):
     generator = np.random.default_rng(classes)
     truths = generator.integers(0, classes, (number, 12, 14), dtype=np.uint8)
     predictions = np.where(generator.random(truths.shape) < 0.6, truths, truths // 2).astype(np.uint8)
-    tables = [count(torch.tensor(p), torch.tensor(t), classes) for t, p in zip(truths, predictions, strict=True)]
+    coding = LabelSpace.from_names([str(index) for index in range(classes)]).coding
+    tables = [coding.count(torch.tensor(p), torch.tensor(t)) for t, p in zip(truths, predictions, strict=True)]
     outlines = [count_boundary(t, p, classes, 255) for t, p in zip(truths, predictions, strict=True)]
     rows = [
         image_counts(i, f"image {i}", table, lines)
@@ -52,7 +52,9 @@ def test_several_classes_a_pixel() -> None:
     """Against scikit-learn, each class of each pixel a decision."""
     generator = np.random.default_rng(0)
     truths, predictions = generator.integers(0, 2, (2, 5, 3, 8, 9), dtype=np.uint8)
-    tables = [class_tables(torch.tensor(p), torch.tensor(t)) for t, p in zip(truths, predictions, strict=True)]
+    coding = LabelSpace.from_names("abc", multi_label=True).coding
+    batches = (torch.tensor(masks)[:, None] for masks in (predictions, truths))
+    tables = list(map(coding.count, *batches))
     rows = [image_counts(index, str(index), table, None) for index, table in enumerate(tables)]
     counts = SplitCounts.of(rows, (3, 2, 2))
     truth, predicted = (np.moveaxis(planes, 1, -1).reshape(-1, 3) for planes in (truths, predictions))

@@ -15,7 +15,6 @@ from segzoo.data.dataset import build_dataset
 from segzoo.data.labels import LabelSpace
 from segzoo.evaluation.numbers import category_scores, class_scores
 from segzoo.tasks.confusion import Scores
-from segzoo.tasks.confusion import confusion_matrix as count
 
 
 @pytest.fixture
@@ -78,7 +77,7 @@ def test_equals_cityscapes_scripts(official: ModuleType, shared: Path, tmp_path:
         written.append(tmp_path / path.name)
         Image.fromarray(ids).save(written[-1])
         truth = torch.from_numpy(cityscapes.LABELS.encode(raw))
-        matrix += count(torch.from_numpy(predicted), truth, 19)
+        matrix += cityscapes.LABELS.coding.count(torch.from_numpy(predicted), truth)
     official.args.evalInstLevelScore, official.args.JSONOutput, official.args.quiet = False, False, True
     expected = official.evaluateImgLists(list(map(str, written)), list(map(str, masks)), official.args)
 
@@ -100,7 +99,8 @@ def test_equals_scikit_learn_on_voc(shared: Path) -> None:
     )
     truths = [dataset[index].mask for index in range(len(dataset))]
     predictions = [np.where(truth == 255, 0, np.roll(truth, 9, axis=1)) % 21 for truth in truths]
-    matrix = sum(count(torch.tensor(p), torch.tensor(t), 21) for p, t in zip(predictions, truths, strict=True))
+    count = voc.LABELS.coding.count
+    matrix = sum(count(torch.tensor(p), torch.tensor(t)) for p, t in zip(predictions, truths, strict=True))
     truth, predicted = (np.concatenate([mask.ravel() for mask in masks]) for masks in (truths, predictions))
     kept = truth != voc.LABELS.ignore_index
     truth, predicted = truth[kept], predicted[kept]

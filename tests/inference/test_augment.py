@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segzoo.config.load import config_from_tree
+from segzoo.data.coding import MaskCoding
+from segzoo.data.labels import LabelSpace
 from segzoo.inference.augment import (
     TestTimeAugmentation,
     augmented_scores,
@@ -23,6 +25,10 @@ VOC = TestTimeAugmentation((0.5, 0.75, 1.0, 1.25, 1.5, 1.75), flip=True)
 def network() -> nn.Module:
     """Lopsided kernels, so that a mirrored image has other scores."""
     return nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 4, 3, padding=1)).requires_grad_(False)
+
+
+def coding_of(multi_label: bool = False) -> MaskCoding:
+    return LabelSpace.from_names("abcd", multi_label=multi_label).coding
 
 
 @pytest.fixture
@@ -67,18 +73,20 @@ def _reference(network: nn.Module, images: Tensor, wanted: TestTimeAugmentation,
 def test_equals_a_reference_without_torch(
     network: nn.Module, images: Tensor, wanted: TestTimeAugmentation, multi_label: bool
 ) -> None:
-    scores = augmented_scores(network, images, wanted, multi_label=multi_label)
+    scores = augmented_scores(network, images, wanted, coding_of(multi_label))
     probabilities = scores.sigmoid() if multi_label else scores.softmax(1)
     assert np.allclose(probabilities, _reference(network, images, wanted, multi_label), atol=1e-5)
 
 
 def test_the_image_itself_is_no_augmentation(network: nn.Module, images: Tensor) -> None:
-    assert torch.equal(augmented_scores(network, images, TestTimeAugmentation((1.0,), flip=False)), network(images))
+    assert torch.equal(
+        augmented_scores(network, images, TestTimeAugmentation((1.0,), flip=False), coding_of()), network(images)
+    )
 
 
 def test_a_mirrored_image_has_the_mirrored_answer(network: nn.Module, images: Tensor) -> None:
-    straight = augmented_scores(network, images, VOC)
-    assert torch.allclose(augmented_scores(network, images.flip(-1), VOC).flip(-1), straight, atol=1e-5)
+    straight = augmented_scores(network, images, VOC, coding_of())
+    assert torch.allclose(augmented_scores(network, images.flip(-1), VOC, coding_of()).flip(-1), straight, atol=1e-5)
     assert not torch.allclose(network(images.flip(-1)).flip(-1), network(images), atol=1e-2)
 
 
@@ -88,18 +96,22 @@ def test_bytes_are_the_same_image(network: nn.Module) -> None:
     def engine(tiles: Tensor) -> Tensor:
         return network(tiles if tiles.is_floating_point() else tiles / 255)
 
-    assert torch.allclose(augmented_scores(engine, images, VOC), augmented_scores(engine, images / 255, VOC), atol=1e-5)
+    assert torch.allclose(
+        augmented_scores(engine, images, VOC, coding_of()),
+        augmented_scores(engine, images / 255, VOC, coding_of()),
+        atol=1e-5,
+    )
 
 
 def test_certain_answers_stay_finite(images: Tensor) -> None:
     for multi_label in (False, True):
-        scores = augmented_scores(lambda seen: seen[:, :3] * 1000, images, VOC, multi_label=multi_label)
+        scores = augmented_scores(lambda seen: seen[:, :3] * 1000, images, VOC, coding_of(multi_label))
         assert scores.isfinite().all()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 70), (2, 3)])
 def test_smallest_images(network: nn.Module, size: tuple[int, int]) -> None:
-    assert augmented_scores(network, torch.rand(1, 3, *size), VOC).shape == (1, 4, *size)
+    assert augmented_scores(network, torch.rand(1, 3, *size), VOC, coding_of()).shape == (1, 4, *size)
 
 
 class Strided(nn.Module):
@@ -120,7 +132,7 @@ def test_tiles_of_augmented_images_equal_the_whole(tile: int, flip: bool) -> Non
     image, strided, wanted = torch.rand(1, 3, 500, 640), Strided(), TestTimeAugmentation(VOC.scales, flip)
 
     def augmented(images: Tensor) -> Tensor:
-        return augmented_scores(strided, images, wanted)
+        return augmented_scores(strided, images, wanted, coding_of())
 
     whole = augmented(image)
     assert torch.allclose(tiled_scores(augmented, image, tile, 0.25, grid=wanted.grid), whole, atol=1e-5, rtol=0)

@@ -79,7 +79,7 @@ def test_a_raster_is_its_tiles_in_memory_with_its_place_on_earth(tmp_path: Path,
     segment_raster(predictor, source, target, tile=96, overlap=0.25)
     lost = (colors == 0).all(0)
     seen = torch.from_numpy(np.where(lost, 128, colors).astype(np.uint8))[None]
-    expected = np.where(lost, 255, tiled_classes(predictor.whole_scores, seen, 96, 0.25, decide=largest)[0])
+    expected = np.where(lost, 255, tiled_classes(predictor.whole_scores, seen, 96, 0.25, predict_mask=largest)[0])
     with rasterio.open(source) as before, rasterio.open(target) as after:
         assert np.array_equal(after.read(1), expected)
         assert (after.crs, after.transform, after.shape) == (before.crs, before.transform, before.shape)
@@ -120,7 +120,9 @@ def test_many_channels_of_16_bits(tmp_path: Path, interleave: str) -> None:
     segment_raster(predictor, source, tmp_path / "mask.tif", tile=64, overlap=0.25)
     seen = torch.from_numpy(predictor.pixels.read(source).transpose(2, 0, 1)[None])
     with rasterio.open(tmp_path / "mask.tif") as mask:
-        assert np.array_equal(mask.read(1), tiled_classes(predictor.whole_scores, seen, 64, 0.25, decide=largest)[0])
+        assert np.array_equal(
+            mask.read(1), tiled_classes(predictor.whole_scores, seen, 64, 0.25, predict_mask=largest)[0]
+        )
 
 
 def test_not_a_number_where_there_is_nothing(tmp_path: Path) -> None:

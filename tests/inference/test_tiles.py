@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from segzoo.data.labels import LabelSpace
 from segzoo.inference.tile_plan import plan_axis
 from segzoo.inference.tiles import Tiling, count_tiles, reader, score_blocks, tiled_classes, tiled_scores
 from segzoo.models.segmenter import pad_to_multiple
-from segzoo.tasks.decide import decide
 
 
 class Local(nn.Module):
@@ -131,11 +129,11 @@ def test_several_images_and_tiles_at_a_time_change_nothing(image: Tensor) -> Non
 def test_classes_are_those_of_the_scores(image: Tensor) -> None:
     network = inferring()
     scores = tiled_scores(network, image, 128, 0.4)
-    classes = tiled_classes(network, image, 128, 0.4, decide=largest)
+    classes = tiled_classes(network, image, 128, 0.4, predict_mask=largest)
     assert classes.dtype == torch.uint8
     assert torch.equal(classes.long(), scores.argmax(1))
     labels = LabelSpace.from_names(list("abcde"), multi_label=True)
-    several = tiled_classes(network, image, 128, 0.4, decide=partial(decide, labels=labels))
+    several = tiled_classes(network, image, 128, 0.4, predict_mask=labels.coding.predict_mask)
     assert torch.equal(several, (scores > 0).to(torch.uint8))
 
 
@@ -154,7 +152,7 @@ def added(height, width):
     image = torch.zeros((1, 3, height, width), dtype=torch.uint8)
     forget_peak()
     before = resident_bytes()
-    tiled_classes(compute, image, 256, decide=lambda scores: scores.max(1).indices.to(torch.uint8))
+    tiled_classes(compute, image, 256, predict_mask=lambda scores: scores.max(1).indices.to(torch.uint8))
     return peak_bytes() - before - height * width
 
 added(512, 512)  # what the first call alone takes

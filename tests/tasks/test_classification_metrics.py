@@ -34,10 +34,14 @@ def labels_of(classes, multi_label=False):
     return LabelSpace.of_images([f"class {k}" for k in range(classes)], multi_label=multi_label)
 
 
+def scores_of(logits, target, weights=None):
+    return classification_scores(logits, target, labels_of(logits.shape[1], target.dim() == 2), weights)
+
+
 @pytest.mark.parametrize("classes", [6, 30])
 def test_one_class_an_image_against_scikit_learn_and_torchmetrics(classes):
     logits, target = made_up(200, classes, multi_label=False)
-    found = classification_scores(logits, target)
+    found = scores_of(logits, target)
     chances = logits.double().softmax(1)
     names = list(range(classes))
     for key, k in (("top1", 1), ("top5", 5)):
@@ -53,7 +57,7 @@ def test_one_class_an_image_against_scikit_learn_and_torchmetrics(classes):
 
 def test_several_classes_an_image_against_scikit_learn_and_torchmetrics():
     logits, target = made_up(200, 12, multi_label=True)
-    found = classification_scores(logits, target)
+    found = scores_of(logits, target)
     expected = [sklearn_metrics.average_precision_score(target[:, k], logits[:, k]) for k in range(12)]
     assert found["ap"] == pytest.approx(expected)
     theirs = multilabel_average_precision(logits, target.long(), 12, average="macro", thresholds=None)
@@ -69,13 +73,13 @@ def test_several_classes_an_image_against_scikit_learn_and_torchmetrics():
 def test_equal_scores_share_a_threshold_as_in_scikit_learn():
     logits, target = made_up(300, 7, multi_label=True, levels=2)
     expected = [sklearn_metrics.average_precision_score(target[:, k], logits[:, k]) for k in range(7)]
-    assert classification_scores(logits, target)["ap"] == pytest.approx(expected)
+    assert scores_of(logits, target)["ap"] == pytest.approx(expected)
 
 
 def test_large_logits_are_told_apart():
     """In float32 the sigmoid of both is 1."""
     scores, truth = torch.tensor([[30.0], [40.0], [-1.0]]), torch.tensor([[0.0], [1.0], [0.0]])
-    assert classification_scores(scores, truth)["map"] == 1
+    assert scores_of(scores, truth)["map"] == 1
 
 
 def slow_map_at_100(logits, truth, weights=None):
@@ -107,7 +111,7 @@ def test_map_at_100_against_a_slow_reference(images, classes, weighted, levels, 
     weights = [1 + k % 7 / 2 for k in range(classes)] if weighted else None
     expected = slow_map_at_100(logits, truth, weights)
     assert map_at_100(logits, target, weights) == pytest.approx(expected, abs=1e-12)
-    assert classification_scores(logits, target, weights)["map_at_100"] == pytest.approx(expected, abs=1e-12)
+    assert scores_of(logits, target, weights)["map_at_100"] == pytest.approx(expected, abs=1e-12)
 
 
 def test_map_at_100_where_it_can_be_told_by_hand():
@@ -133,7 +137,7 @@ def same(first, second):
 @pytest.mark.parametrize("levels", [None, 2])
 def test_order_and_batches_change_nothing(multi_label, levels):
     logits, target = made_up(150, 11, multi_label=multi_label, levels=levels)
-    expected = classification_scores(logits, target)
+    expected = scores_of(logits, target)
     for seed, size in enumerate((1, 7, 64, 150)):
         order = torch.randperm(150, generator=torch.Generator().manual_seed(seed))
         metric = ClassificationMetrics(labels_of(11, multi_label))
@@ -142,7 +146,7 @@ def test_order_and_batches_change_nothing(multi_label, levels):
         same(metric.compute(), expected)
     metric.reset()
     metric.update(logits[:9], target[:9])
-    same(metric.compute(), classification_scores(logits[:9], target[:9]))
+    same(metric.compute(), scores_of(logits[:9], target[:9]))
 
 
 def gathered(folder, rank, images, multi_label):
@@ -154,7 +158,7 @@ def gathered(folder, rank, images, multi_label):
     metric = ClassificationMetrics(labels_of(6, multi_label))
     for index in range(rank, images, 3):
         metric.update(logits[index : index + 1], target[index : index + 1])
-    same(metric.compute(), classification_scores(logits, target))
+    same(metric.compute(), scores_of(logits, target))
     torch.distributed.destroy_process_group()
 
 
@@ -172,11 +176,11 @@ def test_processes_change_nothing(tmp_path):
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_what_is_not_there_is_not_judged():
     logits = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 2.0]])
-    found = classification_scores(logits, torch.tensor([0, 0]))
+    found = scores_of(logits, torch.tensor([0, 0]))
     assert (found["top1"], found["top5"]) == (0.5, None)  # of three classes, all are among the five highest
     assert found["ap"] == (1.0, None, None)
     assert found["map"] == 1.0
-    nothing = classification_scores(logits, torch.zeros(2, 3))
+    nothing = scores_of(logits, torch.zeros(2, 3))
     assert (nothing["top1"], nothing["map"], nothing["map_at_100"]) == (None, None, None)
     empty = ClassificationMetrics(labels_of(8)).compute()
     assert (empty["top1"], empty["top5"], empty["map"], empty["map_at_100"]) == (None, None, None, None)
@@ -185,7 +189,7 @@ def test_what_is_not_there_is_not_judged():
 
 def test_of_equal_scores_the_first_class_is_the_higher():
     logits = torch.zeros(3, 7)
-    found = classification_scores(logits, torch.tensor([0, 4, 5]))
+    found = scores_of(logits, torch.tensor([0, 4, 5]))
     assert found["top1"] == pytest.approx(1 / 3)
     assert found["top5"] == pytest.approx(2 / 3)
     assert found["confusion_matrix"][:, 0].tolist() == [1, 0, 0, 0, 1, 1, 0]
@@ -194,7 +198,7 @@ def test_of_equal_scores_the_first_class_is_the_higher():
 def test_more_than_255_classes_all_count():
     """255 is the value of ignored pixels in masks, and a class like others here."""
     target = torch.arange(300)
-    found = classification_scores(10 * torch.eye(300), target)
+    found = scores_of(10 * torch.eye(300), target)
     assert found["top1"] == found["map"] == found["map_at_100"] == 1
     assert int(found["confusion_matrix"].diagonal().sum()) == 300
 

@@ -10,10 +10,18 @@ from sklearn.metrics import confusion_matrix as sklearn_confusion_matrix
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from segzoo.data.labels import LabelSpace
-from segzoo.tasks.confusion import ConfusionMatrix, Scores, build_confusion, class_tables, confusion_matrix
-from segzoo.tasks.decide import decide, probabilities
+from segzoo.tasks.confusion import ConfusionMatrix, Scores
 
 CLASSES = 7
+OVERLAPPING = LabelSpace.from_names("abcd", multi_label=True)
+
+
+def of_classes(count: int) -> LabelSpace:
+    return LabelSpace.from_names([f"class_{index}" for index in range(count)])
+
+
+def confusion_matrix(prediction: torch.Tensor, target: torch.Tensor, classes: int) -> torch.Tensor:
+    return of_classes(classes).coding.count(prediction, target)
 
 
 def random_case(seed: int, absent: tuple[int, ...] = ()) -> tuple[torch.Tensor, torch.Tensor]:
@@ -45,7 +53,7 @@ def test_equals_scikit_learn_and_torchmetrics(seed: int, absent: tuple[int, ...]
 def test_any_split_into_batches_in_any_order_is_the_same(split: list[int]) -> None:
     prediction, target = random_case(1)
     order = torch.randperm(6)
-    metric = ConfusionMatrix(CLASSES)
+    metric = ConfusionMatrix(of_classes(CLASSES))
     for part in torch.split(order, split):
         metric.update(prediction[part], target[part])
     assert torch.equal(metric.compute(), confusion_matrix(prediction, target, CLASSES))
@@ -68,7 +76,7 @@ def test_everything_ignored_is_not_nan() -> None:
 
 
 def test_counts_beyond_float32() -> None:
-    metric = ConfusionMatrix(2)
+    metric = ConfusionMatrix(of_classes(2))
     metric.counts += torch.tensor([[2**24, 0], [0, 0]])
     metric.update(torch.tensor([0]), torch.tensor([0]))
     assert int(metric.compute()[0, 0]) == 2**24 + 1
@@ -102,7 +110,7 @@ def multi_label_case(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("seed", range(3))
 def test_classes_of_their_own_equal_scikit_learn(seed: int) -> None:
     prediction, target = multi_label_case(seed)
-    tables = class_tables(prediction, target)
+    tables = OVERLAPPING.coding.count(prediction, target)
     scores = Scores.from_matrix(tables)
     iou, accuracy = [], []
     for index in range(4):
@@ -119,7 +127,7 @@ def test_classes_of_their_own_equal_scikit_learn(seed: int) -> None:
 def test_without_ignored_pixels_all_classes_at_once_equal_scikit_learn() -> None:
     prediction, target = (values.where(values != 255, 0) for values in multi_label_case(3))
     rows = [values.movedim(1, -1).reshape(-1, 4).numpy() for values in (target, prediction)]
-    tables = class_tables(prediction, target)
+    tables = OVERLAPPING.coding.count(prediction, target)
     np.testing.assert_array_equal(tables.numpy(), multilabel_confusion_matrix(*rows))
     present = [0, 1, 3]
     expected = jaccard_score(rows[0][:, present], rows[1][:, present], average="macro")
@@ -128,19 +136,10 @@ def test_without_ignored_pixels_all_classes_at_once_equal_scikit_learn() -> None
 
 def test_class_tables_of_any_batches_add_up() -> None:
     prediction, target = multi_label_case(4)
-    metric = build_confusion(LabelSpace.from_names("abcd", multi_label=True))
+    metric = ConfusionMatrix(OVERLAPPING)
     for part in ([2], [0, 1]):
         metric.update(prediction[part], target[part])
-    assert torch.equal(metric.compute(), class_tables(prediction, target))
+    assert torch.equal(metric.compute(), OVERLAPPING.coding.count(prediction, target))
     assert metric.compute().dtype == torch.int64
     with pytest.raises(ValueError, match="outside 0..1"):
         metric.update(prediction + 1, target)
-
-
-def test_decisions_are_the_probable_classes() -> None:
-    scores = torch.randn(2, 5, 3, 4)
-    single, several = (LabelSpace.from_names("abcde", multi_label=flag) for flag in (False, True))
-    assert torch.equal(decide(scores, single).long(), probabilities(scores, single).argmax(1))
-    assert torch.equal(decide(scores, several).bool(), probabilities(scores, several) > 0.5)
-    torch.testing.assert_close(probabilities(scores, single).sum(1), torch.ones(2, 3, 4))
-    torch.testing.assert_close(probabilities(scores, several), 1 / (1 + torch.exp(-scores)))

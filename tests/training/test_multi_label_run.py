@@ -14,7 +14,6 @@ from segzoo.config.schema import RunConfig
 from segzoo.data import build_dataset
 from segzoo.data.preprocessing import normalize
 from segzoo.errors import ConfigError
-from segzoo.tasks.decide import decide
 from segzoo.tasks.segmentation import SegmentationTask
 from segzoo.training.train import TrainResult, check, train
 
@@ -59,7 +58,8 @@ def test_validation_equals_scikit_learn_on_the_saved_network(run: TrainResult, s
     for index in range(len(dataset)):
         image = torch.tensor(dataset[index].image).permute(2, 0, 1)[None]
         with torch.no_grad():
-            said.append(decide(loaded.segmenter.eval()(normalize(image, loaded.config.data.preprocessing)), run.labels))
+            scores = loaded.segmenter.eval()(normalize(image, loaded.config.data.preprocessing))
+            said.append(run.labels.coding.predict_mask(scores))
         truth.append(dataset[index].mask.transpose(1, 2, 0).reshape(-1, 2))
     prediction = torch.cat(said).permute(0, 2, 3, 1).reshape(-1, 2).numpy()
     expected = jaccard_score(np.concatenate(truth), prediction, average=None)

@@ -81,22 +81,6 @@ def as_class_batch_or_nothing(items: Sequence[ClassItem]) -> dict[str, Any] | li
     return as_class_batch(items) if items else []
 
 
-def target_tensor(classes: tuple[int, ...], num_classes: int, *, multi_label: bool) -> Tensor:
-    """The classes of an image as losses take them.
-
-    Shape: int64 (), or float32 (K,) of 0 and 1 where an image may have several.
-
-    >>> target_tensor((2,), 3, multi_label=False), target_tensor((0, 2), 3, multi_label=True)
-    (tensor(2), tensor([1., 0., 1.]))
-    """
-    if not multi_label:
-        return torch.tensor(classes[0])
-    target = torch.zeros(num_classes)
-    target[list(classes)] = 1
-    return target
-
-
 def _item(dataset: ClassificationDataset, index: int, image: Tensor, seed: int) -> ClassItem:
-    labels = dataset.labels
-    target = target_tensor(dataset.classes[index], labels.num_classes, multi_label=labels.multi_label)
+    target = torch.from_numpy(dataset.labels.coding.image_target(dataset.classes[index]))
     return {"image": image, "target": target, "id": dataset.ids[index], "seed": seed}

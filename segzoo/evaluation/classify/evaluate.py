@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, distributed
 
@@ -12,7 +13,6 @@ from segzoo.checkpoint.read import TrainedClassifier, find_checkpoint, load_clas
 from segzoo.config.classification import ClassificationRunConfig
 from segzoo.data.classification.datamodule import central_loader
 from segzoo.data.classification.dataset import ClassificationDataset, build_classification_dataset
-from segzoo.data.classification.items import target_tensor
 from segzoo.data.progress import counted
 from segzoo.errors import ConfigError, data_errors_about
 from segzoo.evaluation.bench import changed_config, default_output, weights_kind
@@ -122,9 +122,8 @@ class _Bench:
 
     def evaluation(self, logits: Tensor, folder: Path, command: str | None) -> ClassEvaluation:
         labels = self.dataset.labels
-        classes, multi_label = self.dataset.classes, labels.multi_label
-        target = torch.stack([target_tensor(own, labels.num_classes, multi_label=multi_label) for own in classes])
-        scores = classification_scores(logits, target, self.config.evaluation.class_weights)
+        target = torch.from_numpy(np.stack([labels.coding.image_target(own) for own in self.dataset.classes]))
+        scores = classification_scores(logits, target, labels, self.config.evaluation.class_weights)
         return ClassEvaluation(
             scores=scores,
             classes=class_scores(scores["confusion_matrix"]),
@@ -138,7 +137,7 @@ class _Bench:
 
     def _images(self, logits: Tensor) -> Iterator[ClassifiedImage]:
         names = self.dataset.labels.names
-        chances = logits.double().sigmoid() if self.dataset.labels.multi_label else logits.double().softmax(1)
+        chances = self.dataset.labels.coding.probabilities(logits.double())
         order = torch.sort(logits, dim=1, descending=True, stable=True).indices
         ranks = torch.empty_like(order).scatter_(1, order, torch.arange(1, len(names) + 1).expand_as(order))
         for index, own in enumerate(self.dataset.classes):
@@ -178,7 +177,7 @@ def _refuse_other_classes(
     dataset: ClassificationDataset, config: ClassificationRunConfig, source: TrainedClassifier
 ) -> None:
     found, trained = dataset.labels, source.labels
-    if found.names != trained.names or found.multi_label != trained.multi_label:
+    if not found.is_like(trained):
         raise ConfigError(
             f"data: {config.data.name} has {_shown(found.names)}, and {source.path} was trained on "
             f"{_shown(trained.names)}. Name the data set it was trained on, or its classes: data.classes."

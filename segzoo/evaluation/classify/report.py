@@ -15,6 +15,7 @@ from segzoo.data.pixels import Pixels, as_picture
 from segzoo.evaluation.classify.results import ClassEvaluation, ClassifiedImage
 from segzoo.evaluation.classify.tables import summary
 from segzoo.evaluation.files import REPORT
+from segzoo.evaluation.numbers import regions_of
 from segzoo.evaluation.report.curves import Panel, lay_out, read_series
 from segzoo.evaluation.report.page import Column, css_color, panel_data, shares_column
 from segzoo.evaluation.report.pictures import photograph
@@ -49,7 +50,7 @@ def write_report(evaluation: ClassEvaluation, read: Callable[[int], Pixels]) -> 
     run_dir = run_dir_of(Path(evaluation.protocol.checkpoint))
     panels = [lay_out(series) for series in (read_series(run_dir / METRICS_CSV) if run_dir else [])]
     pictures = [_Picture(image, _thumbnail(read(image.index))) for image in evaluation.worst(_WORST)]
-    if not evaluation.labels.multi_label:
+    if evaluation.labels.coding.exclusive:
         plots = evaluation.output / "plots"
         plots.mkdir(parents=True, exist_ok=True)
         title = "share of each true class's images"
@@ -71,7 +72,7 @@ def _content(evaluation: ClassEvaluation, pictures: list[_Picture], panels: list
     palette = voc_palette(_COLORS + 1)[1:]
     classes = [{"name": name, "color": css_color(palette[k % _COLORS])} for k, name in enumerate(labels.names)]
     scores = summary(evaluation)
-    headline = "mAP" if labels.multi_label else "top-1"
+    headline = "top-1" if labels.coding.exclusive else "mAP"
     return {
         "evaluation": evaluation,
         "protocol": evaluation.protocol,
@@ -80,7 +81,7 @@ def _content(evaluation: ClassEvaluation, pictures: list[_Picture], panels: list
         "scores": list(scores.items()),
         "facts": list(_facts(evaluation)),
         "classes": classes,
-        "multi_label": labels.multi_label,
+        "exclusive": labels.coding.exclusive,
         "unit": "images",
         "columns": list(_columns(evaluation)),
         "bars": False,
@@ -92,7 +93,7 @@ def _content(evaluation: ClassEvaluation, pictures: list[_Picture], panels: list
         "data": {
             "classes": classes,
             "unit": "images",
-            "matrix": None if labels.multi_label else evaluation.scores["confusion_matrix"].tolist(),
+            "matrix": evaluation.scores["confusion_matrix"].tolist() if labels.coding.exclusive else None,
             "panels": [panel_data(panel) for panel in panels],
         },
     }
@@ -113,12 +114,12 @@ def _facts(evaluation: ClassEvaluation) -> Iterator[tuple[str, str]]:
 
 def _columns(evaluation: ClassEvaluation) -> Iterator[Column]:
     """The class table's columns."""
-    classes, matrix = evaluation.classes, evaluation.scores["confusion_matrix"]
+    classes = evaluation.classes
     yield shares_column("Recall", "share of its images that were found", classes.recall)
     yield shares_column("Precision", "share of the images taken for it that are", classes.precision)
     yield shares_column("F1", "harmonic mean of recall and precision", classes.dice)
     yield shares_column("AP", "average precision over all thresholds", evaluation.scores["ap"])
-    truth = (matrix[:, 1].sum(1) if evaluation.labels.multi_label else matrix.sum(1)).tolist()
+    truth = regions_of(evaluation.scores["confusion_matrix"])[1].tolist()
     yield Column("Images", "in the whole split", truth, [f"{count:,}" for count in truth])
 
 

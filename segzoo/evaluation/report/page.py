@@ -7,7 +7,8 @@ from typing import Any
 
 from segzoo.checkpoint.format import versions
 from segzoo.config.load import dump_config
-from segzoo.data.labels import Color
+from segzoo.data.coding import Color
+from segzoo.evaluation.numbers import regions_of
 from segzoo.evaluation.report.choice import PER_GROUP, SEED, Chosen
 from segzoo.evaluation.report.curves import Panel
 from segzoo.evaluation.report.pictures import MAX_SIDE, Layers
@@ -59,7 +60,7 @@ def page_content(evaluation: Evaluation, pictures: Sequence[Picture], panels: Se
         "scores": list(_headline(evaluation)),
         "facts": list(_facts(evaluation)),
         "classes": classes,
-        "multi_label": labels.multi_label,
+        "exclusive": labels.coding.exclusive,
         "unit": "pixels",
         "columns": list(_columns(evaluation)),
         "bars": True,
@@ -73,7 +74,7 @@ def page_content(evaluation: Evaluation, pictures: Sequence[Picture], panels: Se
         "data": {
             "classes": classes,
             "unit": "pixels",
-            "matrix": None if labels.multi_label else evaluation.matrix.tolist(),
+            "matrix": evaluation.matrix.tolist() if labels.coding.exclusive else None,
             "panels": [panel_data(panel) for panel in panels],
             "gallery": [_picture_data(picture) for picture in pictures],
         },
@@ -99,10 +100,8 @@ def _facts(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     yield "Data set", protocol.dataset
     yield "Split", protocol.split
     yield "Images", f"{evaluation.images:,}"
-    yield (
-        "Decisions counted" if evaluation.labels.multi_label else "Pixels counted",
-        f"{int(evaluation.matrix.sum()):,}",
-    )
+    counted = "Pixels counted" if evaluation.labels.coding.exclusive else "Decisions counted"
+    yield counted, f"{int(evaluation.matrix.sum()):,}"
     yield "Checkpoint", protocol.checkpoint
     yield "Weights", protocol.weights
     yield "Output stride", str(protocol.output_stride)
@@ -115,7 +114,7 @@ def _facts(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
 
 def _columns(evaluation: Evaluation) -> Iterator[Column]:
     """The class table's columns, IoU first."""
-    classes, boundary, matrix = evaluation.classes, evaluation.boundary, evaluation.matrix
+    classes, boundary = evaluation.classes, evaluation.boundary
     yield shares_column("IoU", "hits / (true or predicted pixels)", evaluation.scores.iou)
     yield shares_column("Recall", "share of the true pixels that were found", classes.recall)
     yield shares_column("Precision", "share of the predicted pixels that are right", classes.precision)
@@ -123,7 +122,7 @@ def _columns(evaluation: Evaluation) -> Iterator[Column]:
     if boundary is not None:
         yield shares_column("Boundary IoU", "IoU of the pixels near an outline", boundary.iou)
         yield shares_column("Boundary F", "outlines that meet one another", boundary.f_score)
-    truth = (matrix[:, 1].sum(1) if evaluation.labels.multi_label else matrix.sum(1)).tolist()
+    truth = regions_of(evaluation.matrix)[1].tolist()
     yield Column("True pixels", "in the whole split", truth, [f"{count:,}" for count in truth])
 
 

@@ -3,7 +3,6 @@
 import base64
 import io
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,6 @@ from PIL import Image
 
 from segzoo.data.images import Array8
 from segzoo.data.labels import LabelSpace
-from segzoo.data.paint import paint
 
 MAX_SIDE = 960
 """Longer side of a picture in the page, in pixels; larger ones are made smaller."""
@@ -89,7 +87,7 @@ def encode_layers(example: Example, labels: LabelSpace) -> Layers:
 def error_map(truth: Array8, prediction: Array8, ignore_index: int) -> Array8:
     """0 where the prediction is right, 1 where it is wrong, 2 where the truth is ignored.
 
-    With planes of classes a pixel is wrong where one of those that count is, and ignored where none counts.
+    With a mask for each class, a pixel is wrong where one of those that count is, and ignored where none counts.
 
     Shape: truth and prediction (H, W) or (K, H, W) to (H, W).
 
@@ -108,12 +106,14 @@ def error_map(truth: Array8, prediction: Array8, ignore_index: int) -> Array8:
 def _encode(example: Example, labels: LabelSpace, scale: float) -> Layers:
     height, width = example.truth.shape[-2:]
     size = max(1, round(scale * width)), max(1, round(scale * height))
-    errors = error_map(example.truth, example.prediction, labels.ignore_index)
+    errors = Image.fromarray(error_map(example.truth, example.prediction, labels.ignore_index))
+    errors.putpalette(_ERROR_COLORS)
+    errors.info["transparency"] = _ERROR_ALPHAS
     return Layers(
         image=photograph(example.image, size),
-        truth=_mask(example.truth, labels, size),
-        prediction=_mask(example.prediction, labels, size),
-        errors=_indexed(errors, size, _ERROR_COLORS, _ERROR_ALPHAS),
+        truth=_png(labels.coding.picture(example.truth), size),
+        prediction=_png(labels.coding.picture(example.prediction), size),
+        errors=_png(errors, size),
         width=size[0],
         height=size[1],
     )
@@ -126,28 +126,9 @@ def photograph(image: Array8, size: tuple[int, int]) -> str:
     return _data_uri("image/webp", encoded)
 
 
-def _mask(mask: Array8, labels: LabelSpace, size: tuple[int, int]) -> str:
-    if labels.multi_label:
-        return _planes(mask, labels, size)
-    alphas = bytearray([255] * 256)
-    alphas[labels.ignore_index] = 0
-    return _indexed(mask, size, labels.flat_palette(), bytes(alphas))
-
-
-def _planes(planes: Array8, labels: LabelSpace, size: tuple[int, int]) -> str:
-    """The mean of the classes' colours, which no palette has."""
-    alpha = np.where((planes == 1).any(0), np.uint8(255), np.uint8(0))
-    image = Image.fromarray(np.dstack([paint(planes, labels), alpha])).resize(size, Image.Resampling.NEAREST)
+def _png(picture: Image.Image, size: tuple[int, int]) -> str:
     encoded = io.BytesIO()
-    image.save(encoded, format="PNG", optimize=True)
-    return _data_uri("image/png", encoded)
-
-
-def _indexed(mask: Array8, size: tuple[int, int], palette: Sequence[int], alphas: bytes) -> str:
-    image = Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)
-    image.putpalette(palette)
-    encoded = io.BytesIO()
-    image.save(encoded, format="PNG", transparency=alphas, optimize=True)
+    picture.resize(size, Image.Resampling.NEAREST).save(encoded, format="PNG", optimize=True)
     return _data_uri("image/png", encoded)
 
 

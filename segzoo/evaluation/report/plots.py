@@ -30,7 +30,7 @@ def write_plots(evaluation: Evaluation, curves: Sequence[Series], folder: Path) 
     """
     folder.mkdir(parents=True, exist_ok=True)
     figures = {"per_class_iou.png": _per_class(evaluation)}
-    if not evaluation.labels.multi_label:
+    if evaluation.labels.coding.exclusive:
         title = "share of each true class's pixels"
         figures["confusion.png"] = confusion_figure(evaluation.labels.names, evaluation.matrix, title)
     if curves:

@@ -57,7 +57,7 @@ def render_page(template: str, scripts: Sequence[str], content: Mapping[str, Any
         scripts: names of their files; the confusion matrix's is left out where classes do not exclude each other.
         content: what the template shows, by the names it uses.
     """
-    scripts = [_packaged(name) for name in scripts if name != "confusion.js" or not content["multi_label"]]
+    scripts = [_packaged(name) for name in scripts if name != "confusion.js" or content["exclusive"]]
     environment = Environment(
         loader=FunctionLoader(_packaged),
         autoescape=True,

@@ -113,7 +113,7 @@ class ClassPredictor:
         features = self._network.backbone(self._input(torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2)))[-1]
         logits = check_scores(self._network.scores(features).float())
         scores = logits.cpu().double()  # in float32 a sigmoid is 1 from 17 on, and ranks would be lost
-        chances = scores.sigmoid() if self.labels.multi_label else scores.softmax(1)
+        chances = self.labels.coding.probabilities(scores)
         maps = activation_maps(features, self._network.logits.weight, chances.argmax(1)) if cam else None
         return [
             ClassPrediction(row.numpy(), self.labels, None if maps is None else maps[index].numpy())
