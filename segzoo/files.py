@@ -26,30 +26,39 @@ _NOT_THROUGH_LINKS = getattr(os, "O_NOFOLLOW", 0)  # Windows has neither of thes
 _WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | memoryview, *, flush: bool = True) -> None:
     """Write beside the target and move over it, so that nobody ever sees half a file.
+
+    Args:
+        path: the target.
+        content: all of it.
+        flush: as in `atomic_write`.
 
     Raises:
         OSError: it cannot be written; what was there before is untouched.
     """
-    with atomic_write(path) as temporary:
+    with atomic_write(path, flush=flush) as temporary:
         temporary.write_bytes(content)
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path, *, flush: bool = True) -> Iterator[Path]:
     """A file beside the target to write into; at the end it is moved over the target, or deleted where that fails.
 
-    It is on the disk before it has the target's name, and the name is before this returns: a power cut leaves what was
-    there or what was written.
+    Args:
+        path: the target.
+        flush: bring it to the disk before it has the target's name, and the name before this returns: a power cut
+            leaves what was there or what was written. Without, for what can be made again.
     """
     temporary = path.with_name(f".{_mark(path)}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        if flush:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
-        flush_folder(path.parent)
+        if flush:
+            flush_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -1,11 +1,9 @@
 """Decoded samples kept in a folder: the same samples, never stale, whoever writes them."""
 
-import json
 import logging
 import multiprocessing
 import os
 import pickle
-import queue
 import resource
 import shutil
 from collections import namedtuple
@@ -23,7 +21,6 @@ from segzoo.data.datamodule import SegmentationData
 from segzoo.data.images import read_image
 from segzoo.data.pairs import FileDataset
 from segzoo.errors import ConfigError
-from segzoo.files import locked
 
 COUNT = 7
 
@@ -147,18 +144,25 @@ def test_added_images_and_other_classes_get_their_own_place(folder: Path, tmp_pa
     assert_equal(open_cached(settings), build_dataset(settings, "train"))
 
 
-@pytest.mark.parametrize("suffix", ["json", "pixels", "done"])
-def test_a_damaged_cache_is_written_anew(folder: Path, tmp_path: Path, suffix: str) -> None:
+def cache_files(tmp_path: Path) -> list[Path]:
+    files = sorted((tmp_path / "cache").glob("*/*.npy"))
+    assert len(files) == COUNT
+    return files
+
+
+@pytest.mark.parametrize("kept", [0, 40, 1 / 3])
+@pytest.mark.parametrize("as_long", [True, False])
+def test_a_damaged_cache_is_written_anew(folder: Path, tmp_path: Path, kept: float, as_long: bool) -> None:
     settings = config(folder, tmp_path / "cache")
     plain = list(build_dataset(settings, "train"))  # type: ignore[call-overload]
     assert_equal(open_cached(settings), plain)
-    (file,) = (tmp_path / "cache").glob(f"*.{suffix}")
-    content = bytearray(file.read_bytes())
-    content[len(content) // 3 :] = bytes(len(content) - len(content) // 3)  # as after a power cut
-    file.write_bytes(content)
+    whole = [file.read_bytes() for file in cache_files(tmp_path)]
+    for file, content in zip(cache_files(tmp_path), whole, strict=True):
+        start = content[: int(kept * len(content)) if kept < 1 else int(kept)]
+        file.write_bytes(start.ljust(len(content), b"\0") if as_long else start)  # as after a power cut
     assert_equal(open_cached(settings), plain)
-    assert_equal(open_cached(settings), plain)
-    file.unlink()
+    assert [file.read_bytes() for file in cache_files(tmp_path)] == whole
+    cache_files(tmp_path)[0].unlink()
     assert_equal(open_cached(settings), plain)
 
 
@@ -167,19 +171,19 @@ def test_a_full_disk_is_said_once_and_training_goes_on(
 ) -> None:
     settings = config(folder, tmp_path / "cache")
     plain = list(build_dataset(settings, "train"))  # type: ignore[call-overload]
-
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
     found = open_cached(settings)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with caplog.at_level(logging.WARNING, logger="segzoo"):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))  # a real refusal by the system, as of a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, unlimited[1]))
         try:
             assert_equal(found, plain)
             assert_equal(found, plain)
         finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
     assert [record.message for record in caplog.records] == [
         "data.cache: [Errno 27] File too large; going on without writing more"
     ]
+    assert not list((tmp_path / "cache").glob("*/*"))
     assert_equal(open_cached(settings), plain)
 
 
@@ -216,24 +220,7 @@ def test_processes_that_write_at_once_agree(folder: Path, tmp_path: Path) -> Non
     assert [errors.get(timeout=60) for _ in processes] == [""] * 4
     for process in processes:
         process.join(30)
-    (index,) = (tmp_path / "cache").glob("*.json")
-    places = json.loads(index.read_text()).values()
-    assert len({place["offset"] for place in places}) == len({place["slot"] for place in places}) == COUNT
-
-
-def test_places_are_given_by_one_process_at_a_time(folder: Path, tmp_path: Path) -> None:
-    settings = config(folder, tmp_path / "cache")
-    open_cached(settings)
-    (lock,) = (tmp_path / "cache").glob("*.lock")
-    context = multiprocessing.get_context("fork")
-    errors = context.Queue()
-    process = context.Process(target=_read_all, args=(settings, context.Barrier(1), errors))
-    with locked(lock, wait=False):
-        process.start()
-        with pytest.raises(queue.Empty):
-            errors.get(timeout=1)
-    assert errors.get(timeout=60) == ""
-    process.join(30)
+    cache_files(tmp_path)
 
 
 def test_it_travels_to_a_process_that_starts_afresh(folder: Path, tmp_path: Path) -> None:
@@ -267,84 +254,103 @@ def test_a_broken_file_is_named_as_without_a_cache(folder: Path, tmp_path: Path)
             dataset[1]
 
 
-@pytest.mark.parametrize("suffix", ["lock", "pixels", "done"])
-def test_a_link_in_somebody_elses_cache_leads_nowhere(folder: Path, tmp_path: Path, suffix: str) -> None:
+def test_a_link_in_somebody_elses_cache_leads_nowhere(folder: Path, tmp_path: Path) -> None:
     settings = config(folder, tmp_path / "cache")
-    assert_equal(open_cached(settings), build_dataset(settings, "train"))
+    plain = list(build_dataset(settings, "train"))  # type: ignore[call-overload]
+    assert_equal(open_cached(settings), plain)
     precious = tmp_path / "precious"
     precious.write_text("weeks of work")
-    (planted,) = (tmp_path / "cache").glob(f"*.{suffix}")
-    planted.unlink()
-    planted.symlink_to(precious)
-    with pytest.raises(ConfigError, match=r"data\.cache: .* cannot be used .*a link"):
-        open_cached(settings)
+    for planted in cache_files(tmp_path):
+        planted.unlink()
+        planted.symlink_to(precious)
+    assert_equal(open_cached(settings), plain)
     assert precious.read_text() == "weeks of work"
 
 
-@pytest.mark.parametrize("suffix", ["lock", "pixels", "done", "json"])
-def test_a_pipe_in_a_cache_is_not_waited_for(folder: Path, tmp_path: Path, suffix: str) -> None:
+def test_a_pipe_in_a_cache_is_not_waited_for(folder: Path, tmp_path: Path) -> None:
     settings = config(folder, tmp_path / "cache")
     plain = list(build_dataset(settings, "train"))  # type: ignore[call-overload]
     assert_equal(open_cached(settings), plain)
-    (planted,) = (tmp_path / "cache").glob(f"*.{suffix}")
+    planted = cache_files(tmp_path)[3]
     planted.unlink()
     os.mkfifo(planted)
-    if suffix == "json":  # which is written anew
-        assert_equal(open_cached(settings), plain)
-    else:
-        with pytest.raises(ConfigError, match=r"data\.cache: .* cannot be used"):
-            open_cached(settings)
+    assert_equal(open_cached(settings), plain)
+    assert planted.is_file()
+
+
+class Payload:
+    """Ends the tests where it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os._exit, (9,)
+
+
+def claiming(shape: str, descr: str = "'|u1'") -> bytes:
+    """A `.npy` file that says this of itself, and holds little."""
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(100)
 
 
 PLANTED = {
-    "slots beyond": {"slot": 10**12},
-    "bytes beyond": {"offset": 64 * 10**15},
-    "before the beginning": {"offset": -64},
-    "no numbers": {"slot": "1", "height": [2]},
-    "no whole numbers": {"offset": 0.5, "slot": True},
-    "huge": {"height": 10**9, "width": 10**9},
-    "odd bytes": {"offset": 3},
-    "another sample's": {"slot": 0, "offset": 0, "height": 20, "width": 30},
+    "text": b"pixels",
+    "an array of no image": claiming("(20, 30)"),
+    "as many bytes as no disk has": claiming(f"({10**15},)"),
+    "an image as large as no disk": claiming("(1,)", "[('image', '|u1', (46000, 46000, 1)), ('mask', '|u1', (2, 2))]"),
+    "an image without sides": claiming("(1,)", "[('image', '|u1'), ('mask', '|u1'), ('checksum', '<u4')]"),
+    "too large for a record": claiming("(1,)", "[('image', '|u1', (1000000, 1000000, 3))]"),
+    "no shape": claiming("'many'"),
+    "brackets without end": b"\x93NUMPY\x01\x00\x00\x10" + b"[" * 4096,
+    "a newer format": b"\x93NUMPY\x07\x00" + bytes(200),
 }
 
 
-@pytest.mark.parametrize("change", PLANTED.values(), ids=PLANTED)
-def test_an_index_that_says_what_is_not_so_changes_nothing(
-    folder: Path, tmp_path: Path, change: dict[str, object]
-) -> None:
+@pytest.mark.parametrize("content", PLANTED.values(), ids=PLANTED)
+def test_a_file_that_is_no_sample_changes_nothing(folder: Path, tmp_path: Path, content: bytes) -> None:
     settings = config(folder, tmp_path / "cache")
     plain = list(build_dataset(settings, "train"))  # type: ignore[call-overload]
     assert_equal(open_cached(settings), plain)
-    (index,) = (tmp_path / "cache").glob("*.json")
-    places = json.loads(index.read_text())
-    for name in list(places)[2:5]:
-        places[name] |= change
-    index.write_text(json.dumps(places))
+    for planted in cache_files(tmp_path)[2:5]:
+        planted.write_bytes(content)
     assert_equal(open_cached(settings), plain)
-    assert sum(path.stat().st_size for path in (tmp_path / "cache").iterdir()) < 10**6
+    assert sum(path.stat().st_size for path in cache_files(tmp_path)) < 10**6
 
 
-def test_an_index_nested_without_end_is_written_anew(folder: Path, tmp_path: Path) -> None:
+def test_objects_are_never_unpickled(folder: Path, tmp_path: Path) -> None:
     settings = config(folder, tmp_path / "cache")
     plain = list(build_dataset(settings, "train"))  # type: ignore[call-overload]
     assert_equal(open_cached(settings), plain)
-    (index,) = (tmp_path / "cache").glob("*.json")
-    index.write_text("[" * 100_000)
+    for planted in cache_files(tmp_path):
+        np.save(planted, np.array([Payload()], dtype=object))
     assert_equal(open_cached(settings), plain)
 
 
-@pytest.mark.parametrize("emptied", [False, True])
+def test_a_sample_in_the_place_of_another_is_not_read(folder: Path, tmp_path: Path) -> None:
+    write_pair(folder / "train", "1", seed=11, height=20)  # as large as that of 0
+    settings = config(folder, tmp_path / "cache")
+    plain = list(build_dataset(settings, "train"))  # type: ignore[call-overload]
+    assert_equal(open_cached(settings), plain)
+    contents = [file.read_bytes() for file in cache_files(tmp_path)]
+    for file, content in zip(cache_files(tmp_path), [*contents[1:], contents[0]], strict=True):
+        file.write_bytes(content)
+    assert_equal(open_cached(settings), plain)
+
+
+def test_a_cache_is_what_numpy_reads(folder: Path, tmp_path: Path) -> None:
+    settings = config(folder, tmp_path / "cache")
+    plain = list(build_dataset(settings, "train"))  # type: ignore[call-overload]
+    assert_equal(open_cached(settings), plain)
+    stored = [np.load(file, allow_pickle=False) for file in cache_files(tmp_path)]
+    assert {record["image"][0].tobytes() for record in stored} == {sample.image.tobytes() for sample in plain}
+    assert {record["mask"][0].tobytes() for record in stored} == {sample.mask.tobytes() for sample in plain}
+
+
 def test_a_cache_that_went_away_is_said_once_and_training_goes_on(
-    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, emptied: bool
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = config(folder, tmp_path / "cache")
     plain = list(build_dataset(settings, "train"))  # type: ignore[call-overload]
     found = open_cached(settings)
-    if emptied:
-        for file in (tmp_path / "cache").iterdir():
-            file.write_bytes(b"")
-    else:
-        shutil.rmtree(tmp_path / "cache")
+    shutil.rmtree(tmp_path / "cache")
     with caplog.at_level(logging.WARNING, logger="segzoo"):
         assert_equal(found, plain)
         assert_equal(found, plain)
