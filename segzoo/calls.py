@@ -20,7 +20,7 @@ from typing import (
     get_type_hints,
 )
 
-from segzoo.errors import ConfigError, did_you_mean, os_problem, shortened
+from segzoo.errors import ConfigError, os_problem, shortened
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -46,7 +46,7 @@ def checked_call(function: Callable[P, R]) -> Callable[P, R]:
             given = signature.bind(*arguments, **keywords).arguments
         except TypeError as error:
             raise ConfigError(f"{function.__name__}: {error}.") from None
-        problems = [line for name, value in _named(given, signature, hints) for line in _problems(name, value, hints)]
+        problems = [line for name, value in _named(given, signature) for line in _problems(name, value, hints)]
         if problems:
             raise ConfigError(problems)
         try:
@@ -57,22 +57,11 @@ def checked_call(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def _named(given: Mapping[str, Any], signature: inspect.Signature, hints: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Every argument by its name; keywords that are gathered for another function have the types of their own there.
-
-    Raises:
-        ConfigError: one of those is unknown.
-    """
+def _named(given: Mapping[str, Any], signature: inspect.Signature) -> Iterator[tuple[str, Any]]:
+    """Every argument by its name; keywords that are gathered are checked by the function itself."""
     for name, value in given.items():
         if signature.parameters[name].kind is not inspect.Parameter.VAR_KEYWORD:
             yield name, value
-            continue
-        own = get_type_hints(get_args(hints[name])[0])
-        for key in value:
-            if key not in own:
-                raise ConfigError(f"{key}: unknown argument. {did_you_mean(key, own)}")
-        hints.update(own)
-        yield from value.items()
 
 
 def _problems(name: str, value: object, hints: Mapping[str, Any]) -> Iterator[str]:

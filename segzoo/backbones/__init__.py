@@ -1,8 +1,8 @@
 """Feature extractors: the Xception family at every output stride, and a registry for more."""
 
-from segzoo.backbones.options import BackboneOptions
 from segzoo.backbones.registry import build_backbone, build_classifier, list_backbones, register_backbone
 from segzoo.backbones.spec import Backbone, FeatureSpec
+from segzoo.config.backbone import BackboneOptions
 
 __all__ = [
     "Backbone",

@@ -22,9 +22,9 @@ from segzoo.backbones.layers import (
     truncated_normal,
     variance_preserving,
 )
-from segzoo.backbones.options import BackboneOptions
 from segzoo.backbones.strides import Block, PlannedBlock
 from segzoo.backbones.xception import Xception
+from segzoo.config.backbone import BackboneOptions
 
 _ENTRY_FLOW = (
     Block("entry_flow", (128, 128, 128), stride=2),

@@ -1,33 +1,43 @@
 """Backbones by name, and the functions that build them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from os import PathLike
-from typing import Unpack
+from typing import Any, TypeVar
 
 from segzoo.backbones.aligned_xception import XCEPTION41, XCEPTION65, XCEPTION71, AlignedXception
 from segzoo.backbones.classifier import Classifier
-from segzoo.backbones.options import (
-    BackboneKeywords,
-    BackboneOptions,
-    DepthwiseActivation,
-    NormName,
-    Padding,
-    StemPadding,
-)
 from segzoo.backbones.promises import check_promises
 from segzoo.backbones.spec import Backbone
 from segzoo.backbones.strides import Block
 from segzoo.backbones.weights import load_weights
 from segzoo.backbones.xception import XCEPTION, Xception
-from segzoo.registry import Registry
+from segzoo.config.backbone import BackboneConfig, BackboneOptions, BackboneSwitches, NormSettings
+from segzoo.config.fields import Section
+from segzoo.config.parts import PartRegistry
+from segzoo.config.problems import checked
+from segzoo.errors import ConfigError, did_you_mean
 
 BackboneBuilder = Callable[[BackboneOptions], Backbone]
 
-BACKBONES = Registry[BackboneBuilder]("backbone")
-"""All that can be built, by name."""
+BuilderT = TypeVar("BuilderT", bound=Callable[..., Backbone])
+"""A `BackboneBuilder`, which has the backbone's own options as a second argument where it was registered with some."""
 
 
-def register_backbone(name: str, *, replace: bool = False) -> Callable[[BackboneBuilder], BackboneBuilder]:
+@dataclass(frozen=True)
+class RegisteredBackbone:
+    """A backbone as its registry knows it: how to build it, and what it takes beside `BackboneOptions`."""
+
+    build: Callable[..., Backbone]
+    options: type[Section] | None
+
+
+BACKBONES = PartRegistry[RegisteredBackbone](BackboneConfig)
+
+
+def register_backbone(
+    name: str, *, options: type[Section] | None = None, replace: bool = False
+) -> Callable[[BuilderT], BuilderT]:
     """Register a function that builds a backbone, for `build_backbone` and configurations to name.
 
     What it builds is tried once, on an image of zeros: it has to give the maps that it promises.
@@ -37,19 +47,24 @@ def register_backbone(name: str, *, replace: bool = False) -> Callable[[Backbone
 
     Args:
         name: what `build_backbone` and configurations call it.
+        options: its own, a class that extends `segzoo.Section`, with a default for each. They are keywords of
+            `build_backbone` and the keys `model.backbone.NAME.*` of a configuration, and the builder gets them as a
+            second argument.
         replace: whether it may take the place of another of that name, as when a notebook's cell runs again.
 
     Raises:
-        ConfigError: the name is taken.
+        ConfigError: the name is taken, or options that no configuration can hold.
     """
+    for key in BackboneOptions.model_fields.keys() & (options.model_fields if options else {}):
+        raise ConfigError(f"backbone {name!r}: {key} is an option of every backbone. Give its own another name.")
 
-    def register(build: BackboneBuilder) -> BackboneBuilder:
-        def tried(options: BackboneOptions) -> Backbone:
-            backbone = build(options)
+    def register(build: BuilderT) -> BuilderT:
+        def tried(*arguments: Section) -> Backbone:
+            backbone = build(*arguments)
             check_promises(name, backbone)
             return backbone
 
-        BACKBONES.add(name, tried, replace=replace)
+        BACKBONES.add_part(name, RegisteredBackbone(tried, options), options, (), replace=replace)
         return build
 
     return register
@@ -60,27 +75,7 @@ def list_backbones() -> list[str]:
     return list(BACKBONES)
 
 
-def build_backbone(
-    name: str,
-    *,
-    output_stride: int = 32,
-    depth: int = 5,
-    in_channels: int = 3,
-    weights: str | PathLike[str] | None = None,
-    width: float = 1.0,
-    padding: Padding = "symmetric",
-    stem_padding: StemPadding = "padded",
-    norm: NormName = "batch",
-    norm_momentum: float = 0.1,
-    norm_eps: float | None = None,
-    residual: bool = True,
-    depthwise_activation: DepthwiseActivation = "none",
-    depth_multiplier: int = 1,
-    pointwise_first: bool = False,
-    channel_segments: int | None = None,
-    drop_path: float = 0.0,
-    gradient_checkpointing: bool = False,
-) -> Backbone:
+def build_backbone(name: str, *, weights: str | PathLike[str] | None = None, **options: Any) -> Backbone:
     """Build a backbone.
 
     >>> backbone = build_backbone("xception", output_stride=16, width=0.25)
@@ -89,58 +84,62 @@ def build_backbone(
 
     Args:
         name: a variant, see `list_backbones`.
-        output_stride: image pixels between two pixels of the deepest feature map: 8, 16 or 32.
-        depth: number of feature maps; modules that only deeper maps need are not built.
-        in_channels: channels of the image. Weights of RGB images are adapted, see `segzoo.backbones.weights`.
         weights: a published tag (imagenet), or the path of a file (Keras, timm, Cadene, segzoo) or run directory; None
             starts at random. Eps and paddings stay those asked for here: `segzoo.backbones.weights.recipe_of` says
             what the weights expect.
-        width: multiplies every channel count, rounded to multiples of 8.
-        padding: symmetric pads strided kernels on both sides, for dense prediction; same is TensorFlow's rule and
-            gives Keras' numbers for `xception`.
-        stem_padding: padded makes feature maps of ceil(size / stride) pixels; valid is the stem of Chollet's
-            network, of Keras, and of timm's `legacy_xception`.
-        norm: batch, group (GroupNorm, for small batches), or frozen (BatchNorm that never moves or learns).
-        norm_momentum: share of a new batch in BatchNorm's running statistics. The DeepLab papers' decay 0.9997 is
-            0.0003, for runs of 30,000 steps.
-        norm_eps: added to the variance in every norm; None is the variant's own.
-        residual: keep the shortcuts around modules (Chollet, section 4.6, Fig. 9).
-        depthwise_activation: what stands between the depthwise and the pointwise half of a separable convolution
-            (section 4.7, Fig. 10).
-        depth_multiplier: spatial filters per channel in a separable convolution (1 in the paper).
-        pointwise_first: the pointwise half first, the "extreme Inception" of section 1.2, Fig. 4.
-        channel_segments: groups of channels that share their spatial filters: 1 is a plain convolution beside the
-            pointwise one, None one segment per channel (sections 1.2 and 5).
-        drop_path: probability of leaving out the last module's body in training; earlier modules less, in proportion.
-        gradient_checkpointing: recompute activations in the backward pass: slower, for less memory.
+        options: `BackboneOptions` explains them, and holds their defaults; and those that a backbone of your own was
+            registered with.
 
     Raises:
         UnknownNameError: no backbone has this name.
-        ConfigError: a value is out of range, or the weights do not exist or cannot be downloaded.
+        ConfigError: an option is unknown or out of range, or the weights do not exist or cannot be downloaded.
         CheckpointError: the weights file does not fit this network exactly.
     """
-    options = BackboneOptions(
-        output_stride=output_stride,
-        depth=depth,
-        in_channels=in_channels,
-        width=width,
-        padding=padding,
-        stem_padding=stem_padding,
-        norm=norm,
-        norm_momentum=norm_momentum,
-        norm_eps=norm_eps,
-        residual=residual,
-        depthwise_activation=depthwise_activation,
-        depth_multiplier=depth_multiplier,
-        pointwise_first=pointwise_first,
-        channel_segments=channel_segments,
-        drop_path=drop_path,
-        gradient_checkpointing=gradient_checkpointing,
-    )
-    backbone = BACKBONES[name](options)
+    registered = BACKBONES[name]
+    backbone = registered.build(*_checked_options(options, registered.options))
     if weights is not None:
         load_weights(backbone, weights)
     return backbone
+
+
+def _checked_options(asked: Mapping[str, Any], own: type[Section] | None) -> list[Section]:
+    """The options of every backbone, and its own.
+
+    Raises:
+        ConfigError: one line for each that is unknown or wrong.
+    """
+    kinds: list[type[Section]] = [BackboneOptions] if own is None else [BackboneOptions, own]
+    known = [key for kind in kinds for key in kind.model_fields]
+    problems = [f"{key}: unknown option. {did_you_mean(key, ['weights', *known])}" for key in asked if key not in known]
+    sections = []
+    for kind in kinds:
+        try:
+            sections.append(checked(kind, {key: asked[key] for key in kind.model_fields if key in asked}))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return sections
+
+
+def backbone_of(config: NormSettings, backbone: BackboneConfig, *, pretrained: bool, **options: Any) -> Backbone:
+    """Build the backbone of a configuration.
+
+    Args:
+        config: the model section, for its norms.
+        backbone: its `backbone` section.
+        pretrained: load the weights that the configuration names.
+        options: those of `build_backbone` that no configuration states.
+
+    Raises:
+        ConfigError: unknown names, or parts that do not fit together.
+    """
+    stated = {key: getattr(config, key) for key in NormSettings.model_fields}
+    stated |= {key: getattr(backbone, key) for key in BackboneSwitches.model_fields}
+    own = BACKBONES[backbone.name].options
+    if own is not None:
+        stated |= dict(backbone.part(backbone.name, own))
+    return build_backbone(backbone.name, weights=backbone.weights if pretrained else None, **stated, **options)
 
 
 def build_classifier(
@@ -150,7 +149,7 @@ def build_classifier(
     weights: str | PathLike[str] | None = None,
     dropout: float = 0.5,
     fc_width: int | Sequence[int] | None = None,
-    **backbone: Unpack[BackboneKeywords],
+    **backbone: Any,
 ) -> Classifier:
     """Build an image classifier: a backbone and the paper's head.
 
@@ -162,7 +161,7 @@ def build_classifier(
         dropout: probability of dropping a feature before the class scores: 0.5 for ImageNet in the paper, 0 for JFT.
         fc_width: widths of fully connected layers in front of the class scores, such as [100]; one number is the width
             of two (4096 in section 4.5.1, Fig. 7 and 8); None for none.
-        backbone: keywords of `build_backbone`.
+        backbone: options of `build_backbone`.
 
     Raises:
         UnknownNameError: no backbone has this name.
@@ -176,7 +175,6 @@ def build_classifier(
     return classifier
 
 
-@BACKBONES.register("xception")
 def _xception(options: BackboneOptions) -> Backbone:
     """Chollet's network, with Keras' eps."""
     return Xception(XCEPTION, options.with_default_eps(1e-3))
@@ -191,8 +189,13 @@ def _aligned(blocks: tuple[Block, ...], norm_eps: float, *, preactivation: bool 
     return build
 
 
-BACKBONES.add("xception41", _aligned(XCEPTION41, 1e-3))
-BACKBONES.add("xception65", _aligned(XCEPTION65, 1e-3))
-BACKBONES.add("xception71", _aligned(XCEPTION71, 1e-3))
-BACKBONES.add("xception41p", _aligned(XCEPTION41, 1e-5, preactivation=True))
-BACKBONES.add("xception65p", _aligned(XCEPTION65, 1e-3, preactivation=True))
+# Not by `register_backbone`, which tries what it builds: the tests do that with these.
+for _name, _build in {
+    "xception": _xception,
+    "xception41": _aligned(XCEPTION41, 1e-3),
+    "xception65": _aligned(XCEPTION65, 1e-3),
+    "xception71": _aligned(XCEPTION71, 1e-3),
+    "xception41p": _aligned(XCEPTION41, 1e-5, preactivation=True),
+    "xception65p": _aligned(XCEPTION65, 1e-3, preactivation=True),
+}.items():
+    BACKBONES.add_part(_name, RegisteredBackbone(_build, None), None, ())

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from segzoo.backbones.layers import DropPath, Flow, MaxPool, Stem, separable_layers, shortcut, variance_preserving
-from segzoo.backbones.options import BackboneOptions
 from segzoo.backbones.spec import Backbone
 from segzoo.backbones.strides import (
     Block,
@@ -22,6 +21,7 @@ from segzoo.backbones.strides import (
     plan_blocks,
     truncate,
 )
+from segzoo.config.backbone import BackboneOptions
 
 # Fig. 5, module by module. The stem in front, the classifier behind.
 XCEPTION = (

@@ -4,15 +4,15 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from segzoo.config.backbone import BackboneConfig, NormSettings
 from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.config.fields import BatchSize, ClassWeights, FilePath, Section, list_to_tuple
-from segzoo.config.model import BackboneConfig
 from segzoo.config.schema import RunConfig, SharedRunConfig
 
 _Units = Annotated[int, Field(ge=1, le=2**16)]
 
 
-class ClassifierModelConfig(Section):
+class ClassifierModelConfig(NormSettings):
     """The network: a backbone, global average pooling, class scores."""
 
     weights: FilePath | None = None
@@ -27,11 +27,6 @@ class ClassifierModelConfig(Section):
     frozen_modules: Annotated[int, Field(ge=0, le=1000)] | Literal["all"] = 0
     """So many of the backbone's first modules stay as loaded, BatchNorm statistics included; the stem is the first,
     Chollet's network has 14. all trains what is behind the backbone only."""
-    norm: Literal["batch", "frozen", "group"] = "batch"
-    """Norms of the backbone. frozen is BatchNorm as loaded, which neither moves nor learns; group does not depend on
-    the batch, but has no published weights."""
-    norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """BatchNorm momentum, torch's sense."""
     backbone: BackboneConfig = BackboneConfig()
     """The feature extractor. Of a checkpoint it takes the backbone alone, of a segmenter as well as of a classifier."""
 

@@ -40,11 +40,6 @@ def _fits_a_name(value: str) -> str:
 # Each kind of number has the range in which it can work on some machine; what is beyond it is a slip of the pen, and
 # would end in memory or in numbers that overflow.
 MAX_COUNT = 10**9
-MIN_WIDTH, MAX_WIDTH = 0.01, 8.0
-MAX_BANDS = 1024
-"""Channels of an image: hyperspectral cameras have some hundreds."""
-MAX_MULTIPLIER = 16
-MAX_SEGMENTS = 2**16
 
 _LONGEST_NAME = 200
 """Bytes of a file's name before what we append to it; file systems take 255 in all."""
@@ -63,8 +58,8 @@ Workers = Annotated[int, Field(ge=0, le=256)]
 Channels = Annotated[int, Field(ge=1, le=4096)]
 """Of a layer."""
 AtrousRate = Annotated[int, Field(ge=1, le=256)]
-Bands = Annotated[int, Field(ge=1, le=MAX_BANDS)]
-"""Of an image."""
+Bands = Annotated[int, Field(ge=1, le=1024)]
+"""Of an image: hyperspectral cameras have some hundreds."""
 
 Pixels = Annotated[int, Field(ge=1, le=2**14)]
 _Size = tuple[Pixels, Pixels]

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import Node
 from ruamel.yaml.representer import SafeRepresenter
 
 from segzoo.config.classification import AnyRunConfig, ClassificationRunConfig
-from segzoo.config.former_keys import FORMER_KEYS
 from segzoo.config.packaged import find_config
 from segzoo.config.plain import MAX_BYTES, parse_yaml, plain_copy
+from segzoo.config.problems import schema_problems, shown, split_location
 from segzoo.config.schema import RunConfig
 from segzoo.config.stages import listed_stages, stage_key_problems, stage_tree, without_kept_keys
 from segzoo.errors import ConfigError, did_you_mean, first_line, shortened
@@ -85,12 +84,12 @@ def _checked(tree: Mapping[str, Any], known_names: KnownNames) -> tuple[AnyRunCo
     schema = SCHEMAS[task]
     problems = list(_name_problems(tree, _of_task(known_names, task, schema)))
     if task != asked:
-        problems.append(f"task: unknown name {_shown(asked)}. {did_you_mean(str(asked), SCHEMAS)}")
+        problems.append(f"task: unknown name {shown(asked)}. {did_you_mean(str(asked), SCHEMAS)}")
         tree = {**tree, "task": task}
     try:
         return schema.model_validate(tree), problems
     except ValidationError as error:
-        return None, [*_schema_problems(error, schema), *problems]
+        return None, [*schema_problems(error, schema), *problems]
 
 
 def _task_meant(asked: object) -> str:
@@ -185,75 +184,6 @@ def _set(tree: dict[str, Any], key: str, value: object) -> None:
     tree[last] = value
 
 
-def _schema_problems(error: ValidationError, schema: type[BaseModel]) -> Iterator[str]:
-    """One line per wrong key; the alternatives of a union are joined."""
-    lines: dict[str, list[str]] = {}
-    for detail in error.errors(include_url=False):
-        if detail["type"] == "default_factory_not_called":  # follows from another problem, which has its own line
-            continue
-        key, rest = _split_location(detail["loc"], schema)
-        message = _unknown_key(key, rest, schema) if detail["type"] == "extra_forbidden" else _message(detail)
-        lines.setdefault(".".join(key + rest[:1] if detail["type"] == "extra_forbidden" else key), []).append(message)
-    for name, messages in lines.items():
-        unique = list(dict.fromkeys(messages))
-        yield f"{name}: {', or '.join(unique)}" if name else ", or ".join(unique)
-
-
-def _split_location(location: tuple[str | int, ...], schema: type[BaseModel]) -> tuple[list[str], list[str]]:
-    """Split pydantic's location into the keys that the schema knows, and what is left (list index, union member)."""
-    model: type[BaseModel] | None = schema
-    known: list[str] = []
-    for part in location:
-        if model is None or part not in model.model_fields:
-            break
-        known.append(str(part))
-        model = _section_type(model, str(part))
-    return known, [str(part) for part in location[len(known) :]]
-
-
-def _section_type(model: type[BaseModel], name: str) -> type[BaseModel] | None:
-    annotation = model.model_fields[name].annotation
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
-
-
-def _unknown_key(section: list[str], rest: list[str], schema: type[BaseModel]) -> str:
-    model = schema
-    for part in section:
-        model = _section_type(model, part) or model
-    prefix = "".join(f"{part}." for part in section)
-    former = FORMER_KEYS.get(f"{prefix}{rest[0]}")
-    if former is not None:
-        return former.advice
-    return f"unknown key. {did_you_mean(rest[0], model.model_fields, prefix)}"
-
-
-def _message(detail: ErrorDetails) -> str:
-    if detail["type"] == "missing":
-        if isinstance(detail["loc"][-1], int):  # an item of a list
-            return f"has too few values: {_shown(detail['input'])}. `--help` explains every key."
-        return "missing; it has no default. `--help` explains every key."
-    if detail["type"] == "value_error":
-        return detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "model_type":
-        return f"is a section with keys of its own, not {_shown(detail['input'])}"
-    return f"{_rule(detail)}, not {_shown(detail['input'])}"
-
-
-def _rule(detail: ErrorDetails) -> str:
-    """What pydantic demands, in the words of YAML, which has lists and no tuples."""
-    if detail["type"] == "too_long":
-        return f"takes at most {detail['ctx']['max_length']} values"
-    if detail["type"] == "too_short":
-        return f"takes at least {detail['ctx']['min_length']} value(s)"
-    return detail["msg"].replace("Input should", "should").replace("valid tuple", "list")
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, Mapping):
-        return "a section"
-    return shortened(repr(list(value) if isinstance(value, tuple) else value))
-
-
 def _name_problems(tree: Mapping[str, Any], known_names: KnownNames) -> Iterator[str]:
     for key, names in known_names.items():
         value: Any = tree
@@ -262,7 +192,7 @@ def _name_problems(tree: Mapping[str, Any], known_names: KnownNames) -> Iterator
         asked = [value] if isinstance(value, str) else list(value) if isinstance(value, Mapping) else []
         for name in asked:
             if isinstance(name, str) and name not in names:
-                yield f"{key}: unknown name {_shown(name)}. {did_you_mean(name, names)}"
+                yield f"{key}: unknown name {shown(name)}. {did_you_mean(name, names)}"
 
 
 def _of_task(known_names: KnownNames, task: str, schema: type[BaseModel]) -> KnownNames:
@@ -274,4 +204,4 @@ def _of_task(known_names: KnownNames, task: str, schema: type[BaseModel]) -> Kno
 
 def _has_key(key: str, schema: type[BaseModel]) -> bool:
     parts = key.split(".")
-    return _split_location(tuple(parts), schema)[0] == parts
+    return split_location(tuple(parts), schema)[0] == parts

@@ -1,9 +1,10 @@
 """The `model` section: backbone, decoder, and how they are joined."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from segzoo.config.backbone import BackboneConfig, NormSettings, OutputStride
 from segzoo.config.decoders import (
     FpnConfig,
     LinknetConfig,
@@ -17,10 +18,6 @@ from segzoo.config.decoders import (
     UpernetConfig,
 )
 from segzoo.config.fields import (
-    MAX_MULTIPLIER,
-    MAX_SEGMENTS,
-    MAX_WIDTH,
-    MIN_WIDTH,
     AtrousRate,
     Channels,
     FilePath,
@@ -31,39 +28,6 @@ from segzoo.config.fields import (
 from segzoo.config.parts import PartsSection
 
 AtrousRates = Annotated[tuple[AtrousRate, ...], BeforeValidator(list_to_tuple), Field(max_length=16)]
-
-
-class BackboneConfig(Section):
-    """The feature extractor."""
-
-    name: str = "xception65"
-    """Variant: `segzoo backbones` lists them."""
-    width: Annotated[float, Field(ge=MIN_WIDTH, le=MAX_WIDTH)] = 1.0
-    """Multiplies every channel count; below 1 for small, fast networks."""
-    weights: FilePath | None = None
-    """Published tag (imagenet; `segzoo backbones --weights` lists them), path of a weights file, run directory
-    or saved model, or owner/name of a saved model on the Hugging Face hub; null starts from random weights. Weights set
-    preprocessing, norm_eps and padding where you do not."""
-    norm_eps: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Added to the variance in the backbone's norms; null is the weights' own, without weights the variant's."""
-    padding: Literal["symmetric", "same"] = "symmetric"
-    """Padding of strided convolutions and pools: symmetric, or TensorFlow's same (Keras' numbers)."""
-    stem_padding: Literal["padded", "valid"] = "padded"
-    """Whether the stem pads: padded gives taps of ceil(H/s) pixels, which decoders need; valid is the classifiers'."""
-    residual: bool = True
-    """Shortcuts around modules (Xception paper, Fig. 9)."""
-    depthwise_activation: Literal["none", "relu", "elu"] = "none"
-    """Activation between the depthwise and the pointwise convolution (Xception paper, Fig. 10)."""
-    depth_multiplier: Annotated[int, Field(ge=1, le=MAX_MULTIPLIER)] = 1
-    """Spatial filters per channel in a separable convolution."""
-    pointwise_first: bool = False
-    """Pointwise before depthwise, the paper's "extreme Inception" (Fig. 4)."""
-    channel_segments: Annotated[int, Field(ge=1, le=MAX_SEGMENTS)] | None = None
-    """Segments of channels that the spatial convolutions see apart: 1 is a plain convolution, null one per channel."""
-    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Probability of leaving out the last module's body in training; less for earlier ones."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, more time."""
 
 
 class DeepLabConfig(Section):
@@ -87,7 +51,7 @@ class DeepLabConfig(Section):
     """deeplabv3plus only: how many 3×3 convolutions follow the join with the tap of stride 4."""
 
 
-class ModelConfig(PartsSection):
+class ModelConfig(NormSettings, PartsSection):
     """The network."""
 
     kind = "decoder"
@@ -100,19 +64,12 @@ class ModelConfig(PartsSection):
     decoder: str = "deeplabv3plus_smp"
     """What turns taps into class scores: the papers' deeplabv3plus or deeplabv3; SMP's deeplabv3plus_smp,
     deeplabv3_smp, unet, unetplusplus, fpn, pspnet, pan, linknet, manet, upernet, segformer; or one you registered."""
-    output_stride: Literal[8, 16, 32] = 16
+    output_stride: OutputStride = 16
     """Input size over the size of the deepest tap, in training, and in evaluation unless eval_output_stride is set.
     fpn, linknet, manet and unetplusplus need 32; pan 16 or 32; SMP's DeepLabs 8 or 16."""
-    eval_output_stride: Literal[8, 16, 32] | None = None
+    eval_output_stride: OutputStride | None = None
     """Output stride of validation, evaluation and prediction: the same weights, with rates in proportion, so 8 after
     training at 16 doubles them. null is output_stride."""
-    norm: Literal["batch", "frozen", "group"] = "batch"
-    """Norms of the backbone, of deeplabv3plus, of deeplabv3 and of the auxiliary head; SMP's decoders keep their own.
-    frozen is BatchNorm as loaded, which neither moves nor learns, and does nothing where nothing is loaded, as in a
-    fresh decoder; group does not depend on the batch, but has no published weights."""
-    norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """BatchNorm momentum where `model.norm` acts, torch's sense. The paper's decay 0.9997 is 0.0003, for runs of
-    30,000 steps only."""
     freeze_backbone: bool = False
     """Train the decoder only: the backbone's weights and BatchNorm statistics stay as loaded."""
     auxiliary_weight: NonNegativeFloat = 0.0

@@ -26,8 +26,8 @@ class PartsSection(Section):
     place: ClassVar[str]
     """The dotted key of this section."""
     reads: ClassVar[dict[str, frozenset[str]]]
-    """Part -> the keys of this section that only some parts read, and it does. One that registered no options is not
-    in it, for it may read any key."""
+    """Part -> the keys of this section that only some parts read, and it does. One that said nothing of it when it was
+    registered is not in here, for it may read any."""
     added: ClassVar[set[str]]
     """The keys that do not stand in the class, but came with a registration."""
 
@@ -42,13 +42,14 @@ class PartsSection(Section):
         raise NotImplementedError
 
     @classmethod
-    def add_part(cls, name: str, options: type[Section] | None, reads: Iterable[str]) -> None:
+    def add_part(cls, name: str, options: type[Section] | None, reads: Iterable[str] | None) -> None:
         """Note which keys a part reads, and make the section of its own where the class has none.
 
         Args:
             name: what the part is registered as, and the key of its options.
             options: each with a default; None for none of its own.
-            reads: further keys of this section that only some parts read, and it does.
+            reads: further keys of this section that only some parts read, and it does; None without options of its own
+                says that it may read any.
 
         Raises:
             ConfigError: options of another type or without defaults, or the key is another one's.
@@ -64,8 +65,8 @@ class PartsSection(Section):
             elif standing.annotation is not options:
                 raise ConfigError(f"{cls.kind} {name!r}: {cls.place}.{name} is a key already. Take another name.")
         cls.reads.pop(name, None)
-        if own := {*reads} | ({name} if options else set()):
-            cls.reads[name] = frozenset(own)
+        if options is not None or reads is not None:
+            cls.reads[name] = frozenset((*(reads or ()), *([name] if options else ())))
 
     @classmethod
     def remove_part(cls, name: str) -> None:
@@ -123,7 +124,7 @@ class PartRegistry(Registry[T]):
         self.section = section
 
     def add_part(
-        self, name: str, entry: T, options: type[Section] | None, reads: Iterable[str] = (), *, replace: bool = False
+        self, name: str, entry: T, options: type[Section] | None, reads: Iterable[str] | None, *, replace: bool = False
     ) -> None:
         """Register a part and its options; arguments and errors as `add` and `PartsSection.add_part` have them."""
         self.check_free(name, replace=replace)

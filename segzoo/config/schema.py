@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from segzoo.config.backbone import BackboneConfig
 from segzoo.config.data import DataConfig, FolderConfig, Preprocessing, SyntheticConfig
 from segzoo.config.evaluation import EvaluationConfig
 from segzoo.config.fields import FilePath, Section, Seed, list_to_tuple
-from segzoo.config.model import BackboneConfig, ModelConfig
+from segzoo.config.model import ModelConfig
 from segzoo.config.training import (
     DiceConfig,
     FocalConfig,

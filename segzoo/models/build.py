@@ -1,10 +1,10 @@
 """From configuration to network."""
 
 from segzoo.backbones.promises import check_taps
+from segzoo.backbones.registry import backbone_of
 from segzoo.config.schema import ModelConfig
 from segzoo.models import deeplabv3plus as _deeplab  # noqa: F401  (registers the papers' decoders)
 from segzoo.models.auxiliary import AuxiliaryHead
-from segzoo.models.backbone import build_configured_backbone
 from segzoo.models.decoder import DECODERS
 from segzoo.models.limits import check_model
 from segzoo.models.segmenter import Segmenter
@@ -26,8 +26,12 @@ def build_segmenter(
         ConfigError: unknown names, or parts that do not fit together.
     """
     check_model(config)
-    backbone = build_configured_backbone(
-        config, output_stride=config.output_stride, in_channels=in_channels, pretrained=pretrained
+    backbone = backbone_of(
+        config,
+        config.backbone,
+        pretrained=pretrained,
+        output_stride=config.output_stride,
+        in_channels=in_channels,
     )
     if config.freeze_backbone:
         backbone.freeze()

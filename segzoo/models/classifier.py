@@ -2,9 +2,9 @@
 
 from segzoo.backbones import Backbone
 from segzoo.backbones.classifier import Classifier
+from segzoo.backbones.registry import backbone_of
 from segzoo.config.classification import ClassifierModelConfig
 from segzoo.errors import ConfigError
-from segzoo.models.backbone import build_configured_backbone
 
 _OUTPUT_STRIDE = 32
 
@@ -23,8 +23,8 @@ def build_configured_classifier(
     Raises:
         ConfigError: unknown names, or more modules to freeze than there are.
     """
-    backbone = build_configured_backbone(
-        config, output_stride=_OUTPUT_STRIDE, in_channels=in_channels, pretrained=pretrained
+    backbone = backbone_of(
+        config, config.backbone, pretrained=pretrained, output_stride=_OUTPUT_STRIDE, in_channels=in_channels
     )
     _freeze(backbone, config)
     return Classifier(backbone, num_classes, dropout=config.dropout, fc_width=config.fc_width)

@@ -83,7 +83,7 @@ def register_decoder(
     name: str,
     *,
     options: type[Options] | None = None,
-    reads: Iterable[str] = (),
+    reads: Iterable[str] | None = None,
     limits: DecoderLimits | None = None,
     replace: bool = False,
 ) -> Callable[[BuilderT], BuilderT]:
@@ -93,7 +93,8 @@ def register_decoder(
         name: what configurations call it.
         options: its options, a class that extends `segzoo.Section`, with a default for each. They are the keys
             `model.NAME.*` of a configuration, and the builder gets them as a fourth argument.
-        reads: keys of the model section that only some decoders read, and this one does, such as `deeplab`.
+        reads: keys of the model section that only some decoders read, and this one does, such as `deeplab`; None
+            without options says that it may read any.
         limits: what it cannot do; None for a decoder that works at every output stride and batch size.
         replace: whether it may take the place of another of that name, as when a notebook's cell runs again.
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import segzoo
 from segzoo.backbones import (
     Backbone,
     BackboneOptions,
@@ -14,6 +15,7 @@ from segzoo.backbones import (
     build_classifier,
     register_backbone,
 )
+from segzoo.config.load import load_config
 from segzoo.config.schema import BackboneConfig, ModelConfig
 from segzoo.errors import ConfigError, UnknownNameError
 from segzoo.models.build import build_segmenter
@@ -27,19 +29,22 @@ def test_unknown_name_suggests():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"output_stride": 5}, "output_stride is 5; it must be 8, 16 or 32"),
-        ({"width": 0}, "width is 0; it must be 0.01 to 8.0"),
-        ({"width": 1e300}, "width is 1e+300; it must be 0.01 to 8.0"),
-        ({"in_channels": 2**31}, "in_channels is 2147483648; it must be 1 to 1024"),
-        ({"width": float("nan")}, "width is nan"),
-        ({"padding": "symetric"}, "padding is 'symetric'. Did you mean symmetric?"),
-        ({"norm": "batchnorm"}, "norm is 'batchnorm'. Did you mean batch?"),
-        ({"in_channels": 0}, "in_channels is 0"),
-        ({"depth": 6}, "depth is 6"),
-        ({"channel_segments": 0}, "channel_segments is 0"),
-        ({"drop_path": 1.0}, "drop_path is 1.0"),
-        ({"norm_momentum": 0.0}, "norm_momentum is 0.0"),
-        ({"norm_eps": 0.0}, "norm_eps is 0.0"),
+        ({"output_stride": 5}, "output_stride: should be 8, 16 or 32, not 5"),
+        ({"width": 0}, "width: should be greater than or equal to 0.01, not 0"),
+        ({"width": 1e300}, "width: should be less than or equal to 8, not 1e+300"),
+        ({"in_channels": 2**31}, "in_channels: should be less than or equal to 1024, not 2147483648"),
+        ({"width": float("nan")}, "width: should be a finite number, not nan"),
+        ({"padding": "symetric"}, "padding: should be 'symmetric' or 'same', not 'symetric'"),
+        ({"norm": "batchnorm"}, "norm: should be 'batch', 'frozen' or 'group', not 'batchnorm'"),
+        ({"in_channels": 0}, "in_channels: should be greater than or equal to 1"),
+        ({"depth": 6}, "depth: should be less than or equal to 5"),
+        ({"channel_segments": 0}, "channel_segments: should be greater than or equal to 1"),
+        ({"drop_path": 1.0}, "drop_path: should be less than 1"),
+        ({"norm_momentum": 0.0}, "norm_momentum: should be greater than 0"),
+        ({"norm_eps": 0.0}, "norm_eps: should be greater than 0"),
+        ({"residual": "no"}, "residual: should be a valid boolean, not 'no'"),
+        ({"output_strid": 8}, "output_strid: unknown option. Did you mean output_stride?"),
+        ({"weight": "imagenet"}, "weight: unknown option. Did you mean weights?"),
         ({"pointwise_first": True, "depth_multiplier": 2}, "depth_multiplier needs the depthwise convolution first"),
     ],
 )
@@ -52,8 +57,8 @@ def test_wrong_values_are_one_line(wrong, message):
 
 def test_all_wrong_values_are_told_at_once():
     with pytest.raises(ConfigError) as caught:
-        build_backbone("xception", output_stride=5, width=-1, norm="none")
-    assert len(caught.value.problems) == 3
+        build_backbone("xception", output_stride=5, width=-1, norm="none", widht=1)
+    assert len(caught.value.problems) == 4
 
 
 @pytest.mark.parametrize("wrong", [{"num_classes": 0}, {"dropout": 1.0}, {"fc_width": 0}, {"fc_width": [5, 0]}])
@@ -84,8 +89,12 @@ def count(network):
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def test_own_backbone(own_parts):
+@pytest.fixture
+def own(own_parts):
+    return lambda kind: register_backbone("own-for-a-test", replace=True)(kind)
 
+
+def test_own_backbone(own):
     class Mine(Backbone):
         def __init__(self, options: BackboneOptions) -> None:
             specs = (FeatureSpec(channels=4, stride=2),)
@@ -95,14 +104,14 @@ def test_own_backbone(own_parts):
         def forward(self, image):
             return [self.convolution(image)]
 
-    register_backbone("mine-for-a-test")(Mine)
-    network = build_backbone("mine-for-a-test", in_channels=2)
+    register_backbone("own-for-a-test")(Mine)
+    network = build_backbone("own-for-a-test", in_channels=2)
     assert network(torch.rand(1, 2, 9, 9))[0].shape == (1, 4, 5, 5)
     with pytest.raises(ValueError, match="registered already"):
-        register_backbone("mine-for-a-test")(Mine)
-    register_backbone("mine-for-a-test", replace=True)(Mine)
+        register_backbone("own-for-a-test")(Mine)
+    register_backbone("own-for-a-test", replace=True)(Mine)
     with pytest.raises(ConfigError, match="no such weights file"):
-        build_backbone("mine-for-a-test", weights="nowhere.pth")
+        build_backbone("own-for-a-test", weights="nowhere.pth")
 
 
 class Five(Backbone):
@@ -162,11 +171,6 @@ class Fails(Five):
         return [torch.cat([image, tap]) for tap in super().forward(image)]
 
 
-@pytest.fixture
-def own(own_parts):
-    return lambda kind: register_backbone("own-for-a-test", replace=True)(kind)
-
-
 @pytest.mark.parametrize("output_stride", [16, 32])
 @pytest.mark.parametrize(
     "kind", [FewerTaps, OtherStrides, OtherChannels, NoPadding, RoundsDown, RoundsUpTooFar, NoList, Fails]
@@ -208,3 +212,41 @@ def test_taps_that_decoders_cannot_use_are_refused(own, kind, decoder):
     config = ModelConfig(decoder=decoder, output_stride=32, backbone=BackboneConfig(name="own-for-a-test"))
     with pytest.raises(ConfigError, match="backbone own-for-a-test: (gives|its feature_specs)"):
         build_segmenter(config, 3)
+
+
+class StackOptions(segzoo.Section):
+    """What the Five take of their own."""
+
+    filters: int = 8
+    """Channels of every level."""
+
+
+def test_options_of_its_own_are_keywords_and_keys(own):
+    """Checked with the others, in one go, and told apart by the configuration as a decoder's are."""
+
+    @register_backbone("own-for-a-test", options=StackOptions)
+    def build(options: BackboneOptions, stack: StackOptions) -> Backbone:
+        network = Five(options)
+        network.filters = stack.filters
+        return network
+
+    assert build_backbone("own-for-a-test", output_stride=16, filters=4).filters == 4
+    with pytest.raises(ConfigError) as caught:
+        build_backbone("own-for-a-test", filters="4", width=-1, filter=3)
+    assert [line.split(":")[0] for line in caught.value.problems] == ["filter", "width", "filters"]
+
+    overrides = ["data.name=synthetic", "trainer.max_steps=1", "model.backbone.name=own-for-a-test"]
+    config = load_config({}, [*overrides, "model.backbone.own-for-a-test.filters=5"]).model
+    assert build_segmenter(config, 3).backbone.filters == 5
+    with pytest.raises(ConfigError, match="test.filter: unknown key. Did you mean model.backbone.own-for-a-test.filte"):
+        load_config({}, [*overrides, "model.backbone.own-for-a-test.filter=5"])
+    with pytest.raises(ConfigError, match="backbone xception does not read model.backbone.own-for-a-test"):
+        load_config({}, [*overrides, "model.backbone.own-for-a-test.filters=5", "model.backbone.name=xception"])
+
+
+def test_an_option_of_every_backbone_is_no_option_of_its_own():
+    class Wide(segzoo.Section):
+        width: float = 1.0
+
+    with pytest.raises(ConfigError, match="backbone 'wide': width is an option of every backbone"):
+        register_backbone("wide", options=Wide)

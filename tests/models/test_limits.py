@@ -22,7 +22,7 @@ def refused(call_tool, monkeypatch):
     def never(*_, **__):
         raise AssertionError("the network was built")
 
-    monkeypatch.setattr("segzoo.models.backbone.build_backbone", never)
+    monkeypatch.setattr("segzoo.backbones.registry.build_backbone", never)
 
     def call(*overrides):
         result = call_tool("train.py", "configs/quickstart.yaml", "--check", *overrides)

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from segzoo.backbones.options import Padding, StemPadding
+from segzoo.config.backbone import Padding, StemPadding
 
 Naming = Literal["keras", "timm", "segzoo"]
 

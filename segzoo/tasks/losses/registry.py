@@ -24,7 +24,7 @@ LOSSES = PartRegistry[LossBuilder](LossConfig)
 
 
 def register_loss(
-    name: str, *, options: type[Options] | None = None, reads: Iterable[str] = (), replace: bool = False
+    name: str, *, options: type[Options] | None = None, reads: Iterable[str] | None = None, replace: bool = False
 ) -> Callable[[BuilderT], BuilderT]:
     """Make a loss of your own available as `loss.name: name`, and in `loss.add`.
 
@@ -32,7 +32,8 @@ def register_loss(
         name: what configurations call it.
         options: its options, a class that extends `segzoo.Section`, with a default for each. They are the keys
             `loss.NAME.*` of a configuration, and the builder gets them as a third argument.
-        reads: keys of the loss section that only some losses read, and this one does, such as `class_weights`.
+        reads: keys of the loss section that only some losses read, and this one does, such as `class_weights`; None
+            without options says that it may read any.
         replace: whether it may take the place of another of that name, as when a notebook's cell runs again.
 
     Raises:
