@@ -30,6 +30,8 @@ class Classifier(Network):
     4.3 (dropout), section 4.5.1 with Fig. 7 and 8 (two layers of 4096 units).
     """
 
+    score_axes = ("batch", "classes")
+
     def __init__(
         self,
         backbone: Backbone,

@@ -1,5 +1,7 @@
 """What the networks of all tasks have in common: a backbone, and what stands behind it."""
 
+from typing import ClassVar
+
 from torch import nn
 
 from segzoo.backbones.spec import Backbone
@@ -11,6 +13,9 @@ class Network(nn.Module):
     Args:
         backbone: turns images into feature maps.
     """
+
+    score_axes: ClassVar[tuple[str, ...]]
+    """What the axes of its result are."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()

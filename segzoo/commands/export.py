@@ -18,7 +18,9 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         "--with-preprocessing", action="store_true", help="take uint8 images (N, H, W, C) as image libraries give them"
     )
     parser.add_argument(
-        "--with-argmax", action="store_true", help="give class indices, uint8 (N, H, W), in place of logits"
+        "--with-argmax",
+        action="store_true",
+        help="give class indices, uint8 (N, H, W), in place of logits",
     )
     arguments = parser.parse_args(argv)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from segzoo.checkpoint.read import TrainedSegmenter, load_segmenter
+from segzoo.checkpoint.read import AnyTrained, Trained, load_trained
 from segzoo.checkpoint.saved import save_folder
 from segzoo.errors import CheckpointError, ConfigError, did_you_mean, first_line
 from segzoo.inference.engines.agreement import Agreement, compare, probe_image
@@ -61,7 +61,7 @@ class Export:
 
 
 def export(
-    checkpoint: str | Path | TrainedSegmenter,
+    checkpoint: str | Path | AnyTrained,
     format_name: str,
     output: str | Path,
     *,
@@ -73,11 +73,12 @@ def export(
     What was written is run and compared with torch at several sizes. What does not agree is not kept.
 
     Args:
-        checkpoint: a `.ckpt`, a run directory, a saved model, or what `load_segmenter` returned.
+        checkpoint: a `.ckpt`, a run directory, a saved model, or what `load_segmenter` or `load_classifier` returned.
         format_name: onnx, openvino, torch (TorchScript) or safetensors (a folder, as `save_model` makes it).
         output: the file or folder; nothing may be there yet.
         with_preprocessing: take images as they are, uint8 (N, H, W, C), instead of normalised float32 (N, C, H, W).
-        with_argmax: give class indices, uint8 (N, H, W), instead of logits, float32 (N, K, H, W).
+        with_argmax: give class indices, uint8 (N, H, W), instead of logits, float32 (N, K, H, W); of a classifier int64
+            (N,) instead of (N, K).
 
     Raises:
         ConfigError: an unknown format, a package that is missing, a wrong path, or a network that the format cannot
@@ -88,13 +89,11 @@ def export(
         raise ConfigError(f"--format: unknown format {format_name!r}. {did_you_mean(format_name, NAMES)}")
     output, options = Path(output), ExportOptions(with_preprocessing, with_argmax)
     _check_request(format_name, output, options)
-    source = checkpoint if isinstance(checkpoint, TrainedSegmenter) else load_segmenter(checkpoint)
+    source = checkpoint if isinstance(checkpoint, Trained) else load_trained(checkpoint)
     if format_name == FOLDER:
         return _export_folder(source, output)
     if with_argmax and not source.labels.coding.exclusive:
-        raise ConfigError(
-            "--with-argmax: the classes of this network overlap: a pixel has no single one. Leave it out."
-        )
+        raise ConfigError("--with-argmax: the classes of this network overlap: there is no single one. Leave it out.")
     kind = FORMATS[format_name]
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -151,10 +150,10 @@ def _check_packages(kind: ExportFormat) -> None:
         raise ConfigError(f"--format: {' and '.join(packages)} not installed: pip install {' '.join(packages)}")
 
 
-def _export_folder(source: TrainedSegmenter, output: Path) -> Export:
+def _export_folder(source: AnyTrained, output: Path) -> Export:
     save_folder(source, output)
     try:
-        again = load_segmenter(output).segmenter
+        again = load_trained(output).network
         with torch.inference_mode():
             checks = tuple(_checked(source, ExportOptions(), again))
         _refuse_differences(output, checks)
@@ -164,7 +163,7 @@ def _export_folder(source: TrainedSegmenter, output: Path) -> Export:
     return Export(output, "safetensors, configuration and card", checks)
 
 
-def _checked(source: TrainedSegmenter, options: ExportOptions, run: Runner) -> Iterator[CheckedSize]:
+def _checked(source: AnyTrained, options: ExportOptions, run: Runner) -> Iterator[CheckedSize]:
     for size in SIZES:
         for batch in BATCHES:
             images = probe_image(batch, len(source.preprocessing.mean), *size)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from segzoo.checkpoint.read import TrainedSegmenter
+from segzoo.checkpoint.read import AnyTrained
 from segzoo.inference.engines.onnx_graph import OPSET, onnx_graph
 from segzoo.inference.engines.onnx_runtime import onnx_session
 from segzoo.inference.engines.open_vino import compiled_model
@@ -33,20 +33,22 @@ class ExportFormat:
 
     suffix: str
     packages: tuple[str, ...]
-    write: Callable[[TrainedSegmenter, ExportOptions, Path], None]
+    write: Callable[[AnyTrained, ExportOptions, Path], None]
     load: Callable[[Path], Runner]
     read: Callable[[Path], str]
     beside: tuple[str, ...] = ()
     note: str = ""
 
 
-def _graph(source: TrainedSegmenter, options: ExportOptions) -> bytes:
+def _graph(source: AnyTrained, options: ExportOptions) -> bytes:
     network = ExportedNetwork(source, options).eval()
     example = example_input(source, options)
-    return onnx_graph(network, example, options.output, axes=options.axes, output_axes=options.output_axes)
+    return onnx_graph(
+        network, example, options.output, axes=options.axes, output_axes=options.output_axes(source.network)
+    )
 
 
-def _write_onnx(source: TrainedSegmenter, options: ExportOptions, path: Path) -> None:
+def _write_onnx(source: AnyTrained, options: ExportOptions, path: Path) -> None:
     import onnx
 
     model = onnx.load_model_from_string(_graph(source, options))
@@ -67,7 +69,7 @@ def _read_onnx(path: Path) -> str:
     return next((entry.value for entry in properties if entry.key == METADATA), "")
 
 
-def _write_openvino(source: TrainedSegmenter, options: ExportOptions, path: Path) -> None:
+def _write_openvino(source: AnyTrained, options: ExportOptions, path: Path) -> None:
     import openvino
 
     model = openvino.Core().read_model(_graph(source, options))
@@ -87,7 +89,7 @@ def _read_openvino(path: Path) -> str:
     return str(model.get_rt_info([METADATA]).value) if model.has_rt_info([METADATA]) else ""
 
 
-def _write_torch(source: TrainedSegmenter, options: ExportOptions, path: Path) -> None:
+def _write_torch(source: AnyTrained, options: ExportOptions, path: Path) -> None:
     network = ExportedNetwork(source, options).eval()
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that torch.export is its successor, and that sizes are traced, as is meant

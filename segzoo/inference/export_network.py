@@ -7,14 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from segzoo.backbones.network import Network
 from segzoo.checkpoint.format import FORMAT_VERSION, versions
-from segzoo.checkpoint.read import TrainedSegmenter
+from segzoo.checkpoint.read import AnyTrained
 from segzoo.data.pixels import PixelFormat
 from segzoo.data.preprocessing import normalize
 from segzoo.inference.engines.onnx_graph import EXAMPLE_SIZE, IMAGE_AXES, portable
 
 METADATA = "segzoo"
 """The entry of an exported file's metadata that holds ours, as JSON."""
+
+_LETTERS = {"batch": "N", "classes": "C", "height": "H", "width": "W"}
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class ExportOptions:
     Args:
         preprocessing: it takes images as image libraries hand them out, (N, H, W, C) uint8, instead of normalised
             float32 (N, C, H, W). Networks for other than 8-bit RGB take float32 from 0 to 1.
-        argmax: it gives class indices, uint8 (N, H, W), instead of logits, float32 (N, K, H, W).
+        argmax: it gives class indices, uint8 (N, H, W), instead of logits, float32 (N, K, H, W); of a classifier int64
+            (N,) instead of (N, K).
     """
 
     preprocessing: bool = False
@@ -40,10 +44,9 @@ class ExportOptions:
         """The result's name."""
         return "classes" if self.argmax else "logits"
 
-    @property
-    def output_axes(self) -> tuple[str, ...]:
+    def output_axes(self, network: Network) -> tuple[str, ...]:
         """The result's axes by name."""
-        return ("batch", "height", "width") if self.argmax else ("batch", "classes", "height", "width")
+        return tuple(axis for axis in network.score_axes if axis != "classes" or not self.argmax)
 
 
 class ExportedNetwork(nn.Module):
@@ -57,9 +60,9 @@ class ExportedNetwork(nn.Module):
         image: as `ExportOptions` says; so is the result.
     """
 
-    def __init__(self, source: TrainedSegmenter, options: ExportOptions) -> None:
+    def __init__(self, source: AnyTrained, options: ExportOptions) -> None:
         super().__init__()
-        self.network = portable(source.segmenter)
+        self.network = portable(source.network)
         self.options = options
         channels = len(source.preprocessing.mean)
         rgb8 = PixelFormat.of(source.config.data).is_rgb8
@@ -76,10 +79,13 @@ class ExportedNetwork(nn.Module):
         if self.options.preprocessing:
             image = image.permute(0, 3, 1, 2).float() * self.scale + self.shift
         logits: Tensor = self.network(image)
-        return logits.argmax(1).to(torch.uint8) if self.options.argmax else logits
+        if not self.options.argmax:
+            return logits
+        classes = logits.argmax(1)
+        return classes.to(torch.uint8) if classes.ndim > 1 else classes  # masks have 255 classes at most
 
 
-def input_for(source: TrainedSegmenter, options: ExportOptions, images: Tensor) -> Tensor:
+def input_for(source: AnyTrained, options: ExportOptions, images: Tensor) -> Tensor:
     """Images as an exported network takes them.
 
     Shape: uint8 (N, C, H, W) to what `ExportOptions` says.
@@ -90,13 +96,13 @@ def input_for(source: TrainedSegmenter, options: ExportOptions, images: Tensor) 
     return pixels if PixelFormat.of(source.config.data).is_rgb8 else pixels.float() / 255
 
 
-def example_input(source: TrainedSegmenter, options: ExportOptions) -> Tensor:
+def example_input(source: AnyTrained, options: ExportOptions) -> Tensor:
     """Images of zeros to trace with."""
     channels = len(source.preprocessing.mean)
     return input_for(source, options, torch.zeros((2, channels, *EXAMPLE_SIZE), dtype=torch.uint8))
 
 
-def metadata(source: TrainedSegmenter, options: ExportOptions) -> str:
+def metadata(source: AnyTrained, options: ExportOptions) -> str:
     """What an exported file says about itself, as JSON: enough to feed it and to name and colour what it gives."""
     example = example_input(source, options)
     content: dict[str, Any] = {
@@ -113,7 +119,11 @@ def metadata(source: TrainedSegmenter, options: ExportOptions) -> str:
             "layout": "NHWC" if options.preprocessing else "NCHW",
             "preprocessing_inside": options.preprocessing,
         },
-        "output": {"name": options.output, "layout": "NHW" if options.argmax else "NCHW"},
+        "output": {
+            "name": options.output,
+            "layout": "".join(_LETTERS[axis] for axis in options.output_axes(source.network)),
+        },
+        **source.config.data.model_dump(mode="json", include={"image_size", "center_crop"}),
         "versions": versions(),
     }
     return json.dumps(content)

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from segzoo.checkpoint.read import TrainedSegmenter
+from segzoo.backbones.network import Network
+from segzoo.checkpoint.read import AnyTrained
 from segzoo.config.evaluation import SMALLEST_TILE
 from segzoo.inference.augment import TestTimeAugmentation
 from segzoo.inference.tile_plan import GRID
-from segzoo.models.build import build_segmenter
-from segzoo.models.evaluation import evaluation_config
-from segzoo.models.segmenter import Segmenter
+from segzoo.models.networks import sketch_network
 
 LARGEST_TILE = 2048
 """Pixels: larger ones take longer for little more context, and progress is seen once a tile."""
@@ -29,9 +28,7 @@ _UNKNOWN = 4 * 2**30  # bytes, where the system does not say
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
-def choose_tile(
-    source: TrainedSegmenter, device: torch.device, augmentation: TestTimeAugmentation | None = None
-) -> int:
+def choose_tile(source: AnyTrained, device: torch.device, augmentation: TestTimeAugmentation | None = None) -> int:
     """What `evaluation.tile=auto` means here and now, in pixels a side.
 
     Args:
@@ -43,7 +40,7 @@ def choose_tile(
 
 
 def choose_batch(
-    source: TrainedSegmenter, device: torch.device, tile: int, augmentation: TestTimeAugmentation | None = None
+    source: AnyTrained, device: torch.device, tile: int, augmentation: TestTimeAugmentation | None = None
 ) -> int:
     """Tiles that a GPU should get together; processors gain nothing from more than one.
 
@@ -86,27 +83,24 @@ def auto_batch(free: float, per_pixel: float, tile: int) -> int:
     return min(_LARGEST_BATCH, max(1, int(free * _SHARE / (per_pixel * tile**2))))
 
 
-_measured: "weakref.WeakKeyDictionary[Segmenter, float]" = weakref.WeakKeyDictionary()
+_measured: "weakref.WeakKeyDictionary[Network, float]" = weakref.WeakKeyDictionary()
 
 
-def memory_per_pixel(source: TrainedSegmenter) -> float:
+def memory_per_pixel(source: AnyTrained) -> float:
     """Bytes that a forward pass holds at its peak for each pixel, in float32; measured without memory or content.
 
     What the kernels take for themselves is not in it. Measured once for each network.
     """
-    if source.segmenter not in _measured:
-        _measured[source.segmenter] = _measure(source)
-    return _measured[source.segmenter]
+    if source.network not in _measured:
+        _measured[source.network] = _measure(source)
+    return _measured[source.network]
 
 
-def _measure(source: TrainedSegmenter) -> float:
-    model = evaluation_config(source.config.model)
-    channels = source.config.data.channels
-    with torch.device("meta"):
-        segmenter = build_segmenter(model, source.labels.num_classes, in_channels=channels, pretrained=False).eval()
-        image = torch.empty(1, channels, _PROBE, _PROBE)
+def _measure(source: AnyTrained) -> float:
+    network = sketch_network(source.config, source.labels.num_classes, evaluated=True).eval()
+    image = torch.empty(1, source.config.data.channels, _PROBE, _PROBE, device="meta")
     with torch.inference_mode(), LiveBytes() as live:
-        segmenter(image)
+        network(image)
     return live.peak / _PROBE**2
 
 
@@ -118,7 +112,7 @@ def free_memory(device: torch.device) -> int:
     return max(0, min([_available(), *left_in_groups(_CGROUPS, Path("/proc/self/cgroup"))]))
 
 
-def _largest_per_pixel(source: TrainedSegmenter, augmentation: TestTimeAugmentation | None) -> float:
+def _largest_per_pixel(source: AnyTrained, augmentation: TestTimeAugmentation | None) -> float:
     """Bytes for each pixel of a tile at the largest scale that the network sees it."""
     largest = 1.0 if augmentation is None else max(1.0, *augmentation.scales)
     return memory_per_pixel(source) * largest**2

@@ -25,6 +25,8 @@ class Segmenter(Network):
         image: float (N, C, H, W), normalised. Result: logits (N, num_classes, H, W).
     """
 
+    score_axes = ("batch", "classes", "height", "width")
+
     def __init__(self, backbone: Backbone, decoder: Decoder, auxiliary: AuxiliaryHead | None = None) -> None:
         super().__init__(backbone)
         self.decoder = decoder

@@ -18,25 +18,27 @@ class Agreement:
     Args:
         difference: largest difference of two logits, as a share of the range of the first result's; None where only
             classes are compared.
-        classes: share of pixels of the same class.
-        decided: share of pixels of the same class, where the first result's best logit leads by more than the
+        classes: share of pixels, or of images that have one row of logits, of the same class.
+        decided: share of those of the same class, where the first result's best logit leads by more than the
             tolerance. A tie may fall either way.
         tolerance: what `difference` may be.
+        unit: what has a class.
     """
 
     difference: float | None
     classes: float
     decided: float
     tolerance: float
+    unit: str = "pixels"
 
     @property
     def is_close(self) -> bool:
-        """Whether no difference is above the tolerance, and no pixel differs that was not a tie."""
+        """Whether no difference is above the tolerance, and nothing of another class that was not a tie."""
         return (self.difference is None or self.difference <= self.tolerance) and self.decided == 1.0
 
     def __str__(self) -> str:
         logits = "" if self.difference is None else f"logits within {self.difference:.1e} of their range, "
-        return f"{logits}{self.classes:.3%} of pixels of the same class"
+        return f"{logits}{self.classes:.3%} of {self.unit} of the same class"
 
 
 def compare(expected: Tensor, found: Tensor, precision: Precision = "fp32") -> Agreement:
@@ -47,7 +49,7 @@ def compare(expected: Tensor, found: Tensor, precision: Precision = "fp32") -> A
         found: logits, or class indices.
         precision: how `found` was computed; it sets the tolerance.
 
-    Shape: expected (N, K, H, W); found the same, or (N, H, W).
+    Shape: expected (N, K, H, W); found the same, or (N, H, W). Or (N, K) and (N,).
 
     >>> logits = torch.tensor([0.0, 1.0, 4.0]).view(1, 3, 1, 1)
     >>> print(compare(logits, logits + 0.002))
@@ -62,9 +64,10 @@ def compare(expected: Tensor, found: Tensor, precision: Precision = "fp32") -> A
     same = expected.argmax(1) == classes
     best = expected.topk(min(2, expected.shape[1]), 1).values
     decided = best[:, 0] - best[:, -1] > tolerance * span
+    unit = "pixels" if expected.ndim == 4 else "images"
     total = max(1, int(decided.sum()))
     wrong = int((decided & ~same).sum())
-    return Agreement(difference, float(same.double().mean()), 1 - wrong / total, tolerance)
+    return Agreement(difference, float(same.double().mean()), 1 - wrong / total, tolerance, unit)
 
 
 def probe_image(batch: int, channels: int, height: int, width: int) -> Tensor:

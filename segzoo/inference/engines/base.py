@@ -22,6 +22,7 @@ class Engine(Protocol):
         Args:
             images: uint8, or float32 from 0 to 1, on any device.
 
-        Shape: (N, C, H, W) of any height and width to float32 (N, num_classes, H, W), on the engine's own device.
+        Shape: (N, C, H, W) of any height and width to float32, of the axes in `Network.score_axes`, on the engine's own
+        device.
         """
         ...

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from segzoo.checkpoint.read import TrainedSegmenter
+from segzoo.checkpoint.read import AnyTrained
 from segzoo.errors import ConfigError, data_errors_about, did_you_mean, first_line
 from segzoo.inference.engines.agreement import compare, probe_image
 from segzoo.inference.engines.base import Engine, Precision
@@ -31,7 +31,7 @@ _SMALL = (64, 64)
 
 
 def build_engine(
-    source: TrainedSegmenter,
+    source: AnyTrained,
     name: str = "torch",
     *,
     precision: Precision = "fp32",
@@ -66,7 +66,7 @@ def missing(packages: Sequence[str]) -> list[str]:
     return [package for package in packages if not _imports(package)]
 
 
-def _build(source: TrainedSegmenter, name: str, precision: Precision, device: str | torch.device | None) -> Engine:
+def _build(source: AnyTrained, name: str, precision: Precision, device: str | torch.device | None) -> Engine:
     if name == "torch":
         return TorchEngine(source, device, precision=precision)
     absent = missing(_PACKAGES[name])
@@ -85,7 +85,7 @@ def _build(source: TrainedSegmenter, name: str, precision: Precision, device: st
     return OnnxRuntimeEngine(source)
 
 
-def _race(source: TrainedSegmenter, precision: Precision, device: str | torch.device | None) -> Engine:
+def _race(source: AnyTrained, precision: Precision, device: str | torch.device | None) -> Engine:
     """The quickest of the engines that agree; torch without a race where it computes on a GPU."""
     torch_engine = TorchEngine(source, device, precision=precision)
     if torch_engine.device.type != "cpu":
@@ -95,7 +95,7 @@ def _race(source: TrainedSegmenter, precision: Precision, device: str | torch.de
     return fastest(source, [torch_engine, *others])
 
 
-def fastest(source: TrainedSegmenter, engines: Sequence[Engine]) -> Engine:
+def fastest(source: AnyTrained, engines: Sequence[Engine]) -> Engine:
     """The quickest on a probe image of those that agree with the network; it is said in the log.
 
     Args:
@@ -112,7 +112,7 @@ def fastest(source: TrainedSegmenter, engines: Sequence[Engine]) -> Engine:
     return best
 
 
-def _attempt(source: TrainedSegmenter, name: str, precision: Precision) -> Engine | None:
+def _attempt(source: AnyTrained, name: str, precision: Precision) -> Engine | None:
     try:
         return _build(source, name, precision, "cpu")
     except Exception as error:  # each library has errors of its own

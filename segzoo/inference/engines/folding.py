@@ -12,8 +12,9 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from segzoo.backbones.layers import Convolution, FrozenBatchNorm, pad_same
+from segzoo.backbones.network import Network
 from segzoo.models.deeplabv3plus import PooledBatchNorm
-from segzoo.models.segmenter import Segmenter, pad_to_multiple
+from segzoo.models.segmenter import pad_to_multiple
 
 _logger = logging.getLogger(__name__)
 
@@ -56,36 +57,37 @@ class FoldedConvolution(nn.Module):
         return out.relu_() if self.relu else out  # nobody else has seen it yet
 
 
-def folded(segmenter: Segmenter) -> nn.Module:
+def folded(network: Network) -> nn.Module:
     """The network in evaluation with BatchNorms folded into the convolutions before them, and ReLUs in place.
 
     It is traced, so that what follows what is known of every backbone and decoder. A part that cannot be traced, such
     as a decoder that looks at sizes, stays as it is. The result is compared with the network before it is returned.
 
     Args:
-        segmenter: in evaluation mode, on the CPU. It stays as it is.
+        network: in evaluation mode, on the CPU. It stays as it is.
 
     Returns:
-        A module that takes and returns what `segmenter` does, with tensors of its own; a mere copy where it cannot be
+        A module that takes and returns what `network` does, with tensors of its own; a mere copy where it cannot be
         traced.
 
     Source: the arithmetic of torch.nn.utils.fusion.
     """
-    for untraced in ((), ("decoder",), ("backbone",)):
+    parts = [name for name, child in network.named_children() if any(child is part for part in network.large_parts())]
+    for untraced in ((), *((name,) for name in reversed(parts))):
         # Foreign code that is run on stand-ins for tensors may raise anything, keep them, or pass and compute nothing.
         try:
-            graph = _folded_graph(copy.deepcopy(segmenter), untraced)
-            if _agrees(graph, segmenter):
+            graph = _folded_graph(copy.deepcopy(network), untraced)
+            if _agrees(graph, network):
                 return graph.requires_grad_(False)
         except Exception as error:
             _logger.debug("not traced: %s", error)
     _logger.info("the network cannot be traced: it is computed as it was trained, without folding")
-    return copy.deepcopy(segmenter).requires_grad_(False)
+    return copy.deepcopy(network).requires_grad_(False)
 
 
-def _folded_graph(segmenter: Segmenter, untraced: Collection[str]) -> fx.GraphModule:
-    leaves = [segmenter.get_submodule(name) for name in untraced]
-    graph = fx.GraphModule(segmenter, _Tracer(leaves).trace(segmenter))
+def _folded_graph(network: Network, untraced: Collection[str]) -> fx.GraphModule:
+    leaves = [network.get_submodule(name) for name in untraced]
+    graph = fx.GraphModule(network, _Tracer(leaves).trace(network))
     modules = dict(graph.named_modules())
     for node in list(graph.graph.nodes):
         if node.op == "call_module" and _foldable(modules[node.target]):
@@ -157,12 +159,12 @@ def _folded_weights(convolution: nn.Conv2d, norm: _NormBase | None) -> tuple[Ten
 
 
 @torch.inference_mode()
-def _agrees(graph: nn.Module, segmenter: Segmenter) -> bool:
+def _agrees(graph: nn.Module, network: Network) -> bool:
     """Whether both compute the same at sizes that need padding and sizes that need none."""
     for height, width in _PROBE_SIZES:
         generator = torch.Generator().manual_seed(0)
-        image = torch.rand((1, segmenter.backbone.in_channels, height, width), generator=generator) * 2 - 1
-        expected, found = segmenter(image), graph(image)
+        image = torch.rand((1, network.backbone.in_channels, height, width), generator=generator) * 2 - 1
+        expected, found = network(image), graph(image)
         span = float(expected.max() - expected.min())
         if not float((expected - found).abs().max()) <= _TOLERANCE * span:
             return False

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from segzoo.backbones.network import Network
 from segzoo.errors import ConfigError, first_line
 from segzoo.inference.engines.folding import folded
 from segzoo.inference.engines.pooling import with_bin_pooling
-from segzoo.models.segmenter import Segmenter
 
 OPSET = 17
 """The newest that the exporter used here writes without a conversion; runtimes have read it since 2022."""
@@ -23,23 +23,24 @@ EXAMPLE_SIZE = (100, 140)
 """Of the image that is traced: no multiple of any stride, so that no padding is taken for none."""
 
 
-def segmenter_graph(network: nn.Module, channels: int) -> bytes:
+def network_graph(network: nn.Module, channels: int, score_axes: Sequence[str]) -> bytes:
     """The graph of what `portable` returned: `image`, normalised float32, to `logits`.
 
     Args:
         network: the network.
         channels: of the image that it takes.
+        score_axes: what the axes of the logits are.
 
     Raises:
         ConfigError: as `onnx_graph`.
     """
     example = torch.zeros(2, channels, *EXAMPLE_SIZE)
-    return onnx_graph(network, example, "logits", output_axes=("batch", "classes", "height", "width"))
+    return onnx_graph(network, example, "logits", output_axes=score_axes)
 
 
-def portable(segmenter: Segmenter) -> nn.Module:
+def portable(network: Network) -> nn.Module:
     """A copy of the network with its norms folded, in steps that graph formats know."""
-    return with_bin_pooling(folded(segmenter))
+    return with_bin_pooling(folded(network))
 
 
 def onnx_graph(

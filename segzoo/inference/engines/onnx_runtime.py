@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segzoo.checkpoint.read import TrainedSegmenter
+from segzoo.checkpoint.read import AnyTrained
 from segzoo.data.preprocessing import normalize
 from segzoo.errors import first_line
 from segzoo.inference.engines.base import Precision
-from segzoo.inference.engines.onnx_graph import portable, segmenter_graph
+from segzoo.inference.engines.onnx_graph import network_graph, portable
 
 
 class OnnxRuntimeEngine:
@@ -25,13 +25,13 @@ class OnnxRuntimeEngine:
     name = "onnxruntime"
     precision: Precision = "fp32"
 
-    def __init__(self, source: TrainedSegmenter) -> None:
-        graph = segmenter_graph(portable(source.segmenter), source.segmenter.backbone.in_channels)
+    def __init__(self, source: AnyTrained) -> None:
+        graph = network_graph(portable(source.network), source.network.backbone.in_channels, source.network.score_axes)
         self._session = onnx_session(graph, one_size=False)
         self._preprocessing = source.preprocessing
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits float32 (N, num_classes, H, W) of images (N, C, H, W), uint8 or float32 from 0 to 1."""
+        """Logits in float32 of images (N, C, H, W), uint8 or float32 from 0 to 1."""
         pixels = normalize(images.cpu(), self._preprocessing).contiguous()
         try:
             (logits,) = self._session.run(None, {"image": pixels.numpy()})

@@ -5,12 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segzoo.checkpoint.read import TrainedSegmenter
+from segzoo.checkpoint.read import AnyTrained
 from segzoo.data.preprocessing import normalize
 from segzoo.errors import ConfigError
 from segzoo.inference.engines.base import Precision
 from segzoo.inference.engines.halves import halved_first_convolution, in_halves
-from segzoo.inference.engines.onnx_graph import portable, segmenter_graph
+from segzoo.inference.engines.onnx_graph import network_graph, portable
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
@@ -28,16 +28,16 @@ class OpenVinoEngine:
 
     name = "openvino"
 
-    def __init__(self, source: TrainedSegmenter, *, precision: Precision = "fp32") -> None:
+    def __init__(self, source: AnyTrained, *, precision: Precision = "fp32") -> None:
         self.precision: Precision = precision
-        network = portable(source.segmenter)
+        network = portable(source.network)
         self._halves = precision == "bf16" and halved_first_convolution(network)
-        channels = source.segmenter.backbone.in_channels * (3 if self._halves else 1)
-        self._model = compiled_model(segmenter_graph(network, channels), precision)
+        channels = source.network.backbone.in_channels * (3 if self._halves else 1)
+        self._model = compiled_model(network_graph(network, channels, source.network.score_axes), precision)
         self._preprocessing = source.preprocessing
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits float32 (N, num_classes, H, W) of images (N, C, H, W), uint8 or float32 from 0 to 1."""
+        """Logits in float32 of images (N, C, H, W), uint8 or float32 from 0 to 1."""
         pixels = normalize(images.cpu(), self._preprocessing)
         pixels = in_halves(pixels) if self._halves else pixels
         return torch.from_numpy(self._model(pixels.contiguous().numpy())[0])

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from segzoo.checkpoint.read import TrainedSegmenter
+from segzoo.checkpoint.read import AnyTrained
 from segzoo.data.preprocessing import normalize
 from segzoo.errors import ConfigError, first_line
 from segzoo.inference.engines.base import Precision
@@ -32,7 +32,7 @@ class TorchEngine:
 
     def __init__(
         self,
-        source: TrainedSegmenter,
+        source: AnyTrained,
         device: str | torch.device | None = None,
         *,
         precision: Precision = "fp32",
@@ -43,7 +43,7 @@ class TorchEngine:
         if precision == "bf16" and self.device.type == "cuda" and not torch.cuda.is_bf16_supported():
             raise ConfigError("--precision: this GPU has no bf16. Take fp32.")
         self._preprocessing = source.preprocessing
-        network = folded(source.segmenter)
+        network = folded(source.network)
         self._halves = precision == "bf16" and halved_first_convolution(network)
         self._type = torch.float32
         if precision == "bf16":
@@ -52,13 +52,13 @@ class TorchEngine:
         network = network.to(device=self.device).to(memory_format=torch.channels_last)
         # Measured: in fp32 torch's own order of weights is faster. torch.compile writes its own.
         if self.device.type == "cpu" and precision == "bf16" and not compiled:
-            channels = source.segmenter.backbone.in_channels * (3 if self._halves else 1)
+            channels = source.network.backbone.in_channels * (3 if self._halves else 1)
             network = packed(network, channels)
         self._network = torch.compile(network, dynamic=False) if compiled else network
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits float32 (N, num_classes, H, W) of images (N, C, H, W), uint8 or float32 from 0 to 1."""
+        """Logits in float32 of images (N, C, H, W), uint8 or float32 from 0 to 1."""
         pixels = normalize(images.to(self.device), self._preprocessing)
         pixels = in_halves(pixels) if self._halves else pixels
         logits: Tensor = self._network(pixels.to(self._type).contiguous(memory_format=torch.channels_last))
@@ -81,10 +81,10 @@ def usable_device(device: str | torch.device) -> torch.device:
 
 
 @torch.inference_mode()
-def plain_logits(source: TrainedSegmenter, images: Tensor) -> Tensor:
+def plain_logits(source: AnyTrained, images: Tensor) -> Tensor:
     """What every engine is held to: the network as it was trained, in float32, without any of their changes.
 
-    Shape: images (N, C, H, W), uint8 or float32 from 0 to 1, to float32 (N, num_classes, H, W), on the CPU.
+    Shape: images (N, C, H, W), uint8 or float32 from 0 to 1, to float32 logits, on the CPU.
     """
-    logits: Tensor = source.segmenter(normalize(images.cpu(), source.preprocessing))
+    logits: Tensor = source.network(normalize(images.cpu(), source.preprocessing))
     return logits

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from segzoo.checkpoint.read import TrainedSegmenter, load_segmenter
+from segzoo.checkpoint.read import TrainedSegmenter, load_classifier, load_segmenter
 from segzoo.errors import ConfigError
 from segzoo.inference.engines import choose
 from segzoo.inference.engines.agreement import compare, probe_image
@@ -18,6 +18,7 @@ from segzoo.inference.engines.choose import build_engine
 from segzoo.inference.engines.onnx_runtime import OnnxRuntimeEngine
 from segzoo.inference.engines.open_vino import OpenVinoEngine
 from segzoo.inference.engines.pytorch import TorchEngine
+from segzoo.training.train import TrainResult
 
 SHAPES = ((1, 97, 129), (3, 97, 129), (1, 360, 480), (1, 513, 513), (3, 1, 5))
 """Batch, height and width; large batches of large images would show nothing more, and take most of the time."""
@@ -59,6 +60,22 @@ def test_bf16_is_asked_for_and_close(source: TrainedSegmenter, name: str) -> Non
     assert agreement.is_close, agreement
     assert agreement.difference is not None
     assert agreement.difference > 1e-5, "fp32 in disguise"
+
+
+@pytest.mark.parametrize("name", choose.ENGINES)
+def test_engines_compute_classifiers(tiny_classifier_run: TrainResult, name: str) -> None:
+    source = load_classifier(tiny_classifier_run.run_dir)
+    images = probe_image(3, 3, 40, 48)
+    with torch.inference_mode():
+        expected = source.classifier((images.double() / 255 - 0.5).div(0.5).float())
+    found = build_engine(source, name, device="cpu")(images)
+    assert (found.dtype, found.shape) == (torch.float32, (3, 3))
+    torch.testing.assert_close(found, expected, atol=float(1e-4 * (expected.max() - expected.min())), rtol=0)
+    try:
+        half = build_engine(source, name, precision="bf16", device="cpu")
+    except ConfigError as error:
+        pytest.skip(str(error))
+    assert (half(images) - expected).abs().max() < 5e-2 * (expected.max() - expected.min())
 
 
 def test_the_source_stays_as_it_is(source: TrainedSegmenter) -> None:

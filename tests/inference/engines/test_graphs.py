@@ -10,7 +10,7 @@ from segzoo.config.load import config_from_tree
 from segzoo.inference.engines.agreement import compare
 from segzoo.inference.engines.folding import FoldedConvolution, folded
 from segzoo.inference.engines.halves import halved_first_convolution, in_halves, to_bf16
-from segzoo.inference.engines.onnx_graph import portable, segmenter_graph
+from segzoo.inference.engines.onnx_graph import network_graph, portable
 from segzoo.inference.engines.pooling import BinPooling
 from segzoo.models.build import build_segmenter, list_decoders
 from segzoo.models.decoder import DECODERS
@@ -49,7 +49,7 @@ def test_every_decoder_is_folded_and_goes_into_onnx(decoder: str) -> None:
     assert norms(changed) == (norms(segmenter.decoder) if decoder in UNTRACED else 0)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(segmenter_graph(portable(segmenter), 3), options)
+    session = onnxruntime.InferenceSession(network_graph(portable(segmenter), 3, segmenter.score_axes), options)
     for shape in ((1, 3, 97, 129), (3, 3, 64, 96), (1, 3, 270, 67)):
         image = torch.rand(shape) * 2 - 1
         with torch.inference_mode():

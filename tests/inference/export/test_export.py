@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from segzoo.checkpoint.read import TrainedSegmenter, load_segmenter
+from segzoo.checkpoint.read import TrainedSegmenter, load_classifier, load_segmenter
 from segzoo.errors import CheckpointError, ConfigError
 from segzoo.inference import export_network
 from segzoo.inference.engines.agreement import Agreement, probe_image
 from segzoo.inference.export import FORMATS, NAMES, export, read_metadata
+from segzoo.training.train import TrainResult
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt"}
 
@@ -74,6 +75,34 @@ def test_the_network_alone(source: TrainedSegmenter, tmp_path: Path, name: str) 
     np.testing.assert_allclose(run_file(path, image.numpy()), expected.numpy(), atol=1e-4)
     assert read_metadata(path)["input"]["layout"] == "NCHW"
     assert {file.name for file in tmp_path.iterdir()} == {path.name, *(f"model{end}" for end in FORMATS[name].beside)}
+
+
+@pytest.mark.parametrize("name", SUFFIXES)
+def test_a_classifier(tiny_classifier_run: TrainResult, tmp_path: Path, name: str) -> None:
+    """Scores of the network alone, at its image size and others; classes of arrays; what feeds it."""
+    run, alone, inside = tiny_classifier_run.run_dir, f"alone{SUFFIXES[name]}", f"inside{SUFFIXES[name]}"
+    network = load_classifier(run).classifier
+    checks = [*export(run, name, tmp_path / alone).checks]
+    checks += export(run, name, tmp_path / inside, with_preprocessing=True, with_argmax=True).checks
+    assert all(check.agreement.is_close for check in checks)
+    assert "of images of the same class" in str(checks[0])
+    for shape in ((1, 40, 48, 3), (3, 70, 51, 3)):
+        pixels = probe_image(shape[0], 3, *shape[1:3]).permute(0, 2, 3, 1).contiguous()
+        image = (pixels.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous()
+        with torch.inference_mode():
+            scores = network(image).numpy()
+        np.testing.assert_allclose(run_file(tmp_path / alone, image.numpy()), scores, atol=1e-4)
+        classes = run_file(tmp_path / inside, pixels.numpy())
+        assert (classes.dtype, classes.tolist()) == (np.int64, scores.argmax(1).tolist())
+    said = read_metadata(tmp_path / inside)
+    assert (said["classes"], said["image_size"], said["center_crop"]) == (["blue", "green", "red"], [40, 48], 0.875)
+    assert (said["output"], said["palette"]) == ({"name": "classes", "layout": "N"}, [])
+    assert read_metadata(tmp_path / alone)["output"] == {"name": "logits", "layout": "NC"}
+
+
+def test_a_classifiers_folder(tiny_classifier_run: TrainResult, tmp_path: Path) -> None:
+    result = export(tiny_classifier_run.run_dir, "safetensors", tmp_path / "model")
+    assert {check.agreement.difference for check in result.checks} == {0.0}
 
 
 def test_a_folder_loads_again(source: TrainedSegmenter, tmp_path: Path) -> None:
