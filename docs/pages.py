@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
+import torch
 from figures.head import head_figure
 from figures.network import network_figure
 from figures.strides import kernel_figure, stride_figure
@@ -23,9 +24,11 @@ from segzoo.backbones.describe import describe_backbone
 from segzoo.commands import COMMANDS, call
 from segzoo.config.reference import config_reference
 from segzoo.config.schema import BackboneConfig, ModelConfig
-from segzoo.models.build import list_decoders
+from segzoo.errors import ConfigError
+from segzoo.models.build import build_segmenter, list_decoders
 from segzoo.models.decoder import DECODERS
 from segzoo.models.describe import describe_segmenter
+from segzoo.models.limits import check_training
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -99,7 +102,7 @@ def decoder_costs() -> str:
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for name in ("deeplabv3plus", "deeplabv3plus_smp", "unet", "fpn", "upernet", "segformer"):  # two seconds each
-        stride = 16 if 16 in DECODERS[name].limits.output_strides else 32
+        stride = 16 if 16 in DECODERS[name].output_strides else 32
         model = ModelConfig(decoder=name, output_stride=stride, backbone=BackboneConfig(name="xception"))
         found = describe_segmenter(model, 21, size=(513, 513))
         memory = f"{found.activation_bytes / 2**20:,.0f} MiB"
@@ -108,16 +111,27 @@ def decoder_costs() -> str:
 
 
 def decoder_limits() -> str:
-    """What each decoder cannot do, as it is registered."""
+    """What each decoder cannot do, as it is registered and as torch finds."""
     lines = [
         "| decoder | output strides | images a device, at least | the same at another output stride |",
         "| --- | --- | ---: | --- |",
     ]
     for name in list_decoders():
-        limits = DECODERS[name].limits
-        strides = ", ".join(map(str, limits.output_strides))
-        lines.append(f"| `{name}` | {strides} | {limits.least_batch} | {'yes' if limits.follows_stride else 'no'} |")
+        strides = DECODERS[name].output_strides
+        model = ModelConfig(decoder=name, output_stride=strides[-1], backbone=BackboneConfig(width=0.1))
+        with torch.device("meta"):
+            decoder = build_segmenter(model, 2, pretrained=False).decoder
+        same = "" if len(strides) == 1 else "yes" if decoder.follows_stride else "no"
+        lines.append(f"| `{name}` | {', '.join(map(str, strides))} | {_least_batch(model)} | {same} |")
     return "\n".join(lines)
+
+
+def _least_batch(model: ModelConfig) -> int:
+    try:
+        check_training(model, 1, (97, 97))
+    except ConfigError:
+        return 2
+    return 1
 
 
 def listing(path: str, start: str, end: str) -> str:

@@ -232,7 +232,7 @@ class Predictor:
     def _padded(self, size: tuple[int, int]) -> tuple[int, int]:
         decoder = self.source.segmenter.decoder
         shape = torch.empty(1, 1, *size, device="meta")
-        padded = pad_to_multiple(shape, decoder.size_divisor, decoder.size_remainder, decoder.minimum_size).shape
+        padded = pad_to_multiple(shape, decoder.size_multiple, decoder.size_remainder, decoder.minimum_size).shape
         return padded[-2], padded[-1]
 
     def _stack(self, images: Sequence[Pixels]) -> Tensor:

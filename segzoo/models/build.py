@@ -3,12 +3,44 @@
 from segzoo.backbones.promises import check_taps
 from segzoo.backbones.registry import backbone_of
 from segzoo.config.schema import ModelConfig
+from segzoo.errors import ConfigError
 from segzoo.models import deeplabv3plus as _deeplab  # noqa: F401  (registers the papers' decoders)
 from segzoo.models.auxiliary import AuxiliaryHead
 from segzoo.models.decoder import DECODERS
-from segzoo.models.limits import check_model
 from segzoo.models.segmenter import Segmenter
 from segzoo.models.smp import decoders as _smp_decoders  # noqa: F401  (registers SMP's decoders)
+
+
+def model_problems(config: ModelConfig) -> list[str]:
+    """A line for each reason why no network can be built: what nothing reads, an output stride, a stem."""
+    strides = DECODERS[config.decoder].output_strides
+    problems = [f"model: {line}" for line in config.unread_options()]
+    problems += [
+        f"{key}: {config.decoder} works at output stride {' or '.join(map(str, strides))}, not {stride}. Take that, or "
+        "another decoder."
+        for key, stride in (
+            ("model.output_stride", config.output_stride),
+            ("model.eval_output_stride", config.eval_output_stride),
+        )
+        if stride is not None and stride not in strides
+    ]
+    if config.backbone.stem_padding != "padded":
+        problems.append(
+            "model.backbone.stem_padding: a decoder needs taps of ceil(size / stride) pixels, which only the padded "
+            "stem gives. Take padded; valid is for build_backbone and build_classifier."
+        )
+    return problems
+
+
+def check_model(config: ModelConfig) -> None:
+    """Refuse combinations that no network can be built for.
+
+    Raises:
+        ConfigError: an unknown decoder, an output stride that it does not work at, or a stem that does not pad.
+    """
+    problems = model_problems(config)
+    if problems:
+        raise ConfigError(problems)
 
 
 def build_segmenter(

@@ -6,7 +6,7 @@ from segzoo.backbones.registry import backbone_of
 from segzoo.config.classification import ClassifierModelConfig
 from segzoo.errors import ConfigError
 
-_OUTPUT_STRIDE = 32
+OUTPUT_STRIDE = 32
 
 
 def build_configured_classifier(
@@ -24,7 +24,7 @@ def build_configured_classifier(
         ConfigError: unknown names, or more modules to freeze than there are.
     """
     backbone = backbone_of(
-        config, config.backbone, pretrained=pretrained, output_stride=_OUTPUT_STRIDE, in_channels=in_channels
+        config, config.backbone, pretrained=pretrained, output_stride=OUTPUT_STRIDE, in_channels=in_channels
     )
     _freeze(backbone, config)
     return Classifier(backbone, num_classes, dropout=config.dropout, fc_width=config.fc_width)

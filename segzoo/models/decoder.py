@@ -3,11 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from torch import Tensor, nn
 
 from segzoo.backbones import FeatureSpec
+from segzoo.config.backbone import OutputStride
 from segzoo.config.parts import Options, PartRegistry
 from segzoo.config.schema import ModelConfig
 
@@ -20,7 +21,7 @@ class Decoder(nn.Module, ABC):
         unless their `FeatureSpec.activated`. Result: logits (N, num_classes, H, W).
     """
 
-    size_divisor: int = 1
+    size_multiple: int = 1
     """Image sizes have to be multiples of this, plus `size_remainder`; `Segmenter` pads to it."""
 
     size_remainder: int = 0
@@ -28,6 +29,10 @@ class Decoder(nn.Module, ABC):
 
     minimum_size: int = 1
     """Images have to be at least this high and wide; `Segmenter` pads to it."""
+
+    follows_stride: bool = True
+    """Whether it computes the same at another output stride, on a finer or coarser grid; else its own convolutions on
+    the dilated taps see another extent of the image there."""
 
     @abstractmethod
     def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
@@ -46,34 +51,11 @@ BuilderT = TypeVar("BuilderT", bound=Callable[..., Decoder])
 
 
 @dataclass(frozen=True)
-class DecoderLimits:
-    """What a decoder cannot do, known before it is built.
-
-    Args:
-        output_strides: those it works at.
-        reason: why at no others, as the end of "it works at output stride 32 only: ...".
-        least_batch: images on a device that it needs to train.
-        follows_stride: whether what it computes stays the same at another output stride; else its own convolutions see
-            another extent of the image there.
-        aligned: whether images are padded to one pixel more than a multiple of the stride, so that no tap of theirs is
-            a single pixel.
-        norms_deepest: whether its options have a `norm` that sees the deepest tap at its own size.
-    """
-
-    output_strides: tuple[int, ...] = (8, 16, 32)
-    reason: str = ""
-    least_batch: int = 1
-    follows_stride: bool = True
-    aligned: bool = False
-    norms_deepest: bool = False
-
-
-@dataclass(frozen=True)
 class RegisteredDecoder:
-    """A decoder as its registry knows it: how to build it, and what it cannot do."""
+    """A decoder as its registry knows it: how to build it, and the output strides that it works at."""
 
     build: DecoderBuilder
-    limits: DecoderLimits
+    output_strides: tuple[int, ...]
 
 
 DECODERS = PartRegistry[RegisteredDecoder](ModelConfig)
@@ -84,7 +66,7 @@ def register_decoder(
     *,
     options: type[Options] | None = None,
     reads: Iterable[str] | None = None,
-    limits: DecoderLimits | None = None,
+    output_strides: tuple[int, ...] = get_args(OutputStride),
     replace: bool = False,
 ) -> Callable[[BuilderT], BuilderT]:
     """Make a decoder of your own available as `model.decoder: name`.
@@ -95,7 +77,7 @@ def register_decoder(
             `model.NAME.*` of a configuration, and the builder gets them as a fourth argument.
         reads: keys of the model section that only some decoders read, and this one does, such as `deeplab`; None
             without options says that it may read any.
-        limits: what it cannot do; None for a decoder that works at every output stride and batch size.
+        output_strides: those that it works at; others are refused before anything is built.
         replace: whether it may take the place of another of that name, as when a notebook's cell runs again.
 
     Raises:
@@ -107,7 +89,7 @@ def register_decoder(
             own = () if options is None else (config.part(name, options),)
             return build(taps, num_classes, config, *own)
 
-        decoder = RegisteredDecoder(with_options, limits or DecoderLimits())
+        decoder = RegisteredDecoder(with_options, output_strides)
         DECODERS.add_part(name, decoder, options, reads, replace=replace)
         return build
 

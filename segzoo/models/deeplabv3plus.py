@@ -31,7 +31,7 @@ from segzoo.backbones import FeatureSpec
 from segzoo.backbones.layers import Convolution, group_count
 from segzoo.config.schema import ModelConfig
 from segzoo.errors import ConfigError
-from segzoo.models.decoder import Decoder, DecoderLimits, register_decoder
+from segzoo.models.decoder import Decoder, register_decoder
 from segzoo.models.layers import NORM_EPS, classifier, head_norm, pointwise, resize, spatial, xavier
 
 RATES_STRIDE = 16
@@ -133,7 +133,7 @@ class DeepLabV3(Decoder):
     def __init__(self, features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> None:
         super().__init__()
         self.activated = features[-1].activated
-        self.size_divisor = features[-1].stride
+        self.size_multiple = features[-1].stride
         self.size_remainder = 1  # where the corners of all taps lie on the corners of the image
         self.aspp = AtrousPyramid(features[-1], config)
         self.logits = classifier(config.deeplab.aspp_channels, num_classes)
@@ -168,7 +168,7 @@ class DeepLabV3Plus(Decoder):
         options = config.deeplab
         self.tap = low_level_tap(features)
         self.activated = features[-1].activated
-        self.size_divisor = features[-1].stride
+        self.size_multiple = features[-1].stride
         self.size_remainder = 1  # where the corners of all taps lie on the corners of the image
         self.aspp = AtrousPyramid(features[-1], config)
         self.low_level = pointwise(features[self.tap].channels, options.low_level_channels, config)
@@ -193,7 +193,7 @@ class DeepLabV3Plus(Decoder):
         return resize(self.logits(x), size)
 
 
-@register_decoder("deeplabv3plus", reads=("deeplab",), limits=DecoderLimits(aligned=True))
+@register_decoder("deeplabv3plus", reads=("deeplab",))
 def deeplabv3plus(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
     """The decoder of DeepLabV3+, see `DeepLabV3Plus`.
 
@@ -204,7 +204,7 @@ def deeplabv3plus(features: Sequence[FeatureSpec], num_classes: int, config: Mod
     return DeepLabV3Plus(features, num_classes, config)
 
 
-@register_decoder("deeplabv3", reads=("deeplab",), limits=DecoderLimits(aligned=True))
+@register_decoder("deeplabv3", reads=("deeplab",))
 def deeplabv3(features: Sequence[FeatureSpec], num_classes: int, config: ModelConfig) -> Decoder:
     """The head of DeepLabV3, see `DeepLabV3`.
 

@@ -10,8 +10,7 @@ import torch
 from segzoo.config.decoders import DecoderOptions
 from segzoo.config.schema import ModelConfig
 from segzoo.errors import ConfigError
-from segzoo.models.build import build_segmenter
-from segzoo.models.limits import check_model
+from segzoo.models.build import build_segmenter, check_model
 from segzoo.models.segmenter import Segmenter
 
 

@@ -1,29 +1,28 @@
-"""Requests that a decoder cannot meet, refused before anything is built."""
+"""What cannot be trained, refused before the network is built and data are read."""
 
 import logging
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
 
 from segzoo.backbones.weights.published import find_published
 from segzoo.config.classification import ClassifierModelConfig
 from segzoo.config.schema import ModelConfig
 from segzoo.errors import ConfigError
-from segzoo.models.decoder import DECODERS, DecoderLimits
+from segzoo.models.build import build_segmenter, model_problems
+from segzoo.models.classifier import OUTPUT_STRIDE, build_configured_classifier
+from segzoo.models.decoder import DECODERS
 
-_CLASSIFIER_STRIDE = 32
+_CLASSES = 2  # of the networks that are tried, for which any number does
+_ONE_VALUE = "Expected more than 1"  # torch's words for a norm with nothing to normalise over
 _logger = logging.getLogger(__name__)
 
-
-def check_model(config: ModelConfig) -> None:
-    """Refuse combinations that no network can be built for.
-
-    Raises:
-        ConfigError: an unknown decoder, an output stride that it does not work at, or a stem that does not pad.
-    """
-    problems = _model_problems(config)
-    if problems:
-        raise ConfigError(problems)
+Size = tuple[int, int]
+Step = Callable[[Tensor], object]
 
 
-def check_training(config: ModelConfig, images: int, crop_size: tuple[int, int]) -> None:
+def check_training(config: ModelConfig, images: int, crop_size: Size) -> None:
     """Refuse what cannot be trained, and warn where evaluation computes something else than training.
 
     Args:
@@ -32,29 +31,26 @@ def check_training(config: ModelConfig, images: int, crop_size: tuple[int, int])
         crop_size: height and width of a training image.
 
     Raises:
-        ConfigError: as `check_model`; fewer images than the decoder's norms need, or a single one so small that nothing
-            is left to normalise over; weights of other norms.
+        ConfigError: what no network can be built for; images too few or too small for the norms; weights of other
+            norms.
     """
-    problems = _model_problems(config)
-    limits = DECODERS[config.decoder].limits
-    if images < limits.least_batch:
-        problems.append(
-            f"data.batch_size: {config.decoder} needs {limits.least_batch} images or more on each device, not "
-            f"{images}: it normalises an image pooled to one pixel over the batch. Take a larger batch, or another "
-            "decoder: deeplabv3plus and unet train on single images."
-        )
-    elif images == 1 and _normalises_one_pixel(config, crop_size):
-        problems.append(
-            f"data.crop_size: {list(crop_size)} leave one pixel at output stride {config.output_stride}, and BatchNorm "
-            "needs two or more over the batch, which is one image on each device. Take larger crops or batches."
-        )
+    problems = model_problems(config)
+    possible = _without_problems(config)
+    problems += _value_problems(
+        lambda: build_segmenter(possible, _CLASSES, pretrained=False).train().training_logits,
+        images,
+        crop_size,
+        key="data.crop_size",
+        name=config.decoder,
+        output_stride=config.output_stride,
+    )
     problems += _norm_problems(config)
     if problems:
         raise ConfigError(problems)
     warn_of_other_stride(config)
 
 
-def check_classifier_training(config: ClassifierModelConfig, images: int, image_size: tuple[int, int]) -> None:
+def check_classifier_training(config: ClassifierModelConfig, images: int, image_size: Size) -> None:
     """Refuse a classifier that cannot be trained.
 
     Args:
@@ -66,30 +62,26 @@ def check_classifier_training(config: ClassifierModelConfig, images: int, image_
         ConfigError: weights of other norms, or a single image so small that nothing is left to normalise over.
     """
     problems = _norm_problems(config)
-    learns = config.norm == "batch" and config.frozen_modules != "all"
-    if images == 1 and learns and max(image_size) <= _CLASSIFIER_STRIDE:
-        problems.append(
-            f"data.image_size: {list(image_size)} leave one pixel at output stride {_CLASSIFIER_STRIDE}, and BatchNorm "
-            "needs two or more over the batch, which is one image on each device. Take larger images or batches."
-        )
+    problems += _value_problems(
+        lambda: build_configured_classifier(config, _CLASSES, pretrained=False).train(),
+        images,
+        image_size,
+        key="data.image_size",
+        name=config.backbone.name,
+        output_stride=OUTPUT_STRIDE,
+    )
     if problems:
         raise ConfigError(problems)
-
-
-def _norm_problems(config: ModelConfig | ClassifierModelConfig) -> list[str]:
-    weights = config.backbone.weights
-    if config.norm != "group" or weights is None or find_published(config.backbone.name, weights) is None:
-        return []
-    return [
-        "model.norm: published weights are BatchNorm's, which group cannot take. Write model.norm=frozen for small "
-        "batches, or model.backbone.weights=null."
-    ]
 
 
 def warn_of_other_stride(config: ModelConfig) -> None:
     """Say so where `model.eval_output_stride` changes what the decoder sees, which dilating cannot make good."""
     stride = config.eval_output_stride or config.output_stride
-    if stride != config.output_stride and not DECODERS[config.decoder].limits.follows_stride:
+    if stride == config.output_stride:
+        return
+    with torch.device("meta"):
+        decoder = build_segmenter(config, _CLASSES, pretrained=False).decoder
+    if not decoder.follows_stride:
         _logger.warning(
             "model.eval_output_stride: %s has convolutions on the dilated taps that do not dilate with them; at output "
             "stride %s they see another extent of the image than at %s, where they are trained. In deeplabv3plus they "
@@ -100,33 +92,60 @@ def warn_of_other_stride(config: ModelConfig) -> None:
         )
 
 
-def _model_problems(config: ModelConfig) -> list[str]:
-    limits = DECODERS[config.decoder].limits
-    problems = [f"model: {line}" for line in config.unread_options()]
-    problems += [
-        f"{key}: {config.decoder} works at output stride {_either(limits)}, not {stride}: {limits.reason}."
-        for key, stride in (
-            ("model.output_stride", config.output_stride),
-            ("model.eval_output_stride", config.eval_output_stride),
-        )
-        if stride is not None and stride not in limits.output_strides
+def _value_problems(
+    build: Callable[[], Step], images: int, size: Size, *, key: str, name: str, output_stride: int
+) -> list[str]:
+    """What to change where a norm of the network would see one value of a channel, which torch refuses.
+
+    Only torch knows where, so the network is tried. Several images with more than a pixel in the deepest tap have
+    values enough, and are spared the second that this takes.
+
+    Args:
+        build: makes the network, as it is called in training.
+        images: in one forward pass on one device.
+        size: of an image.
+        key: that states the size.
+        name: of what needs larger batches, if larger images do not help.
+        output_stride: of the deepest tap.
+    """
+    if (images > 1 and max(size) > output_stride) or _trains(build, images, size):
+        return []
+    if _trains(build, images, (size[0] + output_stride, size[1] + output_stride)):
+        larger = "images" if key.endswith("image_size") else "crops"
+        return [
+            f"{key}: {list(size)} leave one pixel at output stride {output_stride}, and BatchNorm needs two or more "
+            f"over the batch, which is one image on each device. Take larger {larger} or batches."
+        ]
+    return [
+        f"data.batch_size: {name} needs {images + 1} images or more on each device, not {images}: it normalises an "
+        "image pooled to one pixel over the batch. Take a larger batch, or another decoder: deeplabv3plus and unet "
+        "train on single images."
     ]
-    if config.backbone.stem_padding != "padded":
-        problems.append(
-            "model.backbone.stem_padding: a decoder needs taps of ceil(size / stride) pixels, which only the padded "
-            "stem gives. Take padded; valid is for build_backbone and build_classifier."
-        )
-    return problems
 
 
-def _normalises_one_pixel(config: ModelConfig, crop_size: tuple[int, int]) -> bool:
-    """Whether a BatchNorm that learns sees a deepest tap of a single pixel."""
-    limits = DECODERS[config.decoder].limits
-    ours = not config.freeze_backbone or limits.aligned or config.auxiliary_weight > 0
-    own = limits.norms_deepest and getattr(config, config.decoder).norm == "batch"
-    largest = 1 if limits.aligned else config.output_stride
-    return max(crop_size) <= largest and (own or (ours and config.norm == "batch"))
+def _trains(build: Callable[[], Step], images: int, size: Size) -> bool:
+    """Whether the norms of a network in training see enough, tried on tensors without content."""
+    try:
+        with torch.device("meta"), torch.no_grad():
+            build()(torch.empty(images, 3, *size))
+    except Exception as error:
+        return _ONE_VALUE not in str(error)  # whatever else is wrong is said where it is built, or where it runs
+    return True
 
 
-def _either(limits: DecoderLimits) -> str:
-    return " or ".join(map(str, limits.output_strides))
+def _without_problems(config: ModelConfig) -> ModelConfig:
+    """The nearest network that can be built, which shows what else is wrong in the same go."""
+    strides = DECODERS[config.decoder].output_strides
+    stride = config.output_stride if config.output_stride in strides else strides[0]
+    backbone = config.backbone.model_copy(update={"stem_padding": "padded"})
+    return config.model_copy(update={"output_stride": stride, "eval_output_stride": None, "backbone": backbone})
+
+
+def _norm_problems(config: ModelConfig | ClassifierModelConfig) -> list[str]:
+    weights = config.backbone.weights
+    if config.norm != "group" or weights is None or find_published(config.backbone.name, weights) is None:
+        return []
+    return [
+        "model.norm: published weights are BatchNorm's, which group cannot take. Write model.norm=frozen for small "
+        "batches, or model.backbone.weights=null."
+    ]

@@ -62,7 +62,7 @@ class Segmenter(Network):
 
     def _pad(self, image: Tensor) -> Tensor:
         decoder = self.decoder
-        return pad_to_multiple(image, decoder.size_divisor, decoder.size_remainder, decoder.minimum_size)
+        return pad_to_multiple(image, decoder.size_multiple, decoder.size_remainder, decoder.minimum_size)
 
 
 def pad_to_multiple(image: Tensor, divisor: int, remainder: int = 0, minimum: int = 1) -> Tensor:

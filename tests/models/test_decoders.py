@@ -3,9 +3,11 @@
 import pytest
 import torch
 
-from segzoo.config.schema import ModelConfig
+from segzoo.config.schema import BackboneConfig, ModelConfig
+from segzoo.errors import ConfigError
 from segzoo.models.build import build_segmenter, list_decoders
 from segzoo.models.decoder import DECODERS
+from segzoo.models.limits import check_training
 from segzoo.models.segmenter import Segmenter, pad_to_multiple
 
 SMP = (
@@ -21,7 +23,7 @@ SMP = (
     "unetplusplus",
     "upernet",
 )
-ALLOWED = [(decoder, stride) for decoder in SMP for stride in DECODERS[decoder].limits.output_strides]
+ALLOWED = [(decoder, stride) for decoder in SMP for stride in DECODERS[decoder].output_strides]
 POOLED_NORM = {"deeplabv3_smp", "deeplabv3plus_smp", "pan", "upernet"}
 
 
@@ -52,7 +54,7 @@ def test_names_are_the_pinned_ones():
 
 
 def test_strides_each_decoder_allows():
-    assert {decoder: DECODERS[decoder].limits.output_strides for decoder in SMP} == {
+    assert {decoder: DECODERS[decoder].output_strides for decoder in SMP} == {
         "deeplabv3_smp": (8, 16),
         "deeplabv3plus_smp": (8, 16),
         "fpn": (32,),
@@ -71,11 +73,11 @@ def test_strides_each_decoder_allows():
 @pytest.mark.parametrize(("decoder", "output_stride"), ALLOWED)
 def test_trains_and_evaluates(decoder, output_stride, backbone):
     segmenter = build(decoder, output_stride, backbone)
-    check_training_step(segmenter, DECODERS[decoder].limits.least_batch, (97, 129))
+    check_training_step(segmenter, 2 if decoder in POOLED_NORM else 1, (97, 129))
     check_training_step(segmenter, 2, (65, 65))
     check_evaluation(segmenter, (97, 129))
     check_evaluation(segmenter, (1, 70), batch=2)
-    if backbone == "xception" and output_stride == max(DECODERS[decoder].limits.output_strides):
+    if backbone == "xception" and output_stride == max(DECODERS[decoder].output_strides):
         check_evaluation(segmenter, (513, 513))
 
 
@@ -85,19 +87,26 @@ def test_trains_and_evaluates(decoder, output_stride, backbone):
 def test_full_width(decoder, output_stride, backbone):
     segmenter = build(decoder, output_stride, backbone, width=1.0)
     check_training_step(segmenter, 2, (65, 65))
-    check_training_step(segmenter, DECODERS[decoder].limits.least_batch, (97, 129))
+    check_training_step(segmenter, 2 if decoder in POOLED_NORM else 1, (97, 129))
     check_evaluation(segmenter, (513, 513))
 
 
-def test_least_batches():
-    """Where 1 is stated, `test_trains_and_evaluates` trains with it."""
-    assert {decoder for decoder in SMP if DECODERS[decoder].limits.least_batch == 2} == POOLED_NORM
-    assert all(DECODERS[decoder].limits.least_batch == 1 for decoder in set(SMP) - POOLED_NORM)
+@pytest.mark.parametrize("decoder", SMP)
+def test_single_images_are_refused_where_torch_would(decoder):
+    """Where they are not, `test_trains_and_evaluates` trains on one."""
+    stride = max(DECODERS[decoder].output_strides)
+    config = ModelConfig(decoder=decoder, output_stride=stride, backbone=BackboneConfig(name="xception", width=0.1))
+    check_training(config, 2, (65, 65))
+    if decoder in POOLED_NORM:
+        with pytest.raises(ConfigError, match=f"data.batch_size: {decoder} needs 2 images or more on each device"):
+            check_training(config, 1, (65, 65))
+    else:
+        check_training(config, 1, (65, 65))
 
 
 @pytest.mark.parametrize("decoder", sorted(POOLED_NORM))
 def test_torch_refuses_less_than_the_least_batch(decoder):
-    segmenter = build(decoder, max(DECODERS[decoder].limits.output_strides), width=0.1).train()
+    segmenter = build(decoder, max(DECODERS[decoder].output_strides), width=0.1).train()
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         segmenter(torch.randn(1, 3, 65, 65))
 

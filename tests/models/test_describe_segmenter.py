@@ -15,8 +15,8 @@ from segzoo.models.describe import describe_segmenter, reading_parts, segmenter_
 
 
 def settings(decoder="deeplabv3plus", backbone="xception", width=0.25, **keys):
-    limits = DECODERS[decoder].limits
-    stride = keys.pop("output_stride", 16 if 16 in limits.output_strides else limits.output_strides[-1])
+    strides = DECODERS[decoder].output_strides
+    stride = keys.pop("output_stride", 16 if 16 in strides else strides[-1])
     return ModelConfig.model_validate(
         {"decoder": decoder, "output_stride": stride, "backbone": {"name": backbone, "width": width}, **keys}
     )

@@ -12,7 +12,7 @@ from segzoo.config.schema import ModelConfig
 from segzoo.errors import ConfigError
 from segzoo.inference.predictor import Predictor
 from segzoo.models.build import build_segmenter
-from segzoo.models.decoder import DECODERS, DecoderLimits, RegisteredDecoder
+from segzoo.models.decoder import DECODERS, RegisteredDecoder
 from segzoo.models.evaluation import evaluation_config, planned_for_evaluation
 from segzoo.models.limits import check_training
 from segzoo.tasks.segmentation import SegmentationTask
@@ -123,7 +123,7 @@ def test_buffers_outside_the_state_are_shared_too():
         return decoder
 
     with DECODERS.temporarily():
-        DECODERS.add("deeplabv3plus", RegisteredDecoder(with_buffer, DecoderLimits()), replace=True)
+        DECODERS.add("deeplabv3plus", RegisteredDecoder(with_buffer, (8, 16)), replace=True)
         planned = planned_for_evaluation(segmenter, config, 4)
     assert planned.decoder.scale is segmenter.decoder.scale
 

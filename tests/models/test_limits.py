@@ -2,16 +2,19 @@
 
 import pytest
 import torch
+from torch import nn
 
+from segzoo.backbones import build_backbone
 from segzoo.config.load import config_from_tree, dump_config, load_config
 from segzoo.config.model import ModelConfig
 from segzoo.config.schema import RunConfig
 from segzoo.errors import ConfigError
-from segzoo.models.build import build_segmenter, list_decoders
-from segzoo.models.decoder import DECODERS
-from segzoo.models.limits import check_model, check_training
+from segzoo.models.build import build_segmenter, check_model, list_decoders
+from segzoo.models.decoder import DECODERS, Decoder, register_decoder
+from segzoo.models.limits import check_training
 
 OURS = sorted(DECODERS)
+POOLED_NORM = {"deeplabv3plus_smp", "deeplabv3_smp", "pan", "upernet"}
 SECTIONS = {decoder: "deeplab" if decoder in ("deeplabv3plus", "deeplabv3") else decoder for decoder in OURS}
 
 
@@ -19,10 +22,12 @@ SECTIONS = {decoder: "deeplab" if decoder in ("deeplabv3plus", "deeplabv3") else
 def refused(call_tool, monkeypatch):
     """The line with which tools/train.py refuses the quickstart with these changes, before it builds anything."""
 
-    def never(*_, **__):
-        raise AssertionError("the network was built")
+    def only_a_sketch(*arguments, **keywords):
+        backbone = build_backbone(*arguments, **keywords)
+        assert all(parameter.is_meta for parameter in backbone.parameters()), "the network was built"
+        return backbone
 
-    monkeypatch.setattr("segzoo.backbones.registry.build_backbone", never)
+    monkeypatch.setattr("segzoo.backbones.registry.build_backbone", only_a_sketch)
 
     def call(*overrides):
         result = call_tool("train.py", "configs/quickstart.yaml", "--check", *overrides)
@@ -36,7 +41,10 @@ def refused(call_tool, monkeypatch):
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        (["model.decoder=fpn"], "model.output_stride: fpn works at output stride 32, not 16: it doubles"),
+        (
+            ["model.decoder=fpn"],
+            "model.output_stride: fpn works at output stride 32, not 16. Take that, or another decoder.",
+        ),
         (["model.decoder=unetplusplus"], "model.output_stride: unetplusplus works at output stride 32, not 16"),
         (
             ["model.decoder=linknet", "model.output_stride=8"],
@@ -101,8 +109,7 @@ def test_refused_in_one_line(refused, overrides, line):
 
 def trains_on_one_pixel(decoder, norm, crop):
     """Whether torch itself can, asked of a small network at the decoder's largest stride."""
-    limits = DECODERS[decoder].limits
-    stride = max(limits.output_strides)
+    stride = max(DECODERS[decoder].output_strides)
     backbone = {"name": "xception", "width": 0.1}
     tree = {"decoder": decoder, "norm": norm, "output_stride": stride, "backbone": backbone}
     config = ModelConfig.model_validate(tree)
@@ -118,7 +125,7 @@ def trains_on_one_pixel(decoder, norm, crop):
 
 @pytest.mark.parametrize("crop", [1, 0])  # 0: the stride
 @pytest.mark.parametrize("norm", ["batch", "frozen"])
-@pytest.mark.parametrize("decoder", [name for name in OURS if DECODERS[name].limits.least_batch == 1])
+@pytest.mark.parametrize("decoder", [name for name in OURS if name not in POOLED_NORM])
 def test_one_image_of_one_deepest_pixel_is_refused_where_torch_would(decoder, norm, crop):
     config, trains = trains_on_one_pixel(decoder, norm, crop)
     size = crop or config.output_stride
@@ -173,3 +180,49 @@ def test_all_problems_in_one_go():
 
     assert refused_keys(check_model) == keys
     assert refused_keys(check_training, 1, (513, 513)) == [*keys, "data.batch_size", "model.norm"]
+
+
+class Pooling(Decoder):
+    """BatchNorm of the mean over the image, or of the deepest tap, as somebody might write it."""
+
+    def __init__(self, channels, classes, pool):
+        super().__init__()
+        self.pool = pool
+        self.layers = nn.Sequential(nn.Conv2d(channels, classes, 1), nn.BatchNorm2d(classes))
+
+    def forward(self, features, size):
+        deepest = features[-1].mean((2, 3), keepdim=True) if self.pool else features[-1]
+        return nn.functional.interpolate(self.layers(deepest), size)
+
+
+@pytest.mark.parametrize(
+    ("pool", "line"),
+    [
+        (True, "data.batch_size: mine needs 2 images or more on each device, not 1"),
+        (False, "data.crop_size: [1, 1] leave one pixel at output stride 16, and BatchNorm needs two or more"),
+    ],
+)
+def test_a_decoder_of_the_users_own_is_asked_too(own_parts, pool, line):
+    """Nobody stated what it needs: torch knows."""
+    register_decoder("mine")(lambda taps, classes, config: Pooling(taps[-1].channels, classes, pool))
+    config = ModelConfig.model_validate({"decoder": "mine", "norm": "frozen", "backbone": {"width": 0.1}})
+    check_training(config, 2, (1, 1))
+    with pytest.raises(ConfigError) as caught:
+        check_training(config, 1, (1, 1))
+    assert [problem[: len(line)] for problem in caught.value.problems] == [line]
+
+
+def test_what_a_sketch_cannot_run_is_left_to_the_run(own_parts):
+    class Counts(Decoder):
+        def forward(self, features, size):
+            return features[-1] * features[-1].sum().item()
+
+    register_decoder("mine")(lambda taps, classes, config: Counts())
+    check_training(ModelConfig(decoder="mine", norm="frozen"), 1, (1, 1))
+
+
+def test_the_auxiliary_head_is_part_of_what_is_tried():
+    tree = {"decoder": "pspnet", "pspnet": {"norm": "none"}, "freeze_backbone": True, "backbone": {"width": 0.1}}
+    check_training(ModelConfig.model_validate(tree), 1, (16, 16))
+    with pytest.raises(ConfigError, match="data.crop_size"):
+        check_training(ModelConfig.model_validate({**tree, "auxiliary_weight": 0.4}), 1, (16, 16))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from segzoo.backbones import FeatureSpec
 from segzoo.config.decoders import Norm
-from segzoo.models.decoder import Decoder, DecoderLimits
+from segzoo.models.decoder import Decoder
 
 IMAGE_CHANNELS = 3  # of the image that stands first in SMP's channel list; no decoder convolves it
 NORMS: dict[Norm, str | dict[str, str | bool]] = {
@@ -21,11 +21,6 @@ NORMS: dict[Norm, str | dict[str, str | bool]] = {
     "instance": {"type": "instancenorm", "affine": True},  # without, SMP finds no weights to initialise
     "none": "identity",
 }
-
-DOUBLING = DecoderLimits(
-    output_strides=(32,),
-    reason="it doubles its map at every step, and dilated taps do not double. Take model.output_stride=32",
-)
 
 
 class SmpDecoder(Decoder):
@@ -39,6 +34,7 @@ class SmpDecoder(Decoder):
         head: SMP's segmentation head; its upsampling reaches the image's size.
         minimum_pixels: height and width that the deepest tap needs.
         initialise: draw weights as SMP's models do; its DeepLabs keep torch's.
+        follows_stride: see `Decoder`; most have convolutions on the dilated taps.
     """
 
     def __init__(
@@ -49,12 +45,14 @@ class SmpDecoder(Decoder):
         *,
         minimum_pixels: int = 1,
         initialise: bool = True,
+        follows_stride: bool = False,
     ) -> None:
         super().__init__()
         self.activated = tuple(spec.activated for spec in features)
+        self.follows_stride = follows_stride
         self.decoder = decoder
         self.head = head
-        self.size_divisor = features[-1].stride
+        self.size_multiple = features[-1].stride
         self.minimum_size = minimum_pixels * features[-1].stride
         if initialise:
             initialize_decoder(decoder)

@@ -5,7 +5,6 @@ asks for it; sizes that SMP refuses are padded and cropped; taps pass the ReLU t
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from segmentation_models_pytorch.base import SegmentationHead
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3Decoder, DeepLabV3PlusDecoder
@@ -34,10 +33,11 @@ from segzoo.config.decoders import (
 )
 from segzoo.config.parts import Options
 from segzoo.config.schema import ModelConfig
-from segzoo.models.decoder import Decoder, DecoderLimits, register_decoder
-from segzoo.models.smp.adapter import DOUBLING, NORMS, SmpDecoder, pixels_for, smp_channels
+from segzoo.models.decoder import Decoder, register_decoder
+from segzoo.models.smp.adapter import NORMS, SmpDecoder, pixels_for, smp_channels
 
 LINKNET_CHANNELS = 32  # in front of its head; SMP has no setting for it
+DOUBLING = (32,)  # of decoders that double their map at every step: dilated taps do not double
 PAN_PIXELS = 8  # its attention halves the deepest map three times
 
 SmpBuilder = Callable[[Sequence[FeatureSpec], int, Options], Decoder]
@@ -45,12 +45,12 @@ SmpBuilder = Callable[[Sequence[FeatureSpec], int, Options], Decoder]
 
 
 def smp_decoder(
-    name: str, options: type[Options], *, limits: DecoderLimits | None = None
+    name: str, options: type[Options], *, output_strides: tuple[int, ...] = (8, 16, 32)
 ) -> Callable[[SmpBuilder[Options]], SmpBuilder[Options]]:
     """Register one of SMP's decoders; arguments as for `register_decoder`."""
 
     def register(build: SmpBuilder[Options]) -> SmpBuilder[Options]:
-        @register_decoder(name, options=options, limits=limits)
+        @register_decoder(name, options=options, output_strides=output_strides)
         def built(features: Sequence[FeatureSpec], num_classes: int, _: ModelConfig, own: Options) -> Decoder:
             return build(features, num_classes, own)
 
@@ -59,16 +59,7 @@ def smp_decoder(
     return register
 
 
-@smp_decoder(
-    "deeplabv3plus_smp",
-    SmpDeepLabV3PlusConfig,
-    limits=DecoderLimits(
-        output_strides=(8, 16),
-        reason="its decoder resizes the deepest tap by 2 or 4 to reach stride 4",
-        least_batch=2,
-        follows_stride=False,
-    ),
-)
+@smp_decoder("deeplabv3plus_smp", SmpDeepLabV3PlusConfig, output_strides=(8, 16))
 def deeplabv3plus_smp(features: Sequence[FeatureSpec], num_classes: int, options: SmpDeepLabV3PlusConfig) -> Decoder:
     """SMP's DeepLabV3+.
 
@@ -89,13 +80,7 @@ def deeplabv3plus_smp(features: Sequence[FeatureSpec], num_classes: int, options
     return SmpDecoder(features, decoder, head, initialise=False)
 
 
-@smp_decoder(
-    "deeplabv3_smp",
-    SmpDeepLabV3Config,
-    limits=DecoderLimits(
-        output_strides=(8, 16), reason="SMP makes it for no other", least_batch=2, follows_stride=False
-    ),
-)
+@smp_decoder("deeplabv3_smp", SmpDeepLabV3Config, output_strides=(8, 16))
 def deeplabv3_smp(features: Sequence[FeatureSpec], num_classes: int, options: SmpDeepLabV3Config) -> Decoder:
     """SMP's DeepLabV3.
 
@@ -113,7 +98,7 @@ def deeplabv3_smp(features: Sequence[FeatureSpec], num_classes: int, options: Sm
     return SmpDecoder(features, decoder, head, initialise=False)
 
 
-@smp_decoder("unet", UnetConfig, limits=DecoderLimits(follows_stride=False))
+@smp_decoder("unet", UnetConfig)
 def unet(features: Sequence[FeatureSpec], num_classes: int, options: UnetConfig) -> Decoder:
     """SMP's U-Net. Each block resizes to the next tap, so dilated taps, of equal sizes, fit as well.
 
@@ -122,7 +107,7 @@ def unet(features: Sequence[FeatureSpec], num_classes: int, options: UnetConfig)
     return _with_skips(UnetDecoder, features, num_classes, options)
 
 
-@smp_decoder("unetplusplus", UnetConfig, limits=DOUBLING)
+@smp_decoder("unetplusplus", UnetConfig, output_strides=DOUBLING)
 def unetplusplus(features: Sequence[FeatureSpec], num_classes: int, options: UnetConfig) -> Decoder:
     """SMP's U-Net++.
 
@@ -131,7 +116,7 @@ def unetplusplus(features: Sequence[FeatureSpec], num_classes: int, options: Une
     return _with_skips(UnetPlusPlusDecoder, features, num_classes, options)
 
 
-@smp_decoder("fpn", FpnConfig, limits=DOUBLING)
+@smp_decoder("fpn", FpnConfig, output_strides=DOUBLING)
 def fpn(features: Sequence[FeatureSpec], num_classes: int, options: FpnConfig) -> Decoder:
     """SMP's feature pyramid network.
 
@@ -149,7 +134,7 @@ def fpn(features: Sequence[FeatureSpec], num_classes: int, options: FpnConfig) -
     return SmpDecoder(features, decoder, head)
 
 
-@smp_decoder("pspnet", PspnetConfig, limits=DecoderLimits(follows_stride=False, norms_deepest=True))
+@smp_decoder("pspnet", PspnetConfig)
 def pspnet(features: Sequence[FeatureSpec], num_classes: int, options: PspnetConfig) -> Decoder:
     """SMP's PSPNet on the deepest tap.
 
@@ -166,16 +151,7 @@ def pspnet(features: Sequence[FeatureSpec], num_classes: int, options: PspnetCon
     return SmpDecoder(features, decoder, head, minimum_pixels=pixels_for(options.norm))
 
 
-@smp_decoder(
-    "pan",
-    PanConfig,
-    limits=DecoderLimits(
-        output_strides=(16, 32),
-        reason="SMP makes its attention, which pools the deepest tap, for no other",
-        least_batch=2,
-        follows_stride=False,
-    ),
-)
+@smp_decoder("pan", PanConfig, output_strides=(16, 32))
 def pan(features: Sequence[FeatureSpec], num_classes: int, options: PanConfig) -> Decoder:
     """SMP's pyramid attention network. Images are padded until the deepest tap has 8×8 pixels.
 
@@ -191,7 +167,7 @@ def pan(features: Sequence[FeatureSpec], num_classes: int, options: PanConfig) -
     return SmpDecoder(features, decoder, head, minimum_pixels=PAN_PIXELS)
 
 
-@smp_decoder("linknet", LinknetConfig, limits=replace(DOUBLING, norms_deepest=True))
+@smp_decoder("linknet", LinknetConfig, output_strides=DOUBLING)
 def linknet(features: Sequence[FeatureSpec], num_classes: int, options: LinknetConfig) -> Decoder:
     """SMP's Linknet.
 
@@ -202,7 +178,7 @@ def linknet(features: Sequence[FeatureSpec], num_classes: int, options: LinknetC
     return SmpDecoder(features, decoder, head, minimum_pixels=pixels_for(options.norm))
 
 
-@smp_decoder("manet", ManetConfig, limits=replace(DOUBLING, norms_deepest=True))
+@smp_decoder("manet", ManetConfig, output_strides=DOUBLING)
 def manet(features: Sequence[FeatureSpec], num_classes: int, options: ManetConfig) -> Decoder:
     """SMP's multi-scale attention network.
 
@@ -219,7 +195,7 @@ def manet(features: Sequence[FeatureSpec], num_classes: int, options: ManetConfi
     return SmpDecoder(features, decoder, head, minimum_pixels=pixels_for(options.norm))
 
 
-@smp_decoder("upernet", UpernetConfig, limits=DecoderLimits(least_batch=2, follows_stride=False))
+@smp_decoder("upernet", UpernetConfig)
 def upernet(features: Sequence[FeatureSpec], num_classes: int, options: UpernetConfig) -> Decoder:
     """SMP's unified perceptual parsing network.
 
@@ -238,7 +214,7 @@ def segformer(features: Sequence[FeatureSpec], num_classes: int, options: Segfor
     """
     decoder = SegformerDecoder(smp_channels(features), segmentation_channels=options.channels)
     head = SegmentationHead(options.channels, num_classes, kernel_size=1, upsampling=4)
-    return SmpDecoder(features, decoder, head)
+    return SmpDecoder(features, decoder, head, follows_stride=True)
 
 
 def _with_skips(

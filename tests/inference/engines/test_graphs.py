@@ -22,7 +22,7 @@ UNTRACED = {"linknet", "segformer"}
 
 def network(decoder: str, backbone: str = "xception", **options: object) -> Segmenter:
     """A small one whose norms have something to fold."""
-    stride = max(stride for stride in DECODERS[decoder].limits.output_strides if stride in (16, 32))
+    stride = max(stride for stride in DECODERS[decoder].output_strides if stride in (16, 32))
     tree = {
         "data": {"name": "synthetic"},
         "model": {"decoder": decoder, "output_stride": stride, "backbone": {"name": backbone, "width": 0.1, **options}},
@@ -80,7 +80,7 @@ def test_a_norm_whose_convolution_others_read_is_not_folded() -> None:
             self.convolution = nn.Conv2d(16, 5, 1)
             self.norm = nn.BatchNorm2d(5)
             self.norm.running_mean += 1.0
-            self.size_divisor, self.size_remainder, self.minimum_size = 1, 0, 1
+            self.size_multiple, self.size_remainder, self.minimum_size = 1, 0, 1
 
         def forward(self, features: list[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
             x = self.convolution(features[0])
