@@ -146,9 +146,11 @@ def _classes(source: AnyTrained) -> str:
     ]
     if labels.palette:
         columns.append(Column("colour (RGB)", lambda index: str(list(labels.palette[index])), words=True))
+    table = markdown_table(columns, range(len(labels.names)))
+    if labels.coding.exclusive:
+        return table
     thing = "A pixel" if labels.palette else "An image"
-    kind = f"{thing} may have several classes, or none: each is decided on its own.\n\n" if labels.multi_label else ""
-    return kind + markdown_table(columns, range(len(labels.names)))
+    return f"{thing} may have several classes, or none: each is decided on its own.\n\n{table}"
 
 
 def _origin(config: AnyRunConfig) -> str:
@@ -174,7 +176,10 @@ def _training(config: AnyRunConfig) -> str:
 
 
 def _mask_protocol(source: TrainedSegmenter, config: RunConfig) -> str:
-    counts = "one table for each class, of its own pixels," if source.labels.multi_label else "one confusion matrix"
+    exclusive = source.labels.coding.exclusive
+    counts = "one confusion matrix" if exclusive else "one table for each class, of its own pixels,"
+        "one confusion matrix" if source.labels.coding.exclusive else "one table for each class, of its own pixels,"
+    )
     stride = config.model.eval_output_stride or config.model.output_stride
     return (
         f"{counts} over the whole split, at the images' own resolution; pixels of value {source.labels.ignore_index} "

@@ -84,7 +84,7 @@ def run_steps(steps: list[A.BasicTransform], image: Any, mask: Any, seed: int) -
 
     Albumentations' `Compose` would hand one seed to all of them, which ties their draws together.
     """
-    target = "mask" if mask.ndim == 2 else "masks"  # a plane for each class
+    target = "mask" if mask.ndim == 2 else "masks"  # one for each class
     for step, step_seed in zip(steps, np.random.SeedSequence(seed).generate_state(len(steps)).tolist(), strict=True):
         step.set_random_seed(step_seed)
         result = step(image=image, **{target: mask})

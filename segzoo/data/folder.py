@@ -5,6 +5,7 @@ from pathlib import Path
 
 from segzoo.config.schema import DataConfig, FolderConfig
 from segzoo.data.affixes import Affixes
+from segzoo.data.class_masks import class_mask_labels
 from segzoo.data.dataset import dataset_root, register_dataset, unknown_split
 from segzoo.data.folder_advice import lying_together
 from segzoo.data.folder_files import TRAIN_FOLDERS
@@ -15,7 +16,6 @@ from segzoo.data.labels import LabelSpace
 from segzoo.data.listing import Listing, Problem, register_listing, with_headers
 from segzoo.data.pairs import FileDataset
 from segzoo.data.pixels import PixelFormat
-from segzoo.data.planes import plane_labels
 from segzoo.data.progress import counted
 from segzoo.data.split_list import scan_split_list
 from segzoo.data.tree import composed, is_file, is_folder, subfolders
@@ -56,7 +56,7 @@ def build_folder(config: DataConfig, split: str) -> FileDataset:
         masks = training.checked_pairs()
         values = (mask_values(pair) for pair in counted(masks, len(masks), "reading masks"))
         labels = infer_labels(frozenset().union(*values), config)
-    elif config.folder.mask_values is None and config.folder.colors is None and not labels.multi_label:
+    elif config.folder.mask_values is None and config.folder.colors is None and labels.coding.exclusive:
         refuse_binary(map(mask_values, pairs), str(config.root))
     return FileDataset(pairs, labels, listing.where, pixels)
 
@@ -150,7 +150,7 @@ def affixes_of(layout: FolderConfig) -> Affixes:
 
 def _by_class(files: NamedFiles, labels: LabelSpace | None) -> NamedFiles | ClassFiles:
     """The files, with masks in a folder for each class where the classes ask for it."""
-    return ClassFiles(files, labels.names) if labels is not None and labels.multi_label else files
+    return files if labels is None or labels.coding.exclusive else ClassFiles(files, labels.names)
 
 
 def _passed_over(files: NamedFiles) -> Iterator[Problem]:
@@ -162,7 +162,7 @@ def _passed_over(files: NamedFiles) -> Iterator[Problem]:
 
 def _other_classes(files: NamedFiles, labels: LabelSpace | None, config: DataConfig) -> Iterator[Problem]:
     """Folders of masks that the classes, read off the training split's, leave out."""
-    if labels is None or not labels.multi_label or config.classes:
+    if labels is None or labels.coding.exclusive or config.classes:
         return
     for name in sorted(set(class_folders(files.masks)) - set(labels.names)):
         line = f"{files.masks / name}: no class of this name in split {config.train_split}, which decides; not read"
@@ -181,7 +181,7 @@ def _labels_of_folders(masks: Path, layout: FolderConfig) -> LabelSpace:
             f"data.folder.multi_label: '{masks}' has no folder for each class, such as {masks.name}/CLASS/a.png. Other "
             "names: data.folder.masks."
         )
-    return plane_labels(names, layout.ignore_value)
+    return class_mask_labels(names, layout.ignore_value)
 
 
 def held_out_ids(ids: Sequence[str], layout: FolderConfig) -> set[str]:

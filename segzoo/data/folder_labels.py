@@ -8,10 +8,10 @@ import numpy as np
 
 from segzoo.config.schema import DataConfig, FolderConfig
 from segzoo.data.class_lists import listed_names
+from segzoo.data.class_masks import class_mask_labels
 from segzoo.data.images import read_mask
 from segzoo.data.labels import IGNORED, LabelSpace, color_number, voc_palette
 from segzoo.data.pairs import Pair
-from segzoo.data.planes import plane_labels
 from segzoo.errors import ConfigError, DataError
 
 
@@ -34,7 +34,7 @@ def stated_labels(config: DataConfig, root: Path) -> LabelSpace | None:
         return LabelSpace(tuple(folder.colors), tuple(folder.colors.values()), raw_ids=raw_ids, raw_colors=True)
     names = config.classes or listed_names(root / "classes.txt")
     if folder.multi_label:
-        return plane_labels(names, folder.ignore_value) if names else None
+        return class_mask_labels(names, folder.ignore_value) if names else None
     return _labels_counting_up(names, folder) if names else None
 
 

@@ -188,7 +188,7 @@ class ClassFiles:
                 printable(stem_of(image, self.files.images)),
                 image,
                 self.files.masks,
-                planes=tuple(own.get(image) for own in masks),
+                class_masks=tuple(own.get(image) for own in masks),
             )
             for image in images
         ], problems
@@ -197,11 +197,11 @@ class ClassFiles:
         """A pair for each line of a split list, problems, and warnings; masks that are not there the list finds out."""
         found = [files.listed(lines) for files in self._of_classes()]
         rows = zip(*(pairs for pairs, _, _ in found), strict=True)
-        pairs = [replace(row[0], mask=self.files.masks, planes=tuple(map(self._plane, row))) for row in rows]
+        pairs = [replace(row[0], mask=self.files.masks, class_masks=tuple(map(self._class_mask, row))) for row in rows]
         problems = dict.fromkeys(problem for _, faults, _ in found for problem in faults)
         return pairs, list(problems), found[0][2]
 
-    def _plane(self, pair: Pair) -> Path | None:
+    def _class_mask(self, pair: Pair) -> Path | None:
         return None if self.files.sparse and not pair.mask.exists() else pair.mask
 
     def _of_classes(self) -> list[NamedFiles]:

@@ -78,7 +78,7 @@ def cut_mask(mask: Mask, view: View, crop: Extent, ignore_index: int) -> Mask:
     Shape: (H, W) to `crop`, or (K, H, W) to (K, *crop).
     """
     if mask.ndim == 3:
-        return np.stack([cut_mask(plane, view, crop, ignore_index) for plane in mask])
+        return np.stack([cut_mask(own, view, crop, ignore_index) for own in mask])
     if view.angle:
         turned = _turned(mask, view.factor, view, crop, (ignore_index,), cv2.INTER_NEAREST)
         return np.asarray(_flipped(turned, view), np.uint8)

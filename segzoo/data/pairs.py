@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from segzoo.data.class_masks import read_class_masks
 from segzoo.data.images import read_color_mask, read_mask
 from segzoo.data.labels import LabelSpace
 from segzoo.data.pixels import RGB8, PixelFormat, Pixels
-from segzoo.data.planes import read_planes
 from segzoo.data.sample import Sample, mask_extent
 from segzoo.errors import DataError, in_groups
 
@@ -26,19 +26,19 @@ class Pair:
         image: file of the image.
         mask: file of the mask; a folder where every class has a file.
         place: where the pair is listed ("train.txt:7"), for messages; empty when no list names it.
-        planes: file of each class, where a pixel may have several; None where the class is absent.
+        class_masks: file of each class, where a pixel may have several; None where the class is absent.
     """
 
     id: str
     image: Path
     mask: Path
     place: str = ""
-    planes: tuple[Path | None, ...] = ()
+    class_masks: tuple[Path | None, ...] = ()
 
     @property
     def mask_files(self) -> tuple[Path, ...]:
-        """The file of the mask, or those of its planes."""
-        return tuple(path for path in self.planes if path is not None) if self.planes else (self.mask,)
+        """The file of the mask, or those of the classes."""
+        return tuple(path for path in self.class_masks if path is not None) if self.class_masks else (self.mask,)
 
 
 class FileDataset:
@@ -90,8 +90,8 @@ class FileDataset:
         return mask
 
     def _encoded_mask(self, pair: Pair) -> npt.NDArray[np.uint8]:
-        if self.labels.multi_label:
-            return read_planes(pair.planes, self.labels, lambda: self.pixels.size(pair.image))
+        if pair.class_masks:
+            return read_class_masks(pair.class_masks, self.labels, lambda: self.pixels.size(pair.image))
         raw_mask = read_raw_mask(pair.mask, self.labels)
         try:
             return self.labels.encode(raw_mask)

@@ -37,7 +37,7 @@ def regrouped_labels(labels: LabelSpace, config: DataConfig) -> LabelSpace:
 
 def single_class(labels: LabelSpace) -> str | None:
     """The line for classes of which every pixel, or image, would have the same one; None where there are several."""
-    if labels.num_classes > 1 or labels.multi_label:
+    if labels.coding.num_values > 1:
         return None
     return (
         f"data: '{labels.names[0]}' is the only class, so that there is nothing to tell apart. Leave at least two of "

@@ -24,7 +24,7 @@ class Sample:
         id: name that is unique in its split; prediction files are called after it.
 
     Shape: image (H, W, C); mask (H, W), or (K, H, W) of 0, 1 and `ignore_index` where a pixel may have several classes
-    (`LabelSpace.multi_label`).
+    (`LabelSpace.coding`).
     """
 
     image: Pixels
@@ -71,7 +71,7 @@ class PartwiseDataset(SegmentationDataset, Protocol):
 
 
 def mask_extent(mask: npt.NDArray[np.generic]) -> tuple[int, int]:
-    """Height and width of a mask, with or without planes for the classes."""
+    """Height and width of a mask, of one for all classes or one for each."""
     return mask.shape[-2], mask.shape[-1]
 
 

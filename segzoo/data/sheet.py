@@ -81,11 +81,16 @@ def _painted(cell: Cell, labels: LabelSpace) -> Image.Image:
         smooth = Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST
         canvas = np.asarray(Image.fromarray(cell.image).resize(size, smooth))
     if cell.mask is not None:
-        planes = cell.mask.reshape(-1, *mask_extent(cell.mask))
-        small = [np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.NEAREST)) for plane in planes]
-        mask = np.stack(small).reshape(*cell.mask.shape[:-2], *small[0].shape)
+        mask = resized_mask(cell.mask, size)
         canvas = _hatched(labels.coding.overlay(canvas, mask, alpha=1.0 if cell.image is None else 0.5), mask, labels)
     return Image.fromarray(canvas)
+
+
+def resized_mask(mask: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """A mask of (width, height), each pixel that of the nearest. Shape: (..., H, W)."""
+    layers = [Image.fromarray(layer) for layer in mask.reshape(-1, *mask_extent(mask))]
+    small = np.stack([np.asarray(layer.resize(size, Image.Resampling.NEAREST)) for layer in layers])
+    return small.reshape(*mask.shape[:-2], *size[::-1])
 
 
 def _hatched(picture: Array8, mask: npt.NDArray[np.uint8], labels: LabelSpace) -> Array8:

@@ -21,7 +21,7 @@ def class_pixels(dataset: SegmentationDataset) -> npt.NDArray[np.int64]:
 
 
 def mask_pixels(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """Pixels of every value in a mask; of one with a plane for each class, of each class's presence.
+    """Pixels of every value in a mask; where each class has its own, of each class's presence.
 
     Shape: (H, W) or (K, H, W), K below 256, to (256,).
     """

@@ -9,7 +9,7 @@ from PIL import Image
 
 from segzoo.data.images import Array8
 from segzoo.data.labels import LabelSpace
-from segzoo.data.sheet import Cell, draw_sheet
+from segzoo.data.sheet import Cell, draw_sheet, resized_mask
 from segzoo.files import write_atomically
 
 CONTACT_SHEET = "contact_sheet.jpg"
@@ -41,9 +41,7 @@ def thumbnail(caption: str, image: Array8, mask: Array8) -> Cell:
     scale = min(1, _SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = Image.fromarray(image).resize(size, Image.Resampling.BOX)
-    planes = [Image.fromarray(plane) for plane in mask.reshape(-1, height, width)]
-    classes = np.stack([np.asarray(plane.resize(size, Image.Resampling.NEAREST)) for plane in planes])
-    return Cell(caption, np.asarray(small), classes.reshape(*mask.shape[:-2], *size[::-1]))
+    return Cell(caption, np.asarray(small), resized_mask(mask, size))
 
 
 def write_contact_sheet(path: Path, cells: Sequence[Cell], labels: LabelSpace, title: str) -> None:

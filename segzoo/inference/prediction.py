@@ -22,7 +22,7 @@ class Prediction:
 
     Args:
         image: as people look at it: upright 8-bit RGB, (H, W, 3).
-        mask: class indices, (H, W); multi-label: 0 and 1 in a plane for each class, (K, H, W). `labels.ignore_index`
+        mask: class indices, (H, W); multi-label: 0 and 1 of each class, (K, H, W). `labels.ignore_index`
             where the image has nothing to see.
         labels: their names and colours.
         compute: gives the probabilities, which are far larger than all the rest and so not kept until asked for.

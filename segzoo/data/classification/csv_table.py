@@ -42,7 +42,7 @@ def build_csv(config: ClassificationDataConfig, split: str) -> ImageFiles:
     if not names:
         training = images if split == config.train_split else list_csv(config, config.train_split)
         names = names_in(training.images)
-    return images.dataset(names, config, multi_label=config.csv.multi_label)
+    return images.dataset(names, config, several=config.csv.multi_label)
 
 
 def list_csv(config: ClassificationDataConfig, split: str) -> ImageList:
@@ -100,6 +100,7 @@ class _Table:
         self.has_splits = False
         self._root = root
         self._config = config
+        self._several = config.multi_label
         self._problems: list[str] = []
         self._warnings: list[str] = []
         self._seen: dict[str, NamedImage] = {}
@@ -145,7 +146,7 @@ class _Table:
             return
         files = (self._root / spelling for spelling in spellings(name))
         image = NamedImage(name, next(filter(is_file, files), self._root / name), self._classes(row), place)
-        if not image.classes and not self._config.multi_label:
+        if not image.classes and not self._several:
             self._problems.append(f"{place}: no class in column '{self._config.label_column}'")
         elif not is_file(image.file):
             self._problems.append(f"{place}: no image {image.file}. Add the file or take the line out.")
@@ -157,7 +158,7 @@ class _Table:
 
     def _classes(self, row: Mapping[str, str]) -> tuple[str, ...]:
         text = row[self._config.label_column].strip()
-        parts = text.split(self._config.separator) if self._config.multi_label else [text]
+        parts = text.split(self._config.separator) if self._several else [text]
         return tuple(sorted({composed(part.strip()) for part in parts} - {""}))
 
     def _is_new(self, image: NamedImage) -> bool:
@@ -168,7 +169,7 @@ class _Table:
         if first.classes == image.classes:
             self._warnings.append(f"{image.place}: '{image.id}' is listed twice; counted once")
             return False
-        advice = "name its classes in one row" if self._config.multi_label else "keep the right row"
+        advice = "name its classes in one row" if self._several else "keep the right row"
         self._problems.append(
             f"{image.place}: '{image.id}' is {_listed(image)} here and {_listed(first)} in {first.place}; {advice}"
         )

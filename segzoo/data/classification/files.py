@@ -50,13 +50,13 @@ class ImageList:
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def dataset(self, names: Sequence[str], config: ClassificationDataConfig, *, multi_label: bool) -> ImageFiles:
+    def dataset(self, names: Sequence[str], config: ClassificationDataConfig, *, several: bool = False) -> ImageFiles:
         """The data set of the split.
 
         Args:
             names: of the classes, in the order of the network's outputs.
             config: the run's `data` section.
-            multi_label: whether an image may have several classes or none.
+            several: whether an image may have several classes, or none.
 
         Raises:
             DataError: there are problems, no image, or images of other classes; all lines in one go.
@@ -73,7 +73,7 @@ class ImageList:
             files=tuple(image.file for image in self.images),
             ids=tuple(image.id for image in self.images),
             classes=tuple(tuples[image.classes] for image in self.images),
-            labels=LabelSpace.of_images(names, multi_label=multi_label),
+            labels=LabelSpace.of_images(names, multi_label=several),
             where=self.where,
             pixels=PixelFormat.of(config),
         )

@@ -38,7 +38,7 @@ def build_image_folder(config: ClassificationDataConfig, split: str) -> ImageFil
     if not names:
         training = images if split == config.train_split else list_image_folder(config, config.train_split)
         names = names_in(training.images)
-    return images.dataset(names, config, multi_label=False)
+    return images.dataset(names, config)
 
 
 def list_image_folder(config: ClassificationDataConfig, split: str) -> ImageList:

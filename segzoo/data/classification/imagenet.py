@@ -40,14 +40,14 @@ def build_imagenet(config: ClassificationDataConfig, split: str) -> ImageFiles:
         raise unknown_split(split, [path.name for path in subfolders(images)], str(images))
     where = f"{images}, split {split}"
     if _is_flat(folder):
-        return _mapped(root, folder, where, config).dataset(names, config, multi_label=False)
+        return _mapped(root, folder, where, config).dataset(names, config)
     unlisted: dict[Path, str] = {}
     found = tuple(
         NamedImage(printable(file.relative_to(folder).as_posix()), file, (path.name,))
         for path in subfolders(folder)
         for file in files_below(path, IMAGE_SUFFIXES, unlisted=unlisted)
     )
-    return ImageList(found, where, list(unlisted_lines(unlisted))).dataset(names, config, multi_label=False)
+    return ImageList(found, where, list(unlisted_lines(unlisted))).dataset(names, config)
 
 
 def _class_names(folder: Path, config: ClassificationDataConfig) -> list[str]:

@@ -69,7 +69,7 @@ def mask_findings(splits: Sequence[SplitScan], labels: LabelSpace | None) -> Ite
     """
     masks = [(scan.mask_name, scan.mask) for split in splits for scan in split.scans if scan.mask is not None]
     names = ", ".join(split.name for split in splits)
-    if labels is not None and labels.multi_label:
+    if labels is not None and not labels.coding.exclusive:
         return
     if line := palette_conflict(masks):
         yield Finding("error", "palettes differ", names, line)

@@ -51,7 +51,7 @@ def mask_facts(mask: npt.NDArray[np.integer], palette: tuple[int, ...] = (), *, 
         palette: of its file.
         colored: its values are colours as numbers.
 
-    Shape: (H, W), or (K, H, W) with planes of classes.
+    Shape: (H, W), or (K, H, W) with a mask for each class.
     """
     if mask.ndim == 3:
         pixels = mask_pixels(mask.astype(np.uint8))

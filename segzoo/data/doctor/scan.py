@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segzoo.data.class_masks import read_class_masks
 from segzoo.data.dataset import SegmentationDataset
 from segzoo.data.doctor.mask_facts import MaskFacts, mask_facts
 from segzoo.data.images import ImageKind, read_color_mask, read_stored_mask
@@ -14,7 +15,6 @@ from segzoo.data.labels import LabelSpace
 from segzoo.data.listing import Problem
 from segzoo.data.pairs import Pair, size_mismatch
 from segzoo.data.pixels import PixelFormat
-from segzoo.data.planes import read_planes
 from segzoo.data.sample import mask_extent, named_in_errors
 from segzoo.errors import DataError
 
@@ -98,7 +98,7 @@ def scan_pair(pair: Pair, pixels: PixelFormat, labels: LabelSpace | None) -> Sca
 def pair_mask(
     pair: Pair, pixels: PixelFormat, labels: LabelSpace | None, *, colored: bool = False
 ) -> tuple[tuple[int, int], MaskFacts]:
-    """Height and width of a pair's mask, and what it holds: as it is stored, or the classes of which it has planes.
+    """Height and width of a pair's mask, and what it holds: as it is stored, or the classes that have masks in it.
 
     Args:
         pair: the files.
@@ -107,11 +107,11 @@ def pair_mask(
         colored: whether it holds colours, where `labels` do not tell.
 
     Raises:
-        DataError: a file is missing or damaged, or a plane holds a value that means nothing.
+        DataError: a file is missing or damaged, or a class's mask holds a value that means nothing.
     """
-    if labels is not None and labels.multi_label:
-        planes = read_planes(pair.planes, labels, lambda: pixels.size(pair.image))
-        return mask_extent(planes), mask_facts(planes)
+    if labels is not None and pair.class_masks:
+        masks = read_class_masks(pair.class_masks, labels, lambda: pixels.size(pair.image))
+        return mask_extent(masks), mask_facts(masks)
     if labels.raw_colors if labels else colored:
         colors = read_color_mask(pair.mask)
         return mask_extent(colors), mask_facts(colors, colored=True)
@@ -120,8 +120,8 @@ def pair_mask(
 
 
 def facts_labels(labels: LabelSpace) -> LabelSpace:
-    """What the values in `MaskFacts` mean: those of the files, or the classes of planes."""
-    return LabelSpace(labels.names, labels.palette) if labels.multi_label else labels
+    """What the values in `MaskFacts` mean: those of the files, or, where each class has its own, the classes."""
+    return labels if labels.coding.exclusive else LabelSpace(labels.names, labels.palette)
 
 
 def scan_sample(dataset: SegmentationDataset, index: int) -> Scan:

@@ -134,7 +134,7 @@ def _model_choices(classes: Classes, machine: Machine, *, scenes: bool) -> Choic
 
 def _loss_choices(classes: Classes) -> Choices:
     weights = {"loss.class_weights": _class_weights(classes)}
-    if not classes.multi_label:
+    if classes.exclusive:
         return weights
     return {"loss.name": Choice("binary_cross_entropy", "each class is decided on its own"), **weights}
 

@@ -31,7 +31,7 @@ class Classes:
         offset: what is subtracted from the numbers in the masks.
         ignored: numbers in the masks that stand for no class, beside 255.
         ignored_names: of `names`, whose pixels do not count.
-        multi_label: whether a pixel may have several.
+        exclusive: whether a pixel has only one.
     """
 
     names: tuple[str, ...]
@@ -42,7 +42,7 @@ class Classes:
     offset: int = 0
     ignored: tuple[int, ...] = ()
     ignored_names: tuple[str, ...] = ()
-    multi_label: bool = False
+    exclusive: bool = True
 
     @property
     def nameless(self) -> bool:
@@ -64,9 +64,9 @@ def choose_classes(facts: Facts, root: Path, listed: ClassList) -> Classes:
     """
     if facts.labels is not None:
         known = _known_pixels(facts_labels(facts.labels), facts.train_values)
-        if facts.labels.multi_label:
+        if not facts.labels.coding.exclusive:
             names, reason = facts.labels.names, "the folders of the masks"
-            return Classes(names, known, "data.classes", (), reason, multi_label=True)
+            return Classes(names, known, "data.classes", (), reason, exclusive=False)
         return Classes(facts.labels.names, known, "", (), f"the {facts.labels.num_classes} classes of the data set")
     values = sorted(facts.values)
     if len(values) > _MOST_CLASSES:

@@ -79,7 +79,7 @@ def collect_facts(
     """
     train, val, problems = _listings(config)
     pixels = PixelFormat.of(config)
-    labels = train.labels if layout.name != "folder" or layout.multi_label or stated else None
+    labels = train.labels if layout.name != "folder" or layout.class_folders or stated else None
     colored = labels.raw_colors if labels else _are_colored(train.pairs)
     look = partial(_look_at_all, train, val, pixels, labels, progress=progress)
     train_looks, val_looks = look(colored=colored)

@@ -53,7 +53,7 @@ class Layout:
         masks: of the one with masks.
         affixes: what names have around the part that images and masks share.
         lists: sub-folder with the lists of the splits.
-        multi_label: whether the masks lie in a folder for each class.
+        class_folders: whether the masks lie in a folder for each class.
         reason: how it was told, in words.
     """
 
@@ -66,17 +66,17 @@ class Layout:
     masks: str = "masks"
     affixes: Affixes = NO_AFFIXES
     lists: str = ""
-    multi_label: bool = False
+    class_folders: bool = False
 
     def tree(self) -> dict[str, Any]:
         """As a `data` section."""
-        names = ("images", "masks", "lists", "multi_label")
+        names = {"images": self.images, "masks": self.masks, "lists": self.lists, "multi_label": self.class_folders}
         return {
             "name": self.name,
             "root": str(self.root),
             "train_split": self.train_split,
             "val_split": self.val_split,
-            "folder": {name: getattr(self, name) for name in names} | asdict(self.affixes),
+            "folder": names | asdict(self.affixes),
         }
 
 
@@ -220,7 +220,7 @@ def _with_kind_of_masks(layout: Layout) -> Layout:
     images, masks = next(place for place in places if place[0].is_dir())
     files = NamedFiles(images, masks, IMAGE_SUFFIXES | ARRAY_SUFFIXES)
     if files.have_class_folders():
-        return replace(layout, reason=f"{layout.reason}; a folder of masks for each class", multi_label=True)
+        return replace(layout, reason=f"{layout.reason}; a folder of masks for each class", class_folders=True)
     affixes = files.likely_affixes()
     if affixes == NO_AFFIXES:
         return layout

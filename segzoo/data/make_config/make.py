@@ -140,7 +140,7 @@ def _folder_choices(layout: Layout) -> Choices:
     choices = {"data.folder.images": Choice(layout.images), "data.folder.masks": Choice(layout.masks)}
     if layout.lists:
         choices["data.folder.lists"] = Choice(layout.lists, "has the lists of both splits")
-    if layout.multi_label:
+    if layout.class_folders:
         choices["data.folder.multi_label"] = Choice(True, "a pixel may have several classes, or none")
     for key, value in layout.affixes.stated().items():
         kind, _, where = key.partition("_")
@@ -157,7 +157,7 @@ def _class_choices(layout: Layout, classes: Classes) -> Choices:
     if classes.ignored:
         choices["data.folder.ignore_value"] = Choice(list(classes.ignored), "below 0: no class")
     if classes.key:
-        advice = "leave out what need not be learned" if layout.multi_label else "rename the classes as you like"
+        advice = "rename the classes as you like" if classes.exclusive else "leave out what need not be learned"
         choices[classes.key] = Choice(None, f"{classes.reason}; {advice}")
     if classes.ignored_names:
         choices["data.ignore_classes"] = Choice(list(classes.ignored_names), "left out of training and scores")

@@ -13,7 +13,7 @@ class SegmentationLoss(nn.Module, ABC):
     """Logits and target in, a float32 scalar out, in which ignored pixels have no say; 0 where all are ignored.
 
     A loss of your own may subclass it, or be any module that is called as `forward` is here. Where a pixel may have
-    several classes (`LabelSpace.multi_label`), every target (N, H, W) is one of integers (N, K, H, W): 1 where a class
+    several classes (`LabelSpace.coding`), every target (N, H, W) is one of integers (N, K, H, W): 1 where a class
     is present, 0 where it is not, or `ignore_index`.
 
     Args:

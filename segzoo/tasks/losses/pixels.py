@@ -165,9 +165,9 @@ def build_cross_entropy(config: LossConfig, labels: LabelSpace) -> CrossEntropy:
 def build_binary_cross_entropy(config: LossConfig, labels: LabelSpace) -> BinaryCrossEntropy | DecisionLoss:
     """Sigmoid cross-entropy of each class against the rest."""
     weights = class_weights(config, labels)
-    if labels.multi_label:
-        return DecisionLoss(labels.ignore_index, _binary_entropy, weights)
-    return BinaryCrossEntropy(labels.ignore_index, weights)
+    if labels.coding.exclusive:
+        return BinaryCrossEntropy(labels.ignore_index, weights)
+    return DecisionLoss(labels.ignore_index, _binary_entropy, weights)
 
 
 @register_loss("focal", options=FocalConfig, reads=("class_weights",))
@@ -176,6 +176,6 @@ def build_focal(config: LossConfig, labels: LabelSpace, options: FocalConfig) ->
     if options.mode == "softmax":
         needs_one_class("focal with mode softmax", labels)
     weights = class_weights(config, labels)
-    if labels.multi_label:
-        return DecisionLoss(labels.ignore_index, partial(_sigmoid_focal, config=options), weights)
-    return Focal(labels.ignore_index, options, weights)
+    if labels.coding.exclusive:
+        return Focal(labels.ignore_index, options, weights)
+    return DecisionLoss(labels.ignore_index, partial(_sigmoid_focal, config=options), weights)

@@ -113,7 +113,7 @@ def build_dice(_: LossConfig, labels: LabelSpace, options: DiceConfig) -> Dice:
     """Dice loss."""
     if options.mode == "softmax":
         needs_one_class("dice with mode softmax", labels)
-    return (MultiLabelDice if labels.multi_label else Dice)(labels.ignore_index, options)
+    return (Dice if labels.coding.exclusive else MultiLabelDice)(labels.ignore_index, options)
 
 
 @register_loss("lovasz", options=LovaszConfig)

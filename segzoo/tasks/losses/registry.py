@@ -15,7 +15,7 @@ from segzoo.tasks.losses.total import WeightedSum
 LossBuilder = Callable[[LossConfig, LabelSpace], nn.Module]
 """(configuration, classes) -> module (logits (N, K, H, W), target int64 (N, H, W)) -> scalar.
 
-With `labels.multi_label` the target is uint8 (N, K, H, W), see `SegmentationLoss`."""
+Where classes do not exclude each other the target is uint8 (N, K, H, W), see `SegmentationLoss`."""
 
 BuilderT = TypeVar("BuilderT", bound=Callable[..., nn.Module])
 """A `LossBuilder`, which has the loss's options as a third argument where it was registered with some."""
@@ -80,7 +80,7 @@ def needs_one_class(what: str, labels: LabelSpace) -> None:
     Raises:
         ConfigError: the classes are decided each on its own.
     """
-    if labels.multi_label:
+    if not labels.coding.exclusive:
         raise ConfigError(
             f"loss: {what} needs one class a pixel, and here a pixel may have several (data.folder.multi_label). Take "
             "binary_cross_entropy, or focal or dice with loss.focal.mode=sigmoid or loss.dice.mode=sigmoid."
