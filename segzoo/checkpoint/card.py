@@ -178,8 +178,6 @@ def _training(config: AnyRunConfig) -> str:
 def _mask_protocol(source: TrainedSegmenter, config: RunConfig) -> str:
     exclusive = source.labels.coding.exclusive
     counts = "one confusion matrix" if exclusive else "one table for each class, of its own pixels,"
-        "one confusion matrix" if source.labels.coding.exclusive else "one table for each class, of its own pixels,"
-    )
     stride = config.model.eval_output_stride or config.model.output_stride
     return (
         f"{counts} over the whole split, at the images' own resolution; pixels of value {source.labels.ignore_index} "

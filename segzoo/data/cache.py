@@ -131,13 +131,13 @@ class CachedDataset:
 
     def missing_bytes(self) -> int:
         """How much the samples take that are not in the cache yet."""
-        channels, dtype, planes = self._format()
+        channels, dtype, axes = self._format()
         pixels = 0
         for pair, path in zip(self.dataset.pairs, self._paths, strict=True):
             if path is not None and not path.exists():
                 with suppress(DataError):  # said with its reason when the sample is read
                     pixels += math.prod(self.dataset.pixels.size(pair.image))
-        return pixels * (channels * dtype.itemsize + math.prod(planes))
+        return pixels * (channels * dtype.itemsize + math.prod(axes))
 
     def _path(self, pair: Pair) -> Path | None:
         """Where a sample lies, by the versions of its files; None where one of them is missing."""
@@ -150,10 +150,9 @@ class CachedDataset:
         return self.folder / f"{name}.npy"
 
     def _format(self) -> tuple[int, np.dtype[Any], tuple[int, ...]]:
-        """Channels of an image and the type of their numbers; the first axis of a mask where it has planes."""
-        labels, pixels = self.labels, self.dataset.pixels
-        planes = (labels.num_classes,) if labels.multi_label else ()
-        return pixels.channels, np.dtype(np.uint8 if pixels.is_rgb8 else np.float32), planes
+        """Channels of an image and the type of their numbers; the axes of a mask before its height and width."""
+        pixels = self.dataset.pixels
+        return pixels.channels, np.dtype(np.uint8 if pixels.is_rgb8 else np.float32), self.labels.coding.axes
 
     def _read(self, path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]] | None:
         """Image and mask; None where there is no such file, or it is not as it was written."""
@@ -203,8 +202,8 @@ class CachedDataset:
 
 
 @lru_cache(maxsize=10_000)  # images of one size share one
-def _record(height: int, width: int, channels: int, dtype: np.dtype[Any], planes: tuple[int, ...]) -> np.dtype[Any]:
-    image, mask = (height, width, channels), (*planes, height, width)
+def _record(height: int, width: int, channels: int, dtype: np.dtype[Any], axes: tuple[int, ...]) -> np.dtype[Any]:
+    image, mask = (height, width, channels), (*axes, height, width)
     return np.dtype([("image", dtype, image), ("mask", np.uint8, mask), ("checksum", np.uint32)])
 
 

@@ -128,6 +128,7 @@ def _as_stated(layout: Layout, stated: Stated) -> Layout:
     config = stated.config(tree)
     folder = {name: getattr(config.folder, name) for name in tree["folder"]}
     affixes = Affixes(*(folder.pop(name) for name in asdict(NO_AFFIXES)))
+    folder["class_folders"] = folder.pop("multi_label")
     return replace(layout, train_split=config.train_split, val_split=config.val_split, affixes=affixes, **folder)
 
 
