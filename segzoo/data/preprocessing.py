@@ -39,4 +39,6 @@ def _per_channel(values: list[float], device: torch.device) -> torch.Tensor:
 
     With channels last, a row of three numbers is too short for vector instructions: one number is twice as fast.
     """
-    return torch.tensor(values[:1] if len(set(values)) == 1 else values, device=device).view(1, -1, 1, 1)
+    shown = values[:1] if len(set(values)) == 1 else values
+    # Filled on the device: a copy from here would wait for it.
+    return torch.stack([torch.full((), value, device=device) for value in shown]).view(1, -1, 1, 1)

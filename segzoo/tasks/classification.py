@@ -73,11 +73,12 @@ class ClassificationTask(Task):
         logits: Tensor = self.classifier(self._pixels(image))
         return logits
 
-    def share(self, batch: ImageBatch) -> Tensor:
+    def loss_weight(self, batch: ImageBatch) -> Tensor:
         """The images, or the sum of their weights."""
         return self.loss.share(batch["target"])
 
-    def _loss(self, batch: ImageBatch) -> Tensor:
+    def loss_of(self, batch: ImageBatch) -> Tensor:
+        """The loss on the logits."""
         loss: Tensor = self.loss(self._trained(batch["image"]), batch["target"])
         return loss
 
@@ -86,9 +87,8 @@ class ClassificationTask(Task):
         if batch:
             self.measured.update(self.checked_scores(self(batch["image"]), batch["id"]), batch["target"])
 
-    def on_validation_epoch_end(self) -> None:
+    def measure(self) -> None:
         """Turn the scores of all processes into numbers."""
-        self._refuse_no_numbers()
         self.scores = self.measured.compute()
         self.measured.reset()
 

@@ -3,7 +3,7 @@
 import os
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 from segzoo.errors import SegzooError
 
@@ -35,6 +35,13 @@ def sum_over_processes(values: Tensor) -> Tensor:
     total = values.detach().clone()
     distributed.all_reduce(total)
     return total
+
+
+def share_buffers(network: nn.Module) -> None:
+    """Give every process the first one's buffers, such as BatchNorm's statistics; every process has to ask."""
+    if process_count() > 1:
+        for buffer in network.buffers():
+            distributed.broadcast(buffer, src=0)
 
 
 def largest_of_processes(value: int, device: torch.device) -> int:

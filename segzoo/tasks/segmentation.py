@@ -88,11 +88,11 @@ class SegmentationTask(Task):
             self.loss.at_step(self.global_step)
         return super().training_step(batch, batch_index)
 
-    def share(self, batch: Batch) -> Tensor:
+    def loss_weight(self, batch: Batch) -> Tensor:
         """The pixels that count, or the sum of their weights; 1 for a loss that is no mean over pixels."""
         return loss_share(self.loss, self._target(batch), self.labels.ignore_index)
 
-    def _loss(self, batch: Batch) -> Tensor:
+    def loss_of(self, batch: Batch) -> Tensor:
         """The loss on the logits, plus the weighted one on the auxiliary head's where there is one."""
         target = self._target(batch)
         logits, *auxiliary = self._trained(batch["image"])
@@ -107,6 +107,7 @@ class SegmentationTask(Task):
 
     def on_validation_start(self) -> None:
         """Plan the evaluated network anew: moving to a device has replaced the buffers that it shares."""
+        super().on_validation_start()
         self._evaluated = self._plan_evaluation()
 
     def validation_step(self, batch: Sequence[Item], batch_index: int) -> None:
@@ -123,9 +124,8 @@ class SegmentationTask(Task):
         """
         return self.labels.coding.predict_mask(self.checked_scores(self(image), ids))
 
-    def on_validation_epoch_end(self) -> None:
+    def measure(self) -> None:
         """Turn the counts of all processes into scores."""
-        self._refuse_no_numbers()
         self.scores = Scores.from_matrix(self.confusion.compute())
         self.confusion.reset()
 

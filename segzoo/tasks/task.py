@@ -1,34 +1,60 @@
-"""What every task does in a run, whatever it learns: the loss of a step over all processes, optimiser, description."""
+"""What every task does in a run, whatever it learns: a step of training, a validation, a checkpoint's description."""
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
-from lightning import LightningModule
+from lightning import LightningModule, Trainer
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from segzoo.backbones.network import Network
 from segzoo.backbones.weights.own import PREFIXES
-from segzoo.checkpoint.format import describe
+from segzoo.checkpoint.format import TRAINING_STATE, describe
 from segzoo.config.classification import AnyRunConfig
 from segzoo.data.labels import LabelSpace
 from segzoo.data.preprocessing import normalize
-from segzoo.errors import DataError, TrainingError
+from segzoo.errors import CheckpointError, ConfigError, DataError, TrainingError
 from segzoo.models.lean.rewrite import TrainingPass
+from segzoo.tasks.averaging import WeightAverage
 from segzoo.tasks.decide import check_scores
 from segzoo.tasks.losses.base import mean_or_zero
 from segzoo.tasks.metrics import AnyScores, MainMetric, main_metric
 from segzoo.tasks.optim import build_optimizer, build_schedule, step_period
-from segzoo.tasks.processes import join_lists, largest_of_processes, process_count, said_once, sum_over_processes
+from segzoo.tasks.processes import (
+    join_lists,
+    largest_of_processes,
+    process_count,
+    said_once,
+    share_buffers,
+    sum_over_processes,
+)
 
 logger = logging.getLogger(__name__)
+
+LOOK_EVERY = 50  # steps between looks at the loss under a Trainer that logs nothing
+
+_HELP = "Try a smaller optimizer.learning_rate, or trainer.clip_norm=1."
+
+
+class _SeenLoss(NamedTuple):
+    """The loss of a step, on the device still: of all processes, and this one's part with its images."""
+
+    step: int
+    loss: Tensor
+    own: Tensor
+    ids: list[str]
 
 
 class Task(LightningModule, ABC):
     """A network that trains by a configuration; `SegmentationTask` and `ClassificationTask` say what and how.
+
+    It optimises by hand, so that `training_step` is the whole of a step.
 
     `step_loss` is the loss of the newest step, over all processes. `without_scores` are this process's images in a
     validation for which the network's scores were no numbers.
@@ -36,17 +62,20 @@ class Task(LightningModule, ABC):
     Args:
         config: the run.
         labels: classes of the data set.
-        steps: optimiser steps in the whole run, for the schedule.
+        steps: optimiser steps in the whole run, for the schedule; None takes the Trainer's length.
         samples: images in the training split, for a schedule that counts passes over it.
     """
 
     config: AnyRunConfig
     scores: AnyScores | None
     method = "forward"
-    """Of the network, which training runs."""
+    """The method of the network that training calls."""
 
-    def __init__(self, config: AnyRunConfig, labels: LabelSpace, steps: int, *, samples: int | None = None) -> None:
+    def __init__(
+        self, config: AnyRunConfig, labels: LabelSpace, steps: int | None = None, *, samples: int | None = None
+    ) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.config = config
         self.labels = labels
         self.steps = steps
@@ -54,6 +83,9 @@ class Task(LightningModule, ABC):
         self.main_metric: MainMetric = main_metric(config, labels)
         self.step_loss = torch.tensor(float("nan"))
         self.without_scores: list[str] = []
+        self.average: WeightAverage | None = None
+        self._saved_average: dict[str, Tensor] | None = None
+        self._unread: list[_SeenLoss] = []
         self._training_pass = TrainingPass(self.method, lean=config.trainer.recompute)
 
     @property
@@ -67,8 +99,16 @@ class Task(LightningModule, ABC):
         return PREFIXES[self.config.task]
 
     @abstractmethod
-    def share(self, batch: Any) -> Tensor:
+    def loss_weight(self, batch: Any) -> Tensor:
         """What the loss of a batch is divided by: its weight in a mean over several batches."""
+
+    @abstractmethod
+    def loss_of(self, batch: Any) -> Tensor:
+        """The loss of images that pass the network together, a mean over what counts in them."""
+
+    @abstractmethod
+    def measure(self) -> None:
+        """Turn what a validation noted, in all processes, into `scores`, and forget it."""
 
     @abstractmethod
     def scores_by_name(self) -> dict[str, float | None]:
@@ -77,6 +117,172 @@ class Task(LightningModule, ABC):
     def all_scores(self) -> dict[str, float | None]:
         """The newest validation's numbers, as metrics.csv has them; empty before the first."""
         return self.scores_by_name()
+
+    @property
+    def main_score(self) -> float | None:
+        """The newest validation's number by which checkpoints are compared; None before the first, or of nothing."""
+        return self.scores_by_name().get(f"val/{self.main_metric.name}")
+
+    # A step of training.
+
+    def training_step(self, batch: Any, batch_index: int) -> Tensor:
+        """One step of the optimiser: `trainer.accumulate` parts of the batch, each forward and backward in its turn.
+
+        Nothing here waits for the device: whether the loss is a number, `check_losses` asks later.
+        """
+        optimizer, schedule = self._optimizer_and_schedule()
+        step, parts = self.global_step, parts_of(batch, self.config.trainer.accumulate)
+        own_loss = torch.zeros((), device=self.device)
+        optimizer.zero_grad()
+        for number, (part, weight) in enumerate(zip(parts, self.loss_weights(parts), strict=True), 1):
+            loss = self.loss_of(part) * weight
+            # Processes exchange gradients once, with the last part; autocast is for the forward pass.
+            sums_up = optimizer.toggle_model(sync_grad=number == len(parts))
+            with sums_up, torch.autocast(self.device.type, enabled=False):
+                self.manual_backward(loss)
+            own_loss += loss.detach()
+        optimizer.step()  # and before it, `on_before_optimizer_step`
+        if schedule is not None:
+            schedule.step()
+        if self.average is not None:
+            self.average.update(self.network, self.global_step)
+        self.step_loss = sum_over_processes(own_loss) / process_count()
+        self._unread.append(_SeenLoss(step, self.step_loss, own_loss, ids_of(batch)))
+        self.log("train/loss", self.step_loss)
+        return self.step_loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Clip the gradients, which float16's loss scale is out of by now."""
+        if self.config.trainer.clip_norm is not None:
+            self.clip_gradients(optimizer, self.config.trainer.clip_norm, "norm")
+
+    def loss_weights(self, parts: Sequence[Any]) -> Tensor:
+        """What the loss of each part counts in the step's.
+
+        Each counts by its `loss_weight`, such as its pixels that are not ignored, in that of all parts of all
+        processes, so that the sum is the loss of all images together. Losses that are no mean, such as Dice, count each
+        part alike; for them, for hard pixels, and behind BatchNorm, which sees a part at a time, it is only near that.
+        Times the number of processes, because they take the mean of their gradients.
+        """
+        own = torch.stack([self.loss_weight(part) for part in parts])
+        return mean_or_zero(own, sum_over_processes(own.sum())) * process_count()
+
+    def _optimizer_and_schedule(self) -> tuple[LightningOptimizer, LRScheduler | None]:
+        """The only ones."""
+        return cast(LightningOptimizer, self.optimizers()), cast("LRScheduler | None", self.lr_schedulers())
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
+        """Look at the losses where the log is written anyway."""
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # it is not declared
+        if self.global_step % (every or LOOK_EVERY) == 0:
+            self.check_losses()
+
+    def check_losses(self) -> None:
+        """See that the losses since the last look are numbers; it waits for the device. Every process has to ask.
+
+        Raises:
+            TrainingError: one is none, and the message names the images of its step. The weights have learnt from it
+                since, so nothing can be saved any more: this is raised again.
+        """
+        if not self._unread:
+            return
+        wrong = ~torch.stack([seen.loss for seen in self._unread]).isfinite()
+        if not wrong.any():
+            self._unread = []
+            return
+        first = self._unread[int(wrong.long().argmax())]
+        value = "nan or infinite" if process_count() > 1 else str(first.loss.item())
+        images = join_lists([] if first.own.isfinite() else first.ids)
+        raise said_once(
+            TrainingError(f"step {first.step}: the loss is {value}, for the images {', '.join(images)}. {_HELP}")
+        )
+
+    def _pixels(self, image: Tensor) -> Tensor:
+        """Images as the network takes them."""
+        pixels = normalize(image, self.config.data.preprocessing)
+        return pixels.contiguous(memory_format=torch.channels_last) if self.config.trainer.channels_last else pixels
+
+    def _trained(self, image: Tensor) -> Any:
+        """What the network's `method` makes of images in training."""
+        return self._training_pass(self.network, self._pixels(image))
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimiser of the configuration, with its rate set at each step."""
+        images = self.config.images_per_step
+        advice = self._advice(images)
+        if advice and self.trainer.is_global_zero:
+            logger.info(advice)
+        optimizer = build_optimizer(self.network, self.config.optimizer, images)
+        period = step_period(self.config.optimizer, images, self.samples)
+        schedule = build_schedule(optimizer, self._length(), self.config.optimizer, period)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _length(self) -> int:
+        """Steps in the whole run."""
+        steps = self.steps or self.trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            raise ConfigError(
+                "steps: the Trainer has no end, and the learning rate needs one. Give steps=, or max_steps."
+            )
+        return int(steps)
+
+    def _advice(self, images_per_step: int) -> str | None:
+        """What to say about the optimiser's settings, if anything."""
+        return None
+
+    # A validation, and a test, which is the same on other images.
+
+    def on_fit_start(self) -> None:
+        """Start the average with the weights as they are, or go on with the checkpoint's."""
+        if self.config.optimizer.ema_decay is not None:
+            self.average = WeightAverage(self.network, self.config.optimizer.ema_decay)
+            if self._saved_average is not None:
+                self.average.load(self._saved_average)
+                self._saved_average = None
+
+    def on_validation_start(self) -> None:
+        """Measure the average where there is one, and in every process the first one's statistics, which are saved."""
+        if self.average is not None:
+            self.average.swap(self.network)
+        share_buffers(self.network)
+
+    def on_validation_epoch_end(self) -> None:
+        """Turn what was noted into `scores`, and log them."""
+        self.measure_all()
+        stage = "test" if self.trainer.testing else "val"
+        if not self.trainer.sanity_checking:
+            self.log_dict({name.replace("val", stage, 1): value for name, value in self.numbers().items()})
+
+    def measure_all(self) -> None:
+        """Turn what every process noted into `scores`.
+
+        Raises:
+            TrainingError: the scores of some images were no numbers.
+        """
+        self._refuse_no_numbers()
+        self.measure()
+
+    def numbers(self) -> dict[str, float]:
+        """`all_scores` for a log, the same in every process: without those that are n/a, but for the main one."""
+        known = {name: value for name, value in self.all_scores().items() if value is not None}
+        return {f"val/{self.main_metric.name}": float("nan"), **known}
+
+    def on_validation_end(self) -> None:
+        """Go on with the weights themselves."""
+        if self.average is not None:
+            self.average.swap(self.network)
+
+    def on_test_start(self) -> None:
+        """As a validation's."""
+        self.on_validation_start()
+
+    def on_test_epoch_end(self) -> None:
+        """As a validation's."""
+        self.on_validation_epoch_end()
+
+    def on_test_end(self) -> None:
+        """As a validation's."""
+        self.on_validation_end()
 
     def checked_scores(self, scores: Tensor, images: Iterable[str]) -> Tensor:
         """The network's scores of images in a validation, which have to be numbers.
@@ -102,80 +308,71 @@ class Task(LightningModule, ABC):
         raise said_once(
             TrainingError(
                 f"step {self.global_step}: in the validation the network's scores are no numbers (NaN or infinite), "
-                f"for {', '.join(images[:3])}. Try a smaller optimizer.learning_rate, or trainer.clip_norm=1."
+                f"for {', '.join(images[:3])}. {_HELP}"
             )
         )
 
-    @property
-    def main_score(self) -> float | None:
-        """The newest validation's number by which checkpoints are compared; None before the first, or of nothing."""
-        return self.scores_by_name().get(f"val/{self.main_metric.name}")
-
-    @abstractmethod
-    def _loss(self, batch: Any) -> Tensor:
-        """The loss of images that pass the network together, a mean over what counts in them."""
-
-    def _loss_of_step(self, batch: Any) -> Tensor:
-        """The loss of a step's images."""
-        return self._loss(batch)
-
-    def training_step(self, batch: Any, batch_index: int) -> Tensor:
-        """The loss of one batch.
-
-        Raises:
-            TrainingError: the loss is not finite; the message names the batch's images.
-        """
-        return self._of_all_processes(self._loss_of_step(batch), batch)
-
-    def _of_all_processes(self, loss: Tensor, batch: Any) -> Tensor:
-        """This process's part of the loss of a step.
-
-        DDP takes the mean of the processes' gradients. Scaled by its share of what counts, a process's loss makes that
-        the gradient of the loss of the whole batch, which `step_loss` has for the log.
-        """
-        share = self.share(batch)
-        wrong = ~loss.detach().isfinite()
-        part = torch.where(wrong, 0, loss.detach() * share)
-        shares, parts, failures = sum_over_processes(torch.stack([share, part, wrong.float()]))
-        if failures:
-            values = "nan or infinite" if process_count() > 1 else str(loss.item())
-            images = join_lists(batch["id"] if wrong else [])
-            raise said_once(
-                TrainingError(
-                    f"step {self.global_step}: the loss is {values}, for the images {', '.join(images)}. "
-                    "Try a smaller optimizer.learning_rate, or trainer.clip_norm=1."
-                )
-            )
-        if process_count() == 1:
-            self.step_loss = loss.detach()
-            return loss
-        self.step_loss = mean_or_zero(parts, shares)
-        return loss * (process_count() * mean_or_zero(share, shares))
-
-    def _pixels(self, image: Tensor) -> Tensor:
-        """Images as the network takes them."""
-        pixels = normalize(image, self.config.data.preprocessing)
-        return pixels.contiguous(memory_format=torch.channels_last) if self.config.trainer.channels_last else pixels
-
-    def _trained(self, image: Tensor) -> Any:
-        """What the network's `method` makes of images in training."""
-        return self._training_pass(self.network, self._pixels(image))
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimiser of the configuration, with its rate set at each step."""
-        images = self.config.images_per_step
-        advice = self._advice(images)
-        if advice and self.trainer.is_global_zero:
-            logger.info(advice)
-        optimizer = build_optimizer(self.network, self.config.optimizer, images)
-        period = step_period(self.config.optimizer, images, self.samples)
-        schedule = build_schedule(optimizer, self.steps, self.config.optimizer, period)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _advice(self, images_per_step: int) -> str | None:
-        """What to say about the optimiser's settings, if anything."""
-        return None
+    # A checkpoint.
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Make the checkpoint describe itself."""
+        """Make the checkpoint describe itself; where weights are averaged, the average is the network it means.
+
+        Raises:
+            TrainingError: the weights have learnt from a loss that was no number.
+        """
+        self.check_losses()
         checkpoint["segzoo"] = describe(self.config, self.labels, self.scores_by_name(), self.global_step)
+        if self.average is not None:
+            state = checkpoint["state_dict"]
+            other = state | {self.prefix + name: tensor for name, tensor in self.average.tensors.items()}
+            averaged, own = (state, other) if self.average.swapped else (other, state)  # saved amid a validation
+            checkpoint["state_dict"], checkpoint[TRAINING_STATE] = averaged, own
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Where training goes on, take average and weights apart; elsewhere the average is the network.
+
+        Raises:
+            CheckpointError: it was saved by a run that does not average.
+        """
+        trainer = attached_trainer(self)
+        if trainer is None or not trainer.training or self.config.optimizer.ema_decay is None:
+            return
+        if TRAINING_STATE not in checkpoint:
+            raise CheckpointError(
+                f"{trainer.ckpt_path}: has no {TRAINING_STATE}, the weights beside the average, which going on with "
+                "optimizer.ema_decay needs. Start a new run from it: model.weights=CHECKPOINT."
+            )
+        state, prefix = checkpoint["state_dict"], self.prefix
+        self._saved_average = {
+            key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
+        }
+        checkpoint["state_dict"] = checkpoint[TRAINING_STATE]
+
+
+def attached_trainer(module: LightningModule) -> Trainer | None:
+    """The Trainer that a module runs under; None where it runs under none."""
+    try:
+        return module.trainer
+    except RuntimeError:
+        return None
+
+
+def parts_of(batch: Any, count: int) -> list[Any]:
+    """A batch, a mapping of tensors and lists with an entry for each sample, in `count` parts of equal size, in order.
+
+    Raises:
+        ConfigError: they would not be equal.
+    """
+    if count == 1:
+        return [batch]
+    size, rest = divmod(len(batch["image"]), count)
+    if rest:
+        raise ConfigError(f"trainer.accumulate: {len(batch['image'])} images do not make {count} equal parts")
+    places = [slice(first, first + size) for first in range(0, size * count, size)]
+    return [{name: values[own] for name, values in batch.items()} for own in places]
+
+
+def ids_of(batch: Mapping[str, Any]) -> list[str]:
+    """What messages call the images of a batch: their ids, or their numbers in it."""
+    ids = batch.get("id")
+    return [str(name) for name in (range(len(batch["image"])) if ids is None else ids)]

@@ -17,8 +17,9 @@ from segzoo.errors import ConfigError
 from segzoo.models import networks
 from segzoo.models.networks import check_network_training
 from segzoo.tasks.specs import task_spec
+from segzoo.tasks.task import Task
 from segzoo.training.boards import check_boards
-from segzoo.training.task import RUN_TASKS, Accumulation, check_compiler, compile_parts
+from segzoo.training.task import RUN_TASKS, check_compiler, compile_parts
 
 RunData = StepData[Any, Any]
 
@@ -65,7 +66,7 @@ def build_data(config: AnyRunConfig) -> RunData:
     )
 
 
-def build_task(config: AnyRunConfig, data: RunData, *, pretrained: bool) -> Accumulation:
+def build_task(config: AnyRunConfig, data: RunData, *, pretrained: bool) -> Task:
     """The task of a run.
 
     Args:

@@ -1,14 +1,12 @@
-"""What keeps a run exact: its time, its seeds, one folder and one set of statistics for all processes."""
+"""What keeps a run exact: its time, its seeds, one folder for all processes."""
 
 import time
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from torch import distributed
 
 from segzoo.errors import TrainingError
-from segzoo.tasks.processes import process_count
 from segzoo.tasks.task import Task
 from segzoo.training.run_dir import RunDir
 
@@ -77,7 +75,7 @@ class SeededSteps(Callback):
 
 
 class OneRun(Callback):
-    """All processes work on the first one's folder, from the same step, and validate with its BatchNorm statistics.
+    """All processes work on the first one's folder, from the same step.
 
     Args:
         run_dir: what this process takes for the run directory.
@@ -96,9 +94,3 @@ class OneRun(Callback):
                 f"process {trainer.global_rank} found a checkpoint of step {self.start_step} in {self.run_dir.path}, "
                 f"the first one of step {step}. Does every machine see the same folder?"
             )
-
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The statistics that are saved are those that are measured."""
-        if process_count() > 1:
-            for buffer in as_task(pl_module).network.buffers():
-                distributed.broadcast(buffer, src=0)

@@ -1,4 +1,4 @@
-"""When a run validates and saves, so that a killed one loses little and a resumed one repeats nothing."""
+"""When a run saves, so that a killed one loses little."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from segzoo.config.classification import AnyRunConfig
 from segzoo.errors import TrainingError
 from segzoo.tasks.processes import largest_of_processes, said_once
 from segzoo.training.callbacks import TrainingClock, as_task
@@ -87,6 +86,7 @@ class Checkpoints(Callback):
 
     def _save(self, trainer: Trainer, path: Path) -> None:
         task = as_task(trainer.lightning_module)
+        task.check_losses()  # which knows the images that the weights went wrong on
         tensors = (*task.network.parameters(), *task.network.buffers())
         wrong = not all(bool(torch.isfinite(tensor).all()) for tensor in tensors if tensor.is_floating_point())
         if largest_of_processes(int(wrong), task.device):
@@ -98,61 +98,3 @@ class Checkpoints(Callback):
             )
         trainer.save_checkpoint(path)
         self.clock.restart()
-
-
-class Validations(Callback):
-    """Validates every `every` steps and at the end; in a resumed run first, where that was left undone.
-
-    Lightning's own schedule forgets the validation of a step whose checkpoint was saved before it. This has to be the
-    last of the callbacks, because the others' work on a step comes before.
-
-    Args:
-        every: steps between validations.
-        steps: in the whole run.
-        checkpoints: knows the newest validation.
-        clock: stands still meanwhile.
-    """
-
-    def __init__(self, every: int, steps: int, checkpoints: Checkpoints, clock: TrainingClock) -> None:
-        self.every = every
-        self.steps = steps
-        self.checkpoints = checkpoints
-        self.clock = clock
-        self.failed_step: int | None = None
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """What the run before had no time for."""
-        if trainer.global_step and self._is_due(trainer.global_step):
-            loop = trainer.fit_loop.epoch_loop.val_loop
-            loop.restarting = False  # from its beginning, although the checkpoint may be from amid one
-            trainer.validating = True
-            loop.run()
-            trainer.training = True
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Have Lightning validate behind this step, or not: it does after each `val_check_batch` batches."""
-        due = self._is_due(trainer.global_step)
-        if due:
-            self.checkpoints.save_step(trainer)
-        trainer.val_check_batch = 1 if due else self.steps + 1
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Remember where it was, for what is said of it."""
-        self.failed_step = trainer.global_step if trainer.validating else None
-
-    def memory_advice(self, config: AnyRunConfig) -> str | None:
-        """What helps where memory ran out in a validation; None where it ran out elsewhere."""
-        if self.failed_step is None:
-            return None
-        run = self.checkpoints.run_dir.to_resume
-        return (
-            f"in the validation of step {self.failed_step}, which is saved. Go on with smaller parts of the images at "
-            f"a time: segzoo train --resume {run} evaluation.{config.evaluation.with_less_memory()}"
-        )
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Training goes on."""
-        self.clock.restart()
-
-    def _is_due(self, step: int) -> bool:
-        return (step % self.every == 0 or step == self.steps) and self.checkpoints.validated_step != step

@@ -14,8 +14,7 @@ from segzoo.config.classification import AnyRunConfig
 from segzoo.errors import ConfigError, TrainingError
 from segzoo.files import atomic_write
 from segzoo.tasks.optim import learning_rate
-from segzoo.training.callbacks import SeededSteps
-from segzoo.training.early_stopping import end_run
+from segzoo.training.callbacks import SeededSteps, as_task
 from segzoo.training.faults import faults_explained
 from segzoo.training.launch import with_processes
 from segzoo.training.run import prepare
@@ -99,7 +98,7 @@ def find_learning_rate(
     sweep = RateSweep(rates, learning_rate(config.optimizer, config.images_per_step))
     with quiet_lightning(), faults_explained():
         try:
-            build_trainer(config, data, [SeededSteps(config.seed), sweep]).fit(task, data)
+            build_trainer(config, data, [SeededSteps(config.seed), sweep], validates=False).fit(task, data)
         except TrainingError:
             if len(sweep.losses) < MIN_STEPS:
                 raise
@@ -132,11 +131,12 @@ class RateSweep(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Note the loss of the step, which is of the weights before it."""
+        as_task(pl_module).check_losses()
         self.losses.append(float(outputs["loss"]))
-        # A running mean, lest one hard batch ends the sweep.
+        # A running mean, so that one hard batch does not end the sweep.
         mean = list(accumulate(self.losses, lambda before, loss: 0.7 * before + 0.3 * loss))
         if len(self.losses) >= MIN_STEPS and mean[-1] > DIVERGED * min(mean):
-            end_run(trainer)
+            trainer.should_stop = True
 
 
 def plot(test: RangeTest, path: Path) -> None:

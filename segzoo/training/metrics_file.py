@@ -68,7 +68,10 @@ class MetricsFile(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Append a training row every `log_every_steps` steps."""
         step = trainer.global_step
-        if step % self.log_every_steps or not trainer.is_global_zero:
+        if step % self.log_every_steps:
+            return
+        as_task(pl_module).check_losses()
+        if not trainer.is_global_zero:
             return
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         self._append(step, "train", loss=float(as_task(pl_module).step_loss), learning_rate=rate)

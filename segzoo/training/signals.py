@@ -28,7 +28,8 @@ class StopOnSignal(Callback):
     """On SIGTERM, SIGINT or SIGHUP: finish the step, save last.ckpt, stop. A second SIGINT leaves at once.
 
     In a validation the process stops at its next batch, and the resumed run validates anew. Where several processes
-    train, one that got the signal stops all. Lightning's own handling ends with status 0 or 1 and saves nothing.
+    train, one that got the signal stops all. Lightning's own handling of SIGTERM ends with status 0 or 1, saves
+    nothing, and talks to the other processes amid whatever they do; this one takes its place before the first step.
 
     Args:
         checkpoints: saves.
@@ -39,6 +40,7 @@ class StopOnSignal(Callback):
         self.received = 0
         self._running = False
         self._process = os.getpid()
+        self._handled: dict[signal.Signals, Any] = {}
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -46,18 +48,20 @@ class StopOnSignal(Callback):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {signum: signal.signal(signum, self._note) for signum in _signals()}
+        self._handled = {signum: signal.signal(signum, self._note) for signum in _signals()}
         try:
             yield
         finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
+            while self._handled:
+                signal.signal(*self._handled.popitem())
         if self.received:  # it came after the last validation
             raise InterruptedTrainingError(self.received, f"stopped; all steps are saved. {self._how_to_go_on()}")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From here on there is something to save."""
+        """From here on there is something to save. Lightning has set its own handlers meanwhile."""
         self._running = True
+        for signum in self._handled:
+            signal.signal(signum, self._note)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Save and stop, if a signal came to any process."""

@@ -1,12 +1,10 @@
-"""Tasks as a run trains them: several batches in a step, and compiled, where the configuration says so."""
+"""Tasks as a run trains them: compiled, and validated by tiles, where the configuration says so."""
 
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from segzoo.checkpoint.format import Description
@@ -17,40 +15,13 @@ from segzoo.inference.tile_size import choose_tile
 from segzoo.inference.tiles import tiled_classes
 from segzoo.models.segmenter import Segmenter
 from segzoo.tasks.classification import ClassificationTask
-from segzoo.tasks.losses.base import mean_or_zero
 from segzoo.tasks.segmentation import SegmentationTask
 from segzoo.tasks.task import Task
-from segzoo.training.accumulation import accumulated_loss, parts_of
 
 _COMPILERS = ("g++", "clang++", "c++", "cl")
 
 
-class Accumulation(Task):
-    """A task with `trainer.accumulate`; a batch is what a whole step sees."""
-
-    def _loss_of_step(self, batch: Any) -> Tensor:
-        """The loss of a step's batch, part by part.
-
-        Every part counts by its `share`, such as its pixels that are not ignored, so that the sum is the loss of all
-        images together, ignored pixels or not. Losses that are no mean, such as Dice, count each part alike; for them,
-        for hard pixels, and behind BatchNorm, which sees a part at a time, it is not exactly that.
-        """
-        count = self.config.trainer.accumulate
-        if count == 1 or not torch.is_grad_enabled():
-            return self._loss(batch)
-        parts = parts_of(batch, count)
-        shares = torch.stack([self.share(part) for part in parts])
-        parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        weights = mean_or_zero(shares, shares.sum())
-        return accumulated_loss(self._loss, parts, weights, parameters, self._gradient_scale())
-
-    def _gradient_scale(self) -> float:
-        """What float16 training multiplies the loss by; 1 elsewhere."""
-        scaler = None if self._trainer is None else getattr(self.trainer.precision_plugin, "scaler", None)
-        return 1.0 if scaler is None else float(scaler.get_scale())
-
-
-class RunTask(Accumulation, SegmentationTask):
+class RunTask(SegmentationTask):
     """Segmentation in a run."""
 
     def _plan_evaluation(self) -> tuple[Segmenter]:
@@ -80,14 +51,7 @@ class RunTask(Accumulation, SegmentationTask):
         return choose_tile(TrainedSegmenter(self.segmenter, about, Path()), self.device)
 
 
-class ClassificationRunTask(Accumulation, ClassificationTask):
-    """Classification in a run."""
-
-
-RUN_TASKS: Mapping[str, Callable[..., Accumulation]] = {
-    "segmentation": RunTask,
-    "classification": ClassificationRunTask,
-}
+RUN_TASKS: Mapping[str, Callable[..., Task]] = {"segmentation": RunTask, "classification": ClassificationTask}
 """`task` -> what trains it."""
 
 

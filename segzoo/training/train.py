@@ -1,12 +1,15 @@
 """Training, as a user asks for it: `train` and `check`."""
 
 import logging
+import math
 from pathlib import Path
 
 from segzoo.checkpoint.transfer import with_starting_settings
 from segzoo.config.classification import AnyRunConfig
+from segzoo.errors import TrainingError
 from segzoo.log import show_log
 from segzoo.tasks.processes import is_first_process
+from segzoo.tasks.task import ids_of, parts_of
 from segzoo.training.faults import faults_explained
 from segzoo.training.launch import with_processes
 from segzoo.training.run import TrainResult, prepare, train_run
@@ -71,11 +74,15 @@ def _check_run(config: AnyRunConfig) -> str:
     config, data, task = prepare(config, None)
     with faults_explained():
         batch = next(iter(data.train_dataloader()))
-        loss = task.training_step(batch, 0)
+        parts = parts_of(batch, config.trainer.accumulate)
+        weighted = zip(parts, task.loss_weights(parts), strict=True)
+        loss = sum(weight.item() * task.loss_of(part).item() for part, weight in weighted)
+    if not math.isfinite(loss):
+        raise TrainingError(f"the loss is {loss}, for the images {', '.join(ids_of(batch))}")
     parameters = sum(parameter.numel() for parameter in task.parameters())
     shape = "×".join(map(str, batch["image"].shape))
     return (
         f"ok: {len(data.train_dataset)} training and {len(data.val_dataset)} validation images, "
         f"{data.labels.num_classes} classes; {parameters:,} parameters; {data.steps} steps; "
-        f"first batch {shape}, loss {loss.item():.3f}"
+        f"first batch {shape}, loss {loss:.3f}"
     )

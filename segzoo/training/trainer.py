@@ -9,24 +9,24 @@ from functools import partial
 from typing import Any
 
 from lightning import Callback, Trainer
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
 from segzoo.checkpoint.write import AtomicCheckpointIO
 from segzoo.config.classification import AnyRunConfig
 from segzoo.tasks.metrics import score_names
 from segzoo.tasks.specs import task_spec
-from segzoo.training.averaging import AveragedWeights
 from segzoo.training.boards import Boards
 from segzoo.training.build import RunData
 from segzoo.training.callbacks import OneRun, SeededSteps, TrainingClock
-from segzoo.training.checkpoints import Checkpoints, Validations
-from segzoo.training.early_stopping import EarlyStopping
+from segzoo.training.checkpoints import Checkpoints
 from segzoo.training.launch import shares_batchnorm
 from segzoo.training.metrics_file import MetricsFile
 from segzoo.training.overlays import Overlays
 from segzoo.training.progress import ProgressReport
 from segzoo.training.run_dir import RunDir
 from segzoo.training.signals import StopOnSignal
+from segzoo.training.validations import EarlyStopping, Validations
 
 PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
@@ -69,42 +69,48 @@ def watchers_of(config: AnyRunConfig, data: RunData, run_dir: RunDir) -> Watcher
         samples=samples,
         step=data.start_step,
     )
-    every = settings.val_every_steps or max(1, samples // config.images_per_step)
+    every = steps_between_validations(config, data)
     progress = ProgressReport(steps, every, clock, show_bar=settings.progress)
     signals = StopOnSignal(checkpoints)
     boards = Boards(run_dir, config)
     one_run = OneRun(run_dir, data.start_step)
     validations = Validations(every, steps, checkpoints, clock)
-    averaging = [AveragedWeights(config.optimizer.ema_decay)] if config.optimizer.ema_decay else []
     stopping = [EarlyStopping(settings.early_stopping)] if settings.early_stopping else []
-    # The average is measured, saved and shared in place of the weights, so it comes first.
-    order = [*averaging, one_run, clock, SeededSteps(config.seed), metrics, progress, *stopping]
+    order = [one_run, clock, SeededSteps(config.seed), metrics, progress, *stopping]
     draws = task_spec(config).draws
     overlays = [Overlays(run_dir, data.val_dataset, settings.overlay_images)] if draws else []
     order += [checkpoints, signals, *overlays, boards, validations]
     return Watchers(order, clock, checkpoints, progress, signals, boards, validations)
 
 
-def build_trainer(config: AnyRunConfig, data: RunData, callbacks: list[Callback]) -> Trainer:
+def steps_between_validations(config: AnyRunConfig, data: RunData) -> int:
+    """What `trainer.val_every_steps` says, or a pass over the training split."""
+    return config.trainer.val_every_steps or max(1, len(data.train_dataset) // config.images_per_step)
+
+
+def build_trainer(config: AnyRunConfig, data: RunData, callbacks: list[Callback], *, validates: bool = True) -> Trainer:
     """The Trainer of a run: one pass of the loader is the whole run (see data/sampling.py)."""
     settings = config.trainer
     several = settings.devices * settings.num_nodes > 1 or settings.strategy == "ddp"
-    trainer = Trainer(
+    plugins: list[Any] = [AtomicCheckpointIO()]
+    if SLURMEnvironment.detect():
+        plugins.append(SLURMEnvironment(auto_requeue=False))  # `StopOnSignal` handles signals
+    return Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
         num_nodes=settings.num_nodes,
-        # Buffers are shared at the start of a validation (OneRun): with every forward pass, as DDP does it, processes
+        # Buffers are shared at the start of a validation (Task): with every forward pass, as DDP does it, processes
         # with unequal numbers of validation images would wait for each other for ever.
         strategy=DDPStrategy(broadcast_buffers=False) if several else "auto",
         sync_batchnorm=shares_batchnorm(config),
         precision=PRECISION[settings.precision],
         max_epochs=1,
-        # Never by itself: `Validations` does it, and remembers it over a resume.
-        val_check_interval=data.steps + 1,
+        val_check_interval=steps_between_validations(config, data),
         check_val_every_n_epoch=None,
-        gradient_clip_val=settings.clip_norm,
+        limit_val_batches=None if validates else 0,
+        log_every_n_steps=settings.log_every_steps,
         callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
+        plugins=plugins,
         num_sanity_val_steps=0,
         logger=False,
         enable_checkpointing=False,
@@ -112,17 +118,6 @@ def build_trainer(config: AnyRunConfig, data: RunData, callbacks: list[Callback]
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    _without_signal_handlers(trainer)
-    return trainer
-
-
-def _without_signal_handlers(trainer: Trainer) -> None:
-    """Keep Lightning from handling signals, which `StopOnSignal` does.
-
-    Its handlers save nothing, end with status 0, talk to the other processes in the middle of whatever they do, and
-    requeue SLURM jobs. There is no switch.
-    """
-    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
 
 
 @contextmanager

@@ -84,7 +84,7 @@ def in_validation(step: str, signum: str = "SIGKILL") -> None:
 
 
 def in_optimizer(step: str, signum: str = "SIGKILL") -> None:
-    at_step(step, lambda: end(signum), "optimizer_step")
+    at_step(step, lambda: end(signum), "on_before_optimizer_step")
 
 
 def after_validation(step: str, signum: str = "SIGKILL") -> None:

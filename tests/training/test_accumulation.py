@@ -5,13 +5,17 @@ from types import SimpleNamespace
 import many_processes
 import pytest
 import torch
+from lightning import Callback, Trainer
+from lightning.pytorch.plugins import MixedPrecision
 from run_files import rows
+from torch.utils.data import DataLoader
 
 from segzoo.config.load import apply_overrides, config_from_tree
 from segzoo.data.datamodule import SegmentationData
 from segzoo.data.preprocessing import normalize
 from segzoo.errors import ConfigError
-from segzoo.training.accumulation import accumulated_loss, parts_of
+from segzoo.tasks.segmentation import SegmentationTask
+from segzoo.tasks.task import parts_of
 from segzoo.training.run import prepare
 from segzoo.training.task import RunTask
 from segzoo.training.train import check, train
@@ -32,13 +36,26 @@ def batch_of(images, labels):
     return {"image": image, "mask": mask, "id": [f"image {number}" for number in range(images)]}
 
 
-def gradients_of(task, batch):
-    task.zero_grad()
-    loss = task.training_step(batch, 0)
-    loss.backward()
-    return loss.detach(), [
-        parameter.grad.clone() for parameter in task.segmenter.parameters() if parameter.grad is not None
-    ]
+class Gradients(Callback):
+    """Those that the optimiser is about to use."""
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        self.found = [parameter.grad.clone() for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def gradients_of(task, batch, **settings):
+    """The loss and the gradients of a step, whose learning rate is next to nothing."""
+    seen = Gradients()
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    trainer = Trainer(accelerator="cpu", max_steps=1, limit_val_batches=0, callbacks=[seen], **quiet, **settings)
+    trainer.fit(task, DataLoader([batch], batch_size=None))
+    assert trainer.global_step == 1
+    return task.step_loss, seen.found
 
 
 @pytest.mark.parametrize(
@@ -66,23 +83,25 @@ def test_gradient_is_that_of_one_batch_whatever_is_ignored(count, changes, monke
         torch.testing.assert_close(second, first, rtol=1e-5, atol=1e-9)
 
 
-def test_gradient_under_autocast_and_scaled_as_float16_training_does():
-    """Casts of the weights that autocast keeps serve every part; a scale of the loss cancels out."""
-    _, _, task = prepare(exact("data.batch_size=1", "trainer.accumulate=2"), None)
+def half_precision(scale):
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    return {"plugins": [MixedPrecision("16-mixed", "cpu", scaler)]}
+
+
+def test_gradients_of_half_precision_are_clipped_without_their_scale():
+    """As float16 training scales losses on a GPU: the scale is out of the gradients before they are clipped."""
+    _, _, task = prepare(exact("data.batch_size=1", "trainer.accumulate=2", "optimizer.learning_rate=1e-30"), None)
     batch = batch_of(2, task.labels)
     _, plain = gradients_of(task.train(), batch)
-    found = []
-    for keeps in (True, False):
-        with torch.autocast("cpu", torch.bfloat16, cache_enabled=keeps):
-            found.append(gradients_of(task, batch)[1])
-    scaler = SimpleNamespace(get_scale=lambda: 1024.0)
-    task.trainer = trainer = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler), global_step=0)
-    _, scaled = gradients_of(task, batch)
-    assert any(not torch.equal(first, second) for first, second in zip(plain, found[0], strict=True))
-    assert trainer  # the task keeps none of it alive
-    for expected, same, kept, anew in zip(plain, scaled, *found, strict=True):
-        torch.testing.assert_close(same, expected, rtol=1e-4, atol=1e-7)
-        torch.testing.assert_close(kept, anew, rtol=1e-4, atol=1e-7)
+    for settings in ({"precision": "bf16-mixed"}, half_precision(256.0), half_precision(1024.0)):
+        _, found = gradients_of(task, batch, **settings)
+        assert any(not torch.equal(first, second) for first, second in zip(plain, found, strict=True))
+        apart = sum((first - second).square().sum() for first, second in zip(plain, found, strict=True)).sqrt()
+        assert apart < 0.1 * sum(gradient.square().sum() for gradient in plain).sqrt()
+    task.config = exact("data.batch_size=1", "trainer.accumulate=2", "trainer.clip_norm=0.001")
+    gradients_of(task, batch, **half_precision(1024.0))
+    norm = torch.stack([parameter.grad.norm() for parameter in task.network.parameters()]).norm()
+    assert float(norm) == pytest.approx(0.001, rel=1e-3)
 
 
 def test_a_run_is_that_of_the_large_batch(tmp_path):
@@ -106,10 +125,9 @@ def test_a_run_is_that_of_the_large_batch(tmp_path):
             assert float(one[key] or 0) == pytest.approx(float(other[key] or 0), rel=1e-4)
 
 
-def test_memory_is_that_of_one_part():
-    """Each part's graph is gone before the next part's is made, and the parameters' gradients appear at the end."""
-    weight = torch.nn.Parameter(torch.ones(3))
-    alive, most = [0], [0]
+def test_memory_is_that_of_one_part(monkeypatch):
+    """Each part's graph is gone before the next part's is made."""
+    alive, most, sizes = [0], [0], []
 
     class Noted(torch.autograd.Function):
         @staticmethod
@@ -121,17 +139,19 @@ def test_memory_is_that_of_one_part():
         @staticmethod
         def backward(ctx, gradient):
             alive[0] -= 1
-            assert weight.grad is None
             return gradient
 
-    parts = parts_of({"image": torch.arange(12.0).view(4, 3), "mask": torch.zeros(4, 1), "id": list("abcd")}, 4)
-    assert [part["id"] for part in parts] == [["a"], ["b"], ["c"], ["d"]]
-    weights = torch.tensor([0.1, 0.2, 0.3, 0.4])
-    loss = accumulated_loss(lambda part: Noted.apply(weight * part["image"]).sum(), parts, weights, [weight])
-    assert (most[0], alive[0], weight.grad) == (1, 0, None)
-    (2 * loss).backward()
-    torch.testing.assert_close(weight.grad, 2 * weights @ torch.arange(12.0).view(4, 3))
-    with pytest.raises(ValueError, match="do not make 3 equal parts"):
+    original = SegmentationTask.loss_of
+    monkeypatch.setattr(
+        SegmentationTask,
+        "loss_of",
+        lambda task, part: sizes.append(part["id"]) or Noted.apply(original(task, part)),
+    )
+    _, _, task = prepare(exact("data.batch_size=1", "trainer.accumulate=4"), None)
+    gradients_of(task, batch_of(4, task.labels))
+    assert (most[0], alive[0]) == (1, 0)
+    assert sizes == [["image 0"], ["image 1"], ["image 2"], ["image 3"]]
+    with pytest.raises(ConfigError, match="do not make 3 equal parts"):
         parts_of({"image": torch.zeros(4), "mask": torch.zeros(4), "id": list("abcd")}, 3)
 
 

@@ -4,17 +4,16 @@ import csv
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from segzoo.backbones.weights.own import PREFIXES
+from segzoo.checkpoint.format import TRAINING_STATE
 from segzoo.checkpoint.read import load_segmenter, read_checkpoint
 from segzoo.config.schema import RunConfig
 from segzoo.errors import CheckpointError
 from segzoo.evaluation.evaluate import evaluate
-from segzoo.training.averaging import TRAINING_STATE, AveragedWeights
 from segzoo.training.resume import requested_config
 from segzoo.training.train import TrainResult, prepare, train
 
@@ -95,8 +94,7 @@ def test_a_checkpoint_without_the_weights_beside_the_average_is_refused(
 
 def test_saved_amid_a_validation_nothing_is_mixed_up(tiny_config: Config) -> None:
     task = prepare(tiny_config(*CHANGES), None)[2]
-    trainer, callback = SimpleNamespace(global_step=0), AveragedWeights(0.9)
-    callback.on_train_start(trainer, task)
+    task.on_fit_start()
     average = {key: value.clone() for key, value in task.state_dict().items()}
     with torch.no_grad():
         for parameter in task.parameters():
@@ -105,11 +103,11 @@ def test_saved_amid_a_validation_nothing_is_mixed_up(tiny_config: Config) -> Non
 
     def saved() -> dict:
         checkpoint = {"state_dict": task.state_dict()}
-        callback.on_save_checkpoint(trainer, task, checkpoint)
+        task.on_save_checkpoint(checkpoint)
         return checkpoint
 
-    for hook in (callback.on_validation_start, callback.on_validation_end):
-        hook(trainer, task)
+    for hook in (task.on_validation_start, task.on_validation_end):
+        hook()
         assert_equal_states(saved()["state_dict"], average)
         assert_equal_states(saved()[TRAINING_STATE], own)
     assert_equal_states(task.state_dict(), own)

@@ -29,7 +29,7 @@ def scripted_scores(monkeypatch: pytest.MonkeyPatch) -> None:
         task.confusion.reset()
         task.scores = Scores(MIOU[task.global_step], 0.5, (0.5,) * task.labels.num_classes)
 
-    monkeypatch.setattr(SegmentationTask, "on_validation_epoch_end", validated)
+    monkeypatch.setattr(SegmentationTask, "measure", validated)
 
 
 def steps_of(run_dir: Path, split: str) -> list[int]:

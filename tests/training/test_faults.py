@@ -287,13 +287,14 @@ def test_a_loss_or_weights_that_are_not_finite_leave_finite_checkpoints(
 
 
 def test_weights_that_are_not_finite_are_never_saved(tiny_config: Config, tmp_path: Path, monkeypatch) -> None:
-    original = SegmentationTask.optimizer_step
+    original = SegmentationTask.training_step
 
-    def explode(task: SegmentationTask, *arguments: object) -> None:
-        original(task, *arguments)
+    def explode(task: SegmentationTask, batch: object, index: int) -> torch.Tensor:
+        loss = original(task, batch, index)
         next(task.segmenter.parameters()).data[0, 0] = float("inf")
+        return loss
 
-    monkeypatch.setattr(SegmentationTask, "optimizer_step", explode)
+    monkeypatch.setattr(SegmentationTask, "training_step", explode)
     with pytest.raises(TrainingError, match=r"step 1: weights are no longer finite, .* last images were train_0"):
         train(tiny_config(f"run_dir={tmp_path}/run", "trainer.val_every_steps=1"))
     assert not list((tmp_path / "run" / "checkpoints").iterdir())

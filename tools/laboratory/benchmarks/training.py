@@ -91,7 +91,7 @@ class Training(Switched):
         task.train()
         if self.switches.compiled:
             compile_parts(task.network.large_parts())
-        return lambda: task.training_step(batch, 0), optimizer
+        return lambda: task.loss_of(batch), optimizer
 
     def _run_config(self) -> RunConfig:
         switched = {"channels_last": self.switches.channels_last, "recompute": self.switches.recompute, "accumulate": 1}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from segzoo.training.averaging import WeightAverage
+from segzoo.tasks.averaging import WeightAverage
 
 
 def network() -> nn.Module:
