@@ -30,6 +30,7 @@ class AtomicCheckpointIO(CheckpointIO):
         target = Path(path)
         part = target.with_name(f"{target.name}.part")
         try:
+            target.parent.mkdir(exist_ok=True)  # a run's is there; of Lightning's own callbacks, it may not be
             part.unlink(missing_ok=True)  # what a killed process left; or a link, which is not written through
             with part.open("xb") as file:
                 torch.save(checkpoint, file)

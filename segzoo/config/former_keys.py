@@ -32,6 +32,13 @@ def _renamed(key: str) -> FormerKey:
 
 FORMER_KEYS: Mapping[str, FormerKey] = {
     "trainer.lean": _renamed("trainer.recompute"),
+    "trainer.tensorboard": FormerKey(
+        "now one of trainer.loggers: [tensorboard]", lambda value: {"trainer.loggers": ["tensorboard"] if value else []}
+    ),
+    "trainer.wandb": FormerKey(
+        "now one of trainer.loggers: [{wandb: {project: NAME}}]",
+        lambda value: {"trainer.loggers": [{"wandb": {"project": value}}] if value else []},
+    ),
 }
 """Dotted key -> what became of it."""
 
@@ -47,17 +54,24 @@ def with_current_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
         result["stages"] = [with_current_keys(stage) for stage in listed_stages(result)]
     for key, value in list(_former_values(result)):
         for name, translated in FORMER_KEYS[key].translate(value).items():
-            result = merged(result, _nested(name, translated))
+            before = _value(result, name)
+            both = [*before, *translated] if isinstance(before, list) else translated  # two keys became one list
+            result = merged(result, _nested(name, both))
     return result
+
+
+def _value(tree: object, key: str) -> object:
+    """What a configuration has under a dotted key; None where it has nothing."""
+    for name in key.split("."):
+        tree = tree.get(name) if isinstance(tree, dict) else None
+    return tree
 
 
 def _former_values(tree: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Take former keys out of a configuration: each with its value."""
     for key in FORMER_KEYS:
-        *sections, last = key.split(".")
-        section: Any = tree
-        for name in sections:
-            section = section.get(name) if isinstance(section, dict) else None
+        path, _, last = key.rpartition(".")
+        section = _value(tree, path)
         if isinstance(section, dict) and last in section:
             yield key, section.pop(last)
 

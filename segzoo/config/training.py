@@ -1,6 +1,6 @@
 """The `loss`, `optimizer` and `trainer` sections: what is minimised, how weights move, how long and on what."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -12,6 +12,7 @@ from segzoo.config.fields import (
     PositiveFloat,
     PositiveInt,
     Section,
+    list_to_tuple,
     number_to_text,
 )
 from segzoo.config.parts import PartsSection
@@ -185,6 +186,10 @@ class OptimizerConfig(Section):
         return self
 
 
+LoggerName = Literal["tensorboard", "csv", "wandb", "mlflow", "comet"]
+LoggerOptions = Annotated[dict[LoggerName, dict[str, Any]], Field(min_length=1, max_length=1)]
+
+
 class TrainerConfig(Section):
     """How long, how often, on what."""
 
@@ -209,8 +214,9 @@ class TrainerConfig(Section):
     """Devices on each machine, one process each, which share every batch; under torchrun and srun what they started."""
     num_nodes: Annotated[int, Field(ge=1, le=1000)] = 1
     """Machines; more than one needs torchrun or srun."""
-    strategy: Literal["auto", "ddp"] = "auto"
-    """How processes train together: auto is ddp (every process has the whole network) where there are several."""
+    strategy: str = "auto"
+    """How processes train together: auto is ddp (every process has the whole network) where there are several; or
+    another of Lightning's strategies by its name, such as fsdp."""
     sync_batchnorm: bool | None = None
     """BatchNorm over the batches of all processes; null does so on several GPUs. The CPU has none."""
     precision: Annotated[
@@ -234,10 +240,10 @@ class TrainerConfig(Section):
     overlay_images: Annotated[int, Field(ge=0, le=1000)] = 4
     """Segmentation: validation images, always the same, that each validation draws beside truth and prediction in
     overlays/."""
-    tensorboard: bool = False
-    """Write losses and scores for TensorBoard, too; needs `pip install tensorboard`."""
-    wandb: Annotated[str, Field(min_length=1, max_length=128)] | None = None
-    """Project on Weights & Biases that losses and scores go to, too; needs `pip install wandb`."""
+    loggers: Annotated[tuple[LoggerName | LoggerOptions, ...], BeforeValidator(list_to_tuple)] = ()
+    """Lightning's loggers that losses and scores go to beside metrics.csv: tensorboard, csv, wandb, mlflow, comet; or
+    one with options of its class, [tensorboard, {mlflow: {tracking_uri: "http://host:5000"}}]. All but csv are packages
+    to install. They write into the run directory unless an option says otherwise."""
 
     @model_validator(mode="after")
     def _one_length_of_run(self) -> "TrainerConfig":

@@ -43,7 +43,7 @@ class SampleLoader(DataLoader[Any]):
 
 
 class LabelledImages(Protocol):
-    """What `StepData` asks of a split, whatever its samples are."""
+    """What `StepDataModule` asks of a split, whatever its samples are."""
 
     @property
     def labels(self) -> LabelSpace:
@@ -56,7 +56,7 @@ Config = TypeVar("Config", bound=AnyDataConfig)
 Images = TypeVar("Images", bound=LabelledImages)
 
 
-class StepData(lightning.LightningDataModule, ABC, Generic[Config, Images]):
+class StepDataModule(lightning.LightningDataModule, ABC, Generic[Config, Images]):
     """The training and validation split of a run, seen in steps: what the data of every task have in common.
 
     Args:
@@ -131,8 +131,8 @@ class StepData(lightning.LightningDataModule, ABC, Generic[Config, Images]):
         return self.trainer.global_rank, self.trainer.world_size
 
 
-class SegmentationData(StepData[DataConfig, SegmentationDataset]):
-    """Crops to train a segmenter on, and whole images to measure it by; arguments and errors as `StepData`.
+class SegmentationDataModule(StepDataModule[DataConfig, SegmentationDataset]):
+    """Crops to train a segmenter on, and whole images to measure it by; arguments and errors as `StepDataModule`.
 
     Raises:
         ConfigError: an extra transform is wrong, or there is a single class, too.

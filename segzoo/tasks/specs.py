@@ -8,7 +8,7 @@ from torch import nn
 
 from segzoo.config.classification import AnyRunConfig
 from segzoo.data.classification.datamodule import ClassificationDataModule
-from segzoo.data.datamodule import SegmentationData, StepData
+from segzoo.data.datamodule import SegmentationDataModule, StepDataModule
 from segzoo.data.doctor.quick import quick_check
 from segzoo.data.labels import LabelSpace
 from segzoo.tasks.classification_loss import ImageLoss
@@ -26,14 +26,14 @@ class TaskSpec:
         draws: whether its validations are shown as pictures of masks.
     """
 
-    data: type[StepData[Any, Any]]
+    data: type[StepDataModule[Any, Any]]
     loss: Callable[[Any, LabelSpace], nn.Module]
     check_files: Callable[[Any], None]
     draws: bool
 
 
 TASKS: Mapping[str, TaskSpec] = {
-    "segmentation": TaskSpec(SegmentationData, build_loss, quick_check, draws=True),
+    "segmentation": TaskSpec(SegmentationDataModule, build_loss, quick_check, draws=True),
     "classification": TaskSpec(
         ClassificationDataModule,
         ImageLoss,

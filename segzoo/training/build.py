@@ -10,7 +10,7 @@ from torch import nn
 from segzoo.checkpoint.read import read_trained
 from segzoo.checkpoint.transfer import start_from
 from segzoo.config.classification import AnyRunConfig
-from segzoo.data.datamodule import StepData
+from segzoo.data.datamodule import StepDataModule
 from segzoo.data.labels import LabelSpace
 from segzoo.data.listing import input_folders
 from segzoo.errors import ConfigError
@@ -18,19 +18,19 @@ from segzoo.models import networks
 from segzoo.models.networks import check_network_training
 from segzoo.tasks.specs import task_spec
 from segzoo.tasks.task import Task
-from segzoo.training.boards import check_boards
+from segzoo.training.loggers import check_loggers
 from segzoo.training.task import RUN_TASKS, check_compiler, compile_parts
 
-RunData = StepData[Any, Any]
+RunData = StepDataModule[Any, Any]
 
 
 def check_request(config: AnyRunConfig) -> None:
     """Refuse what cannot be trained here, before data are read and the network is built.
 
     Raises:
-        ConfigError: boards or a compiler that are not installed, or what the network cannot learn from.
+        ConfigError: loggers or a compiler that are not installed, or what the network cannot learn from.
     """
-    check_boards(config)
+    check_loggers(config)
     check_compiler(config)
     check_network_training(config, config.data.batch_size // (config.trainer.devices * config.trainer.num_nodes))
 

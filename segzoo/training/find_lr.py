@@ -98,7 +98,7 @@ def find_learning_rate(
     sweep = RateSweep(rates, learning_rate(config.optimizer, config.images_per_step))
     with quiet_lightning(), faults_explained():
         try:
-            build_trainer(config, data, [SeededSteps(config.seed), sweep], validates=False).fit(task, data)
+            build_trainer(config, data, [SeededSteps(config.seed), sweep]).fit(task, data)
         except TrainingError:
             if len(sweep.losses) < MIN_STEPS:
                 raise

@@ -31,8 +31,7 @@ _FREE: Mapping[str, tuple[str, ...]] = {
     "trainer": (
         "progress",
         "overlay_images",
-        "tensorboard",
-        "wandb",
+        "loggers",
         "log_every_steps",
         "save_every_steps",
         "keep_every_steps",

@@ -2,12 +2,15 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightning import seed_everything
+from lightning import Callback, seed_everything
+from lightning.pytorch.loggers import Logger
 
 from segzoo.checkpoint.transfer import with_starting_settings
 from segzoo.config.classification import AnyRunConfig
@@ -21,6 +24,7 @@ from segzoo.training.build import RunData, build_data, build_task, check_files, 
 from segzoo.training.curves import draw_curves
 from segzoo.training.faults import faults_explained
 from segzoo.training.launch import other_processes
+from segzoo.training.loggers import build_loggers
 from segzoo.training.resume import (
     Start,
     keep_config,
@@ -29,7 +33,7 @@ from segzoo.training.resume import (
     refuse_other_images,
 )
 from segzoo.training.run_dir import RunDir, already_finished, finished_summary, new_run_dir, resumed_run_dir, write_json
-from segzoo.training.trainer import Watchers, build_trainer, quiet_lightning, watchers_of
+from segzoo.training.trainer import RunCallbacks, build_trainer, check_strategy, quiet_lightning, run_callbacks
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +57,26 @@ class TrainResult:
     main_metric: MainMetric
 
 
+@dataclass(frozen=True)
+class Guests:
+    """What a script of a user's adds to a run.
+
+    Args:
+        callbacks: of Lightning's kind.
+        loggers: of Lightning's kind, beside those of `trainer.loggers`.
+    """
+
+    callbacks: Sequence[Callback] = ()
+    loggers: Sequence[Logger] = ()
+
+
 def train_run(
-    config: AnyRunConfig, *, name: str, resume: Path | None = None, whole: RunDir | None = None
+    config: AnyRunConfig,
+    *,
+    name: str,
+    resume: Path | None = None,
+    whole: RunDir | None = None,
+    guests: Guests = Guests(),
 ) -> TrainResult:
     """Train, validate and save, without stages; errors as `train`.
 
@@ -63,6 +85,7 @@ def train_run(
         name: names the default run directory.
         resume: run directory to go on with.
         whole: the run that this one is a stage of.
+        guests: callbacks and loggers of the user's.
     """
     with ExitStack() as stack:
         if resume is not None:
@@ -86,7 +109,7 @@ def train_run(
                 refuse_other_images(run_dir, data)
         run_dir.whole = whole
         logger.info("run directory: %s", run_dir.path)
-        return _fit(config, data, task, run_dir, start)
+        return _fit(config, data, task, run_dir, start, guests)
 
 
 def with_balanced_weights(config: AnyRunConfig, data: RunData) -> AnyRunConfig:
@@ -99,6 +122,7 @@ def with_balanced_weights(config: AnyRunConfig, data: RunData) -> AnyRunConfig:
 
 def prepare(config: AnyRunConfig, start: Start | None) -> tuple[AnyRunConfig, RunData, Task]:
     """Data and network of a run; weights only where no checkpoint follows. What cannot be trained is refused first."""
+    check_strategy(config)
     check_request(config)
     if start is None and is_first_process():
         check_files(config)
@@ -111,32 +135,37 @@ def prepare(config: AnyRunConfig, start: Start | None) -> tuple[AnyRunConfig, Ru
     return config, data, build_task(config, data, pretrained=start is None)
 
 
-def _fit(config: AnyRunConfig, data: RunData, task: Task, run_dir: RunDir, start: Start | None) -> TrainResult:
-    watchers = watchers_of(config, data, run_dir)
+def _fit(
+    config: AnyRunConfig, data: RunData, task: Task, run_dir: RunDir, start: Start | None, guests: Guests
+) -> TrainResult:
+    callbacks = run_callbacks(config, data, run_dir, guests.callbacks)
     began = time.perf_counter()
     try:
         with (
             quiet_lightning(),
-            faults_explained(watchers.memory_advice(config)),
+            faults_explained(partial(callbacks.validations.memory_advice, config)),
             other_processes(config),
-            watchers.signals.listening(),
+            callbacks.signals.listening(),
         ):
-            trainer = build_trainer(config, data, watchers.all)
+            loggers = [*build_loggers(config, run_dir), *guests.loggers]
+            trainer = build_trainer(config, data, callbacks.all, loggers, run_dir)
+            for each in loggers:
+                each.log_hyperparams(config.model_dump(mode="json"))
             try:
                 trainer.fit(task, data, ckpt_path=start.path if start else None, weights_only=True)
             except (LookupError, TypeError, AttributeError, ValueError) as error:
-                if start is None or watchers.clock.is_started or isinstance(error, SegzooError):
+                if start is None or callbacks.clock.is_started or isinstance(error, SegzooError):
                     raise
                 raise CheckpointError(
                     f"{start.path}: training cannot go on from it ({first_line(error)}). Move it away to go on from an "
                     "older checkpoint of the run."
                 ) from error
             finally:
-                watchers.close()
+                callbacks.progress.close()
     except InterruptedTrainingError:
         _draw(task, run_dir)
         raise
-    summary = _summary(task, data, watchers, start, trainer.global_step, time.perf_counter() - began)
+    summary = _summary(task, data, callbacks, start, trainer.global_step, time.perf_counter() - began)
     _draw(task, run_dir)
     if is_first_process():
         with faults_explained():
@@ -152,16 +181,16 @@ def _draw(task: Task, run_dir: RunDir) -> None:
 
 
 def _summary(
-    task: Task, data: RunData, watchers: Watchers, start: Start | None, steps: int, seconds: float
+    task: Task, data: RunData, callbacks: RunCallbacks, start: Start | None, steps: int, seconds: float
 ) -> dict[str, Any]:
     name = task.main_metric.name
     known = start.metrics.get(f"val/{name}") if start else None  # to a run that had nothing left but this
     return {
-        f"best_val_{name}": watchers.checkpoints.best_score,
-        "best_step": watchers.checkpoints.best_step,
+        f"best_val_{name}": callbacks.checkpoints.best_score,
+        "best_step": callbacks.checkpoints.best_step,
         f"last_val_{name}": known if task.scores is None else task.main_score,
         "epoch": round(steps * task.config.images_per_step / len(data.train_dataset), 3),
         "steps": steps,
         "seconds": round(seconds, 2),
-        "images_per_second": round(watchers.clock.images_per_second, 3),
+        "images_per_second": round(callbacks.clock.images_per_second, 3),
     }

@@ -22,6 +22,9 @@ from segzoo.files import read_json, remove_leftovers, write_atomically
 from segzoo.tasks.processes import is_first_process
 from segzoo.training.lock import locked_run
 
+LOGGER_FOLDERS = ("tensorboard", "csv", "wandb", "mlruns")
+"""The folders of a run directory that loggers write to."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -216,8 +219,8 @@ def _refuse_links(run_dir: RunDir) -> None:
     Raises:
         ConfigError: a folder in it leads elsewhere.
     """
-    boards = [run_dir.path / name for name in ("tensorboard", "wandb")]
-    for folder in (run_dir.checkpoints, run_dir.overlays, *boards, *run_dir.path.glob("stage*")):
+    logs = [run_dir.path / name for name in LOGGER_FOLDERS]
+    for folder in (run_dir.checkpoints, run_dir.overlays, *logs, *run_dir.path.glob("stage*")):
         if folder.is_symlink():
             raise ConfigError(
                 f"--resume: {folder} is a link, through which a run would write elsewhere. Put the folder itself there."

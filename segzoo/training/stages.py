@@ -26,13 +26,13 @@ from segzoo.training.build import build_data, check_files, check_request, sketch
 from segzoo.training.faults import faults_explained
 from segzoo.training.launch import other_processes
 from segzoo.training.resume import keep_config, saved_tree, with_free_keys
-from segzoo.training.run import TrainResult, train_run
+from segzoo.training.run import Guests, TrainResult, train_run
 from segzoo.training.run_dir import RunDir, already_finished, finished_summary, new_run_dir, resumed_run_dir, write_json
 
 logger = logging.getLogger(__name__)
 
 
-def train_stages(config: AnyRunConfig, *, name: str, resume: Path | None = None) -> TrainResult:
+def train_stages(config: AnyRunConfig, *, name: str, resume: Path | None = None, guests: Guests) -> TrainResult:
     """Train the stages of a configuration, or those that are left; arguments and errors as `train`.
 
     The run directory has a folder for each stage, stage1, stage2, ..., which is a run directory itself, and the
@@ -49,7 +49,7 @@ def train_stages(config: AnyRunConfig, *, name: str, resume: Path | None = None)
             keep_config(whole, config)
         # Once for all stages: under torchrun the processes cannot be started again.
         stack.enter_context(other_processes(config))
-        return _train_each(stage_configs(config), whole, name)
+        return _train_each(stage_configs(config), whole, name, guests)
 
 
 def stage_configs(config: AnyRunConfig) -> list[AnyRunConfig]:
@@ -164,14 +164,14 @@ def _plan(config: AnyRunConfig) -> _Plan:
     return _Plan(labels, {name: tensor.shape for name, tensor in state.items() if not name.startswith(AUXILIARY)})
 
 
-def _train_each(configs: Sequence[AnyRunConfig], whole: RunDir, name: str) -> TrainResult:
+def _train_each(configs: Sequence[AnyRunConfig], whole: RunDir, name: str, guests: Guests) -> TrainResult:
     begun = [number for number in range(len(configs)) if whole.stage(number).config.is_file()]
     newest = begun[-1] if begun else 0
     result: TrainResult | None = None
     for number, config in enumerate(configs):
         if number >= newest and not finished_summary(whole.stage(number)):
             logger.info("stage %d of %d", number + 1, len(configs))
-            result = _train_stage(config, whole, number, name)
+            result = _train_stage(config, whole, number, name, guests)
             whole.path = result.run_dir.parent  # where other processes than the first one learn it
         if is_first_process():
             with faults_explained():
@@ -179,16 +179,16 @@ def _train_each(configs: Sequence[AnyRunConfig], whole: RunDir, name: str) -> Tr
     return _result(whole, result, len(configs))
 
 
-def _train_stage(config: AnyRunConfig, whole: RunDir, number: int, name: str) -> TrainResult:
+def _train_stage(config: AnyRunConfig, whole: RunDir, number: int, name: str, guests: Guests) -> TrainResult:
     stage = whole.stage(number)
     if stage.config.is_file():
         own = config_from_tree(saved_tree(stage), known_names=known_names())
-        return train_run(with_free_keys(own, config), name=name, resume=stage.path, whole=whole)
+        return train_run(with_free_keys(own, config), name=name, resume=stage.path, whole=whole, guests=guests)
     update: dict[str, Any] = {"run_dir": str(stage.path)}
     if number:
         before = str(whole.stage(number - 1).path)
         update["model"] = config.model.model_copy(update={"weights": before})
-    return train_run(config.model_copy(update=update), name=name, whole=whole)
+    return train_run(config.model_copy(update=update), name=name, whole=whole, guests=guests)
 
 
 def _publish(stage: RunDir, whole: RunDir) -> None:

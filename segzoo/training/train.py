@@ -2,7 +2,11 @@
 
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
+
+from lightning import Callback
+from lightning.pytorch.loggers import Logger
 
 from segzoo.checkpoint.transfer import with_starting_settings
 from segzoo.config.classification import AnyRunConfig
@@ -12,11 +16,18 @@ from segzoo.tasks.processes import is_first_process
 from segzoo.tasks.task import ids_of, parts_of
 from segzoo.training.faults import faults_explained
 from segzoo.training.launch import with_processes
-from segzoo.training.run import TrainResult, prepare, train_run
+from segzoo.training.run import Guests, TrainResult, prepare, train_run
 from segzoo.training.stages import checked_stages, stage_configs, train_stages
 
 
-def train(config: AnyRunConfig, *, name: str = "run", resume: str | Path | None = None) -> TrainResult:
+def train(
+    config: AnyRunConfig,
+    *,
+    name: str = "run",
+    resume: str | Path | None = None,
+    callbacks: Sequence[Callback] = (),
+    loggers: Sequence[Logger] = (),
+) -> TrainResult:
     """Train, validate and save by a configuration.
 
     What it is at goes to standard error as `segzoo.log.show_log` says: a line at the start, each minute and each
@@ -29,6 +40,8 @@ def train(config: AnyRunConfig, *, name: str = "run", resume: str | Path | None 
         config: the resolved run.
         name: names the default run directory, runs/<name>/<time>.
         resume: run directory to go on with; `config` has to be its configuration.
+        callbacks: of Lightning's kind, which see a step after it was noted and saved.
+        loggers: of Lightning's kind, beside those of `trainer.loggers`.
 
     Raises:
         ConfigError: the request cannot be met; nothing is written.
@@ -42,7 +55,8 @@ def train(config: AnyRunConfig, *, name: str = "run", resume: str | Path | None 
     if not is_first_process():
         logging.getLogger("segzoo").setLevel(logging.ERROR)
     run = train_stages if config.stages else train_run
-    return run(config, name=name, resume=None if resume is None else Path(resume))
+    resumed = None if resume is None else Path(resume)
+    return run(config, name=name, resume=resumed, guests=Guests(callbacks, loggers))
 
 
 def check(config: AnyRunConfig) -> str:

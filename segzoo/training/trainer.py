@@ -2,21 +2,22 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from lightning import Callback, Trainer
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, ProgressBar
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy, Strategy, StrategyRegistry
 
 from segzoo.checkpoint.write import AtomicCheckpointIO
 from segzoo.config.classification import AnyRunConfig
+from segzoo.errors import ConfigError, did_you_mean
 from segzoo.tasks.metrics import score_names
 from segzoo.tasks.specs import task_spec
-from segzoo.training.boards import Boards
 from segzoo.training.build import RunData
 from segzoo.training.callbacks import OneRun, SeededSteps, TrainingClock
 from segzoo.training.checkpoints import Checkpoints
@@ -29,10 +30,12 @@ from segzoo.training.signals import StopOnSignal
 from segzoo.training.validations import EarlyStopping, Validations
 
 PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+_UNFIT = ("spawn", "fork", "notebook", "xla", "tpu")  # strategies that start processes as `launch` does, or for TPUs
+_SHARDED = ("fsdp", "deepspeed")  # no process has the whole network
 
 
 @dataclass(frozen=True)
-class Watchers:
+class RunCallbacks:
     """The callbacks of a run; `all` has them in the order in which they act on a step."""
 
     all: list[Callback]
@@ -40,21 +43,13 @@ class Watchers:
     checkpoints: Checkpoints
     progress: ProgressReport
     signals: StopOnSignal
-    boards: Boards
     validations: Validations
 
-    def memory_advice(self, config: AnyRunConfig) -> Callable[[], str | None]:
-        """What helps where memory runs out in a validation."""
-        return partial(self.validations.memory_advice, config)
 
-    def close(self) -> None:
-        """Let go of the terminal and of what is open elsewhere."""
-        self.progress.close()
-        self.boards.close()
-
-
-def watchers_of(config: AnyRunConfig, data: RunData, run_dir: RunDir) -> Watchers:
-    """The callbacks of a run."""
+def run_callbacks(
+    config: AnyRunConfig, data: RunData, run_dir: RunDir, others: Sequence[Callback] = ()
+) -> RunCallbacks:
+    """The callbacks of a run, and `others` among them, which see a step that is noted and saved."""
     settings = config.trainer
     samples, steps = len(data.train_dataset), data.steps
     clock = TrainingClock(config.images_per_step)
@@ -72,15 +67,14 @@ def watchers_of(config: AnyRunConfig, data: RunData, run_dir: RunDir) -> Watcher
     every = steps_between_validations(config, data)
     progress = ProgressReport(steps, every, clock, show_bar=settings.progress)
     signals = StopOnSignal(checkpoints)
-    boards = Boards(run_dir, config)
-    one_run = OneRun(run_dir, data.start_step)
     validations = Validations(every, steps, checkpoints, clock)
     stopping = [EarlyStopping(settings.early_stopping)] if settings.early_stopping else []
-    order = [one_run, clock, SeededSteps(config.seed), metrics, progress, *stopping]
-    draws = task_spec(config).draws
-    overlays = [Overlays(run_dir, data.val_dataset, settings.overlay_images)] if draws else []
-    order += [checkpoints, signals, *overlays, boards, validations]
-    return Watchers(order, clock, checkpoints, progress, signals, boards, validations)
+    order: list[Callback] = [OneRun(run_dir, data.start_step), clock, SeededSteps(config.seed), metrics, progress]
+    order += [*stopping, checkpoints, signals]
+    if task_spec(config).draws:
+        order.append(Overlays(run_dir, data.val_dataset, settings.overlay_images))
+    order += [*others, validations]
+    return RunCallbacks(order, clock, checkpoints, progress, signals, validations)
 
 
 def steps_between_validations(config: AnyRunConfig, data: RunData) -> int:
@@ -88,36 +82,77 @@ def steps_between_validations(config: AnyRunConfig, data: RunData) -> int:
     return config.trainer.val_every_steps or max(1, len(data.train_dataset) // config.images_per_step)
 
 
-def build_trainer(config: AnyRunConfig, data: RunData, callbacks: list[Callback], *, validates: bool = True) -> Trainer:
-    """The Trainer of a run: one pass of the loader is the whole run (see data/sampling.py)."""
+def build_trainer(
+    config: AnyRunConfig,
+    data: RunData,
+    callbacks: Sequence[Callback],
+    loggers: Sequence[Logger] = (),
+    run_dir: RunDir | None = None,
+) -> Trainer:
+    """The Trainer of a run: one pass of the loader is the whole run (see data/sampling.py).
+
+    Args:
+        config: the run.
+        data: its data.
+        callbacks: everything that goes on beside the steps.
+        loggers: where numbers go.
+        run_dir: where what Lightning writes goes; None for a Trainer that neither writes nor validates.
+    """
     settings = config.trainer
-    several = settings.devices * settings.num_nodes > 1 or settings.strategy == "ddp"
     plugins: list[Any] = [AtomicCheckpointIO()]
     if SLURMEnvironment.detect():
         plugins.append(SLURMEnvironment(auto_requeue=False))  # `StopOnSignal` handles signals
+    rates = [LearningRateMonitor(logging_interval="step")] if loggers else []
     return Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
         num_nodes=settings.num_nodes,
-        # Buffers are shared at the start of a validation (Task): with every forward pass, as DDP does it, processes
-        # with unequal numbers of validation images would wait for each other for ever.
-        strategy=DDPStrategy(broadcast_buffers=False) if several else "auto",
+        strategy=_strategy(config),
         sync_batchnorm=shares_batchnorm(config),
         precision=PRECISION[settings.precision],
         max_epochs=1,
         val_check_interval=steps_between_validations(config, data),
         check_val_every_n_epoch=None,
-        limit_val_batches=None if validates else 0,
+        limit_val_batches=0 if run_dir is None else None,
         log_every_n_steps=settings.log_every_steps,
-        callbacks=callbacks,
+        callbacks=[*rates, *callbacks],
         plugins=plugins,
         num_sanity_val_steps=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
+        logger=list(loggers),
+        default_root_dir=None if run_dir is None else run_dir.path,
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
+
+
+def _strategy(config: AnyRunConfig) -> Strategy | str:
+    """How processes train together.
+
+    Buffers are shared at the start of a validation (`Task`): with every forward pass, as DDP does it, processes with
+    unequal numbers of validation images would wait for each other for ever.
+    """
+    settings = config.trainer
+    if settings.strategy == "auto" and settings.devices * settings.num_nodes == 1:
+        return "auto"
+    return DDPStrategy(broadcast_buffers=False) if settings.strategy in ("auto", "ddp") else settings.strategy
+
+
+def check_strategy(config: AnyRunConfig) -> None:
+    """Refuse a strategy that Lightning does not have, or that cannot keep what a run promises.
+
+    Raises:
+        ConfigError: which would.
+    """
+    name, known = config.trainer.strategy, ["auto", *StrategyRegistry.available_strategies()]
+    usable = [other for other in known if not any(part in other for part in _UNFIT)]
+    if name not in usable:
+        raise ConfigError(f"trainer.strategy: no strategy {name!r} for a run. {did_you_mean(name, usable)}")
+    if config.optimizer.ema_decay is not None and name.startswith(_SHARDED):
+        raise ConfigError(
+            f"trainer.strategy: {name} shares the weights out, and optimizer.ema_decay needs all. Take ddp."
+        )
 
 
 @contextmanager

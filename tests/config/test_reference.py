@@ -63,7 +63,8 @@ def test_defaults_are_as_one_writes_them():
     assert defaults["data.crop_size"] == "[513, 513]"
     assert defaults["optimizer.weight_decay"] == "4e-05"
     assert defaults["trainer.channels_last"] == "true"
-    assert defaults["trainer.wandb"] == "null"
+    assert defaults["trainer.clip_norm"] == "null"
+    assert defaults["trainer.loggers"] == "[]"
     assert defaults["data.folder.mask_suffix"] == '""'
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from segzoo.config.schema import DataConfig
 from segzoo.data.augmentation import EXTRA_TRANSFORMS
-from segzoo.data.datamodule import SegmentationData
+from segzoo.data.datamodule import SegmentationDataModule
 from segzoo.data.transforms import rare_pixel, train_transform
 from segzoo.errors import ConfigError
 
@@ -221,7 +221,7 @@ def test_all_that_is_wrong_with_extra_transforms_is_said_at_once() -> None:
         crop_size=[64, 96],
     )
     with pytest.raises(ConfigError) as caught:
-        SegmentationData(data, steps=1, seed=0, eval_batch_size=1)
+        SegmentationDataModule(data, steps=1, seed=0, eval_batch_size=1)
     lines = caught.value.problems
     assert all("\n" not in line for line in lines)
     for line, (number, parts) in zip(
@@ -244,4 +244,4 @@ def test_all_that_is_wrong_with_extra_transforms_is_said_at_once() -> None:
 def test_an_extra_transform_that_does_not_fit_the_images_is_refused_before_data_is_read() -> None:
     data = with_extra({"name": "ToSepia"}, channels=5)
     with pytest.raises(ConfigError, match=r"extra\[0\]: ToSepia: not for images of this data set"):
-        SegmentationData(data, steps=1, seed=0, eval_batch_size=1)
+        SegmentationDataModule(data, steps=1, seed=0, eval_batch_size=1)

@@ -9,7 +9,7 @@ import pytest
 from segzoo.config.schema import RunConfig
 from segzoo.data import browse as module
 from segzoo.data.browse import browse
-from segzoo.data.datamodule import SegmentationData
+from segzoo.data.datamodule import SegmentationDataModule
 from segzoo.data.images import read_image
 from segzoo.data.sheet import Cell
 
@@ -31,7 +31,7 @@ def test_the_sheet_holds_the_runs_first_batches(
     config = tiny_config("seed=3", "data.preprocessing.mean=[0.4, 0.5, 0.6]", "data.preprocessing.std=[0.2, 0.3, 1.7]")
     path = browse(config, tmp_path / "new" / "sheet.png", count=4)
     assert read_image(path).shape[1] == 8 + 5 * 264
-    data = SegmentationData(config.data, steps=6, seed=3, eval_batch_size=1)
+    data = SegmentationDataModule(config.data, steps=6, seed=3, eval_batch_size=1)
     batch = next(iter(data.train_dataloader()))
     for row, image, mask in zip(drawn[0], batch["image"], batch["mask"], strict=True):
         stored, first, over = row[:3]
@@ -45,7 +45,7 @@ def test_the_sheet_holds_the_runs_first_batches(
 def test_other_splits_are_shown_whole(tiny_config: TinyConfig, tmp_path: Path, drawn: list[list[list[Cell]]]) -> None:
     config = tiny_config()
     browse(config, tmp_path / "sheet.png", split="val", count=50)
-    data = SegmentationData(config.data, steps=6, seed=0, eval_batch_size=1)
+    data = SegmentationDataModule(config.data, steps=6, seed=0, eval_batch_size=1)
     assert len(drawn[0]) == len(data.val_dataset)
     samples = {sample_id: data.val_dataset[index] for index, sample_id in enumerate(data.val_dataset.ids)}
     for row in drawn[0]:

@@ -17,7 +17,7 @@ from PIL import Image
 from segzoo.config.schema import DataConfig
 from segzoo.data import build_dataset
 from segzoo.data.cache import CachedDataset, cached
-from segzoo.data.datamodule import SegmentationData
+from segzoo.data.datamodule import SegmentationDataModule
 from segzoo.data.images import read_image
 from segzoo.data.pairs import FileDataset
 from segzoo.errors import ConfigError
@@ -86,7 +86,7 @@ def test_samples_are_the_same_and_decoded_once(folder: Path, tmp_path: Path, mon
 def test_the_training_stream_is_the_same_with_and_without(folder: Path, tmp_path: Path, num_workers: int) -> None:
     def stream(cache: Path | None) -> list[tuple[list[str], bytes, bytes]]:
         settings = config(folder, cache, num_workers=num_workers)
-        module = SegmentationData(settings, steps=12, seed=0, eval_batch_size=1)
+        module = SegmentationDataModule(settings, steps=12, seed=0, eval_batch_size=1)
         batches = [*module.train_dataloader(), *(items[0] for items in module.val_dataloader())]
         return [(batch["id"], batch["image"].numpy().tobytes(), batch["mask"].numpy().tobytes()) for batch in batches]
 

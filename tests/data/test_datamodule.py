@@ -14,7 +14,7 @@ from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.config.schema import DataConfig, SyntheticConfig
 from segzoo.data import DATASETS, LabelSpace, build_dataset
 from segzoo.data.classification.datamodule import ClassificationDataModule
-from segzoo.data.datamodule import SegmentationData, worker_count
+from segzoo.data.datamodule import SegmentationDataModule, worker_count
 from segzoo.data.dataset import Sample
 from segzoo.data.doctor.scan import scan_sample
 from segzoo.data.sampling import StepBatchSampler
@@ -25,13 +25,13 @@ from segzoo.training.faults import faults_explained
 SMALL = SyntheticConfig(train_images=11, val_images=5, size=(32, 40))
 
 
-def data_module(num_workers: int = 0, steps: int = 6, seed: int = 0, **data: object) -> SegmentationData:
+def data_module(num_workers: int = 0, steps: int = 6, seed: int = 0, **data: object) -> SegmentationDataModule:
     settings: dict[str, object] = {"name": "synthetic", "synthetic": SMALL, "batch_size": 4, "crop_size": (24, 24)}
     config = DataConfig(**{**settings, **data}, num_workers=num_workers)  # type: ignore[arg-type]
-    return SegmentationData(config, steps=steps, seed=seed, eval_batch_size=2)
+    return SegmentationDataModule(config, steps=steps, seed=seed, eval_batch_size=2)
 
 
-def stream(module: SegmentationData) -> list[tuple[list[str], bytes, bytes]]:
+def stream(module: SegmentationDataModule) -> list[tuple[list[str], bytes, bytes]]:
     """What training sees, comparable."""
     return [
         (list(batch["id"]), batch["image"].numpy().tobytes(), batch["mask"].numpy().tobytes())

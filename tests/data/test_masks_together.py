@@ -13,7 +13,7 @@ from PIL import Image
 from segzoo.config.load import config_from_tree, load_config
 from segzoo.config.schema import DataConfig, RunConfig
 from segzoo.data import build_dataset
-from segzoo.data.datamodule import SegmentationData
+from segzoo.data.datamodule import SegmentationDataModule
 from segzoo.data.doctor.check import Report, check_data
 from segzoo.data.doctor.quick import quick_check
 from segzoo.data.make_config.machine import Machine
@@ -338,7 +338,7 @@ def test_gray_pictures_of_class_numbers_ignore_255(tmp_path: Path) -> None:
 def test_a_single_class_is_refused_before_training(tmp_path: Path, data: dict[str, object]) -> None:
     root = plant(tmp_path / "set", lambda mask, index: Image.fromarray(mask))
     with pytest.raises(ConfigError, match="is the only class.*data.ignore_classes"):
-        SegmentationData(data_config(root, **data), steps=1, seed=0, eval_batch_size=1)
+        SegmentationDataModule(data_config(root, **data), steps=1, seed=0, eval_batch_size=1)
     assert ("error", "single class") in kinds(check(root, **data))
 
 
@@ -348,7 +348,7 @@ def test_a_single_class_of_masks_that_overlap_is_enough(tmp_path: Path) -> None:
     (root / "masks").mkdir()
     (root / "disc").rename(root / "masks/disc")
     data = data_config(root, folder={"multi_label": True})
-    assert SegmentationData(data, steps=1, seed=0, eval_batch_size=1).labels.names == ("disc",)
+    assert SegmentationDataModule(data, steps=1, seed=0, eval_batch_size=1).labels.names == ("disc",)
     assert check_data(data, progress=False).errors == 0
 
 

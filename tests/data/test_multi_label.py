@@ -14,7 +14,7 @@ from segzoo.data import build_dataset
 from segzoo.data.augmentation import EXTRA_TRANSFORMS, build_steps, run_steps
 from segzoo.data.browse import browse
 from segzoo.data.cache import CachedDataset, cached
-from segzoo.data.datamodule import SegmentationData
+from segzoo.data.datamodule import SegmentationDataModule
 from segzoo.data.doctor.check import check_data
 from segzoo.data.doctor.quick import quick_check
 from segzoo.data.doctor.samples import write_samples
@@ -224,7 +224,7 @@ def test_a_changed_plane_is_read_anew(tmp_path: Path) -> None:
 
 def test_batches(multi_label_folder: Path) -> None:
     settings = config(multi_label_folder, batch_size=3, crop_size=[32, 40], num_workers=0)
-    data = SegmentationData(settings, steps=2, seed=0, eval_batch_size=2)
+    data = SegmentationDataModule(settings, steps=2, seed=0, eval_batch_size=2)
     batch = next(iter(data.train_dataloader()))
     assert batch["mask"].shape == (3, 2, 32, 40)
     assert set(batch["mask"].unique().tolist()) <= {0, 1, 255}

@@ -1,7 +1,5 @@
 """`trainer.accumulate`: several batches in a step come to what one large batch comes to."""
 
-from types import SimpleNamespace
-
 import many_processes
 import pytest
 import torch
@@ -11,7 +9,7 @@ from run_files import rows
 from torch.utils.data import DataLoader
 
 from segzoo.config.load import apply_overrides, config_from_tree
-from segzoo.data.datamodule import SegmentationData
+from segzoo.data.datamodule import SegmentationDataModule
 from segzoo.data.preprocessing import normalize
 from segzoo.errors import ConfigError
 from segzoo.tasks.segmentation import SegmentationTask
@@ -168,6 +166,6 @@ def test_check_reads_a_whole_step(tiny_config):
 
 def test_passes_over_the_split_count_steps(tiny_config):
     config = tiny_config("trainer.max_steps=null", "trainer.max_epochs=3", "trainer.accumulate=2")
-    data = SegmentationData(config.data, steps=None, epochs=3, seed=0, eval_batch_size=1, accumulate=2)
+    data = SegmentationDataModule(config.data, steps=None, epochs=3, seed=0, eval_batch_size=1, accumulate=2)
     assert data.steps == 5  # 36 images, 8 a step
     assert isinstance(prepare(config, None)[2], RunTask)

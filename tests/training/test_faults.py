@@ -243,8 +243,8 @@ def test_a_run_needs_no_temporary_folder(
 @pytest.mark.parametrize(
     ("fault", "change", "line"),
     [
-        ("not_installed:tensorboard", "trainer.tensorboard=true", "trainer.tensorboard: not installed. `pip install"),
-        ("not_installed:wandb", "trainer.wandb=project", "trainer.wandb: not installed. `pip install wandb`"),
+        ("not_installed:tensorboard", "trainer.loggers=[tensorboard]", "loggers: tensorboard: not installed. `pip"),
+        ("not_installed:wandb", "trainer.loggers=[{wandb: {project: a}}]", "wandb: not installed. `pip install wandb`"),
         ("no_program:nosuch++", "trainer.compile=true", "C++ compiler, and nosuch++ is not installed"),
     ],
 )

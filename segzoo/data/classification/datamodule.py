@@ -5,11 +5,11 @@ from segzoo.data.classification.dataset import ClassificationDataset, build_clas
 from segzoo.data.classification.items import CentralDataset, CroppedDataset, as_class_batch, as_class_batch_or_nothing
 from segzoo.data.classification.mixing import ChainedBatchSampler, Mixup
 from segzoo.data.classification.views import CenterView, TrainView
-from segzoo.data.datamodule import SampleLoader, StepData, training_loader, whole_split_loader, worker_count
+from segzoo.data.datamodule import SampleLoader, StepDataModule, training_loader, whole_split_loader, worker_count
 
 
-class ClassificationDataModule(StepData[ClassificationDataConfig, ClassificationDataset]):
-    """Crops to train a classifier on, and the centres of images to measure it by; arguments and errors as `StepData`.
+class ClassificationDataModule(StepDataModule[ClassificationDataConfig, ClassificationDataset]):
+    """Crops to train a classifier on, and the centres of images to measure it by; otherwise as `StepDataModule`.
 
     A batch is a dictionary: `image`, `target` as in `ClassItem`, and `id`, a list.
     """
