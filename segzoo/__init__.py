@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from segzoo.data.dataset import register_dataset as register_dataset
     from segzoo.evaluation.classify.evaluate import evaluate_classifier as evaluate_classifier
     from segzoo.evaluation.evaluate import evaluate as evaluate
-    from segzoo.inference.classify.classify import classify as classify
-    from segzoo.inference.classify.predictor import ClassPredictor as ClassPredictor
+    from segzoo.inference.class_predictor import ClassPredictor as ClassPredictor
     from segzoo.inference.export import export as export
+    from segzoo.inference.predict import classify as classify
     from segzoo.inference.predict import predict as predict
     from segzoo.inference.predictor import Predictor as Predictor
     from segzoo.models.decoder import register_decoder as register_decoder
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "ClassPredictor": "segzoo.inference.classify.predictor",
+    "ClassPredictor": "segzoo.inference.class_predictor",
     "Predictor": "segzoo.inference.predictor",
     "Section": "segzoo.config.fields",
     "build_backbone": "segzoo.backbones",
     "build_classifier": "segzoo.backbones",
-    "classify": "segzoo.inference.classify.classify",
+    "classify": "segzoo.inference.predict",
     "evaluate": "segzoo.evaluation.evaluate",
     "evaluate_classifier": "segzoo.evaluation.classify.evaluate",
     "export": "segzoo.inference.export",

@@ -1,16 +1,13 @@
 """Segment images with a checkpoint, or classify them with a classifier's; nothing else is needed."""
 
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from segzoo.cli import refuse_idle
 from segzoo.config.evaluation import TILE_OVERLAP
 from segzoo.data.images import MAX_PIXELS
 from segzoo.inference.outputs import kinds_text
-
-if TYPE_CHECKING:
-    from segzoo.inference.report import PredictReport
 
 _EPILOG = f"""\
 INPUT is an image, a folder (searched below, hidden files aside), a pattern such as 'photos/**/*.jpg', or a .txt with
@@ -27,70 +24,39 @@ A classifier's checkpoint writes predictions.csv, the most probable classes of e
 activation maps over the images below _cam.
 """
 
-_SEGMENTERS_ONLY = ("tta", "tile", "overlap", "engine", "precision")
+_OF_SEGMENTERS = ("tta", "tile", "overlap")
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     arguments = _parser(prog).parse_args(argv)
 
-    from segzoo.checkpoint.read import read_trained  # needs torch, which --help does not
-
-    report = (
-        _classify if read_trained(arguments.checkpoint).description.config.task == "classification" else _segment
-    )(arguments)
-    print(report)
-    return 1 if report.failed else 0
-
-
-def _segment(arguments: Namespace) -> "PredictReport":
-    from segzoo.errors import ConfigError
+    from segzoo.checkpoint.read import load_trained  # these need torch, which --help does not
+    from segzoo.inference.heads import head_of
     from segzoo.inference.jobs import Shard
     from segzoo.inference.predict import predict
-    from segzoo.inference.predictor import Predictor
 
-    if arguments.top is not None:
-        raise ConfigError("--top: this is a segmenter, which has no ranking of classes. Leave it out.")
     shard = Shard.parse(arguments.shard)
-    predictor = Predictor(
-        arguments.checkpoint,
-        arguments.device,
-        engine=arguments.engine,
-        precision=arguments.precision,
-        tile=arguments.tile,
-        overlap=arguments.overlap,
-        tta=arguments.tta,
-    )
-    return predict(
-        predictor,
+    source = load_trained(arguments.checkpoint)
+    head = head_of(source)
+    idle = [name for name in _OF_SEGMENTERS if name not in head.options]
+    refuse_idle(arguments, _parser(), idle, "for segmenters only, and this is a classifier.")
+    options = {name: getattr(arguments, name) for name in head.options}
+    report = predict(
+        head.predictor_type(
+            source, arguments.device, engine=arguments.engine, precision=arguments.precision, **options
+        ),
         arguments.input,
         output=arguments.output,
-        save=(arguments.save or "mask").split(","),
+        save=None if arguments.save is None else arguments.save.split(","),
+        top=arguments.top,
         skip_existing=arguments.skip_existing,
         overwrite=arguments.overwrite,
         shard=shard,
         batch_size=arguments.batch_size,
         max_pixels=arguments.max_pixels,
     )
-
-
-def _classify(arguments: Namespace) -> "PredictReport":
-    from segzoo.inference.classify.classify import TOP, classify
-    from segzoo.inference.classify.predictor import ClassPredictor
-    from segzoo.inference.jobs import Shard
-
-    refuse_idle(arguments, _parser(), _SEGMENTERS_ONLY, "for segmenters only, and this is a classifier.")
-    return classify(
-        ClassPredictor(arguments.checkpoint, arguments.device),
-        arguments.input,
-        output=arguments.output,
-        save=(arguments.save or "csv").split(","),
-        top=TOP if arguments.top is None else arguments.top,
-        skip_existing=arguments.skip_existing,
-        overwrite=arguments.overwrite,
-        shard=Shard.parse(arguments.shard),
-        batch_size=arguments.batch_size,
-        max_pixels=arguments.max_pixels,
-    )
+    print(report)
+    return 1 if report.failed else 0
 
 
 def _parser(prog: str | None = None) -> ArgumentParser:

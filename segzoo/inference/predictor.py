@@ -1,44 +1,34 @@
 """Images in, masks out."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from segzoo.calls import checked_call
 from segzoo.checkpoint.read import TrainedSegmenter, load_segmenter
 from segzoo.config.evaluation import TILE_OVERLAP
 from segzoo.data.arrays import Stored
-from segzoo.data.images import picture_to_rgb
-from segzoo.data.pixels import PixelFormat, Pixels, as_picture
-from segzoo.errors import DataError, SegzooError, data_errors_about
+from segzoo.data.pixels import Pixels, as_picture
+from segzoo.errors import data_errors_about
 from segzoo.inference.augment import TestTimeAugmentation, augmented_scores, published_augmentation
-from segzoo.inference.engines.base import Engine, Precision
-from segzoo.inference.engines.choose import build_engine
-from segzoo.inference.pipeline import Room, read_ahead, threads
+from segzoo.inference.base_predictor import BasePredictor, Picture
+from segzoo.inference.engines.base import Precision
 from segzoo.inference.prediction import Prediction, Probabilities
 from segzoo.inference.tile_plan import GRID, check_tiling
 from segzoo.inference.tile_size import choose_batch, choose_tile
 from segzoo.inference.tiles import tiled_classes, tiled_scores
 from segzoo.models.segmenter import pad_to_multiple
-from segzoo.tasks.decide import check_scores
 
 T = TypeVar("T", bound=np.generic)
 
-Picture = NDArray[Any] | Image.Image | str | Path
-"""A file; an array (H, W, C) with values as files hold them, for most networks uint8 RGB; or a PIL image."""
 
-_STREAM_ROOM = 256 * 2**20  # bytes of images read ahead of the one that is computed
-_STREAM_DEPTH = 4
-
-
-class Predictor:
+class Predictor(BasePredictor[Prediction]):
     """A trained network that takes images of every size.
 
     Args:
@@ -56,6 +46,8 @@ class Predictor:
         CheckpointError: refused, with the reason.
     """
 
+    source: TrainedSegmenter
+
     @checked_call
     def __init__(
         self,
@@ -69,34 +61,18 @@ class Predictor:
         tta: TestTimeAugmentation | bool | None = None,
     ) -> None:
         loaded = checkpoint if isinstance(checkpoint, TrainedSegmenter) else load_segmenter(checkpoint)
-        self.source = loaded
-        self.labels = loaded.labels
-        self.pixels = PixelFormat.of(loaded.config.data)
+        super().__init__(loaded, device, engine=engine, precision=precision)
         self.tta = published_augmentation(loaded.config.data.name) if tta is True else tta or None
         self.overlap = overlap
-        self.engine: Engine = build_engine(loaded, engine, precision=precision, device=device)
         self.tile = choose_tile(loaded, self.device, self.tta) if tile == "auto" else tile
         if self.tile is not None:
             check_tiling(self.tile, overlap, "tile")
         self._tiles_together = 1 if self.tile is None else choose_batch(loaded, self.device, self.tile, self.tta)
 
     @property
-    def device(self) -> torch.device:
-        """Where the engine computes."""
-        return torch.device(getattr(self.engine, "device", "cpu"))
-
-    @property
     def grid(self) -> int:
         """Pixels at whose multiples tiles begin."""
         return GRID if self.tta is None else self.tta.grid
-
-    def logits(self, images: Tensor) -> Tensor:
-        """Logits float32 (N, K, H, W) of images (N, C, H, W), uint8 or float32 from 0 to 1; on the engine's device.
-
-        Raises:
-            DataError: they are no numbers.
-        """
-        return check_scores(self.engine(images))
 
     @torch.inference_mode()
     def whole_scores(self, images: Tensor) -> Tensor:
@@ -145,22 +121,7 @@ class Predictor:
             DataError: a file that is no image, or not of the kind that the network was trained on; scores that are no
                 numbers.
         """
-        return self._segment_one(image, self.read(image))
-
-    def stream(self, images: Iterable[Picture]) -> Iterator[Prediction]:
-        """Segment images one after the other, reading the next ones meanwhile; as many as there are.
-
-        Raises:
-            DataError: as for one image, where its turn comes.
-        """
-        room = Room(_STREAM_ROOM)
-        with threads() as pool:
-            loaded = read_ahead(images, self.read, self._cost, room=room, pool=pool, depth=_STREAM_DEPTH)
-            for entry in filter(None, loaded):
-                if entry.pixels is None:
-                    raise entry.fault or DataError("not read")
-                yield self._segment_one(entry.item, entry.pixels)
-                room.give_back(entry.cost)
+        return self.predict_one(image, self.read(image))
 
     def segment(self, images: Sequence[Pixels], *, keep_probabilities: bool = False) -> list[Prediction]:
         """Segment images of one `batch_key` together.
@@ -198,18 +159,6 @@ class Predictor:
             return (height, width)
         return self._padded((height, width))
 
-    def read(self, image: Picture) -> Pixels:
-        """Pixels (H, W, C) of an image, as the network takes them.
-
-        Raises:
-            DataError: a file that is no image, or not of the kind that the network was trained on.
-        """
-        if isinstance(image, str | Path):
-            return self.pixels.read(Path(image))
-        if isinstance(image, Image.Image):
-            image = picture_to_rgb(image) if self.pixels.is_rgb8 else np.asarray(image)
-        return self.pixels.from_array(image)
-
     def lost(self, image: Picture) -> NDArray[np.bool_] | None:
         """Where an image has nothing to see, (H, W), so that its mask is ignored there; None for nowhere.
 
@@ -225,7 +174,8 @@ class Predictor:
         """Whether an image of this height and width is computed by parts."""
         return self.tile is not None and max(size) > self.tile
 
-    def _segment_one(self, image: Picture, pixels: Pixels) -> Prediction:
+    def predict_one(self, image: Picture, pixels: Pixels) -> Prediction:
+        """Segment an image that was read; arguments and errors as `BasePredictor`."""
         with data_errors_about([image] if isinstance(image, str | Path) else []):
             return self.segment([pixels])[0].without(self.lost(image))
 
@@ -253,14 +203,6 @@ class Predictor:
     def _probabilities(self, pixels: Pixels) -> Probabilities:
         chances: Probabilities = self.probabilities(self._stack([pixels]))[0].cpu().numpy()
         return chances
-
-    def _cost(self, image: Picture) -> int:
-        """Bytes of an image, for reading ahead; what is in memory already costs nothing more."""
-        try:
-            height, width = self.pixels.size(Path(image)) if isinstance(image, str | Path) else (0, 0)
-        except SegzooError:
-            return 1
-        return 1 + 8 * self.pixels.channels * height * width
 
 
 def _cut(values: NDArray[T], pixels: Pixels) -> NDArray[T]:

@@ -15,14 +15,14 @@ from inference.mixed_files import mixed_folder
 from PIL import Image
 
 from segzoo.checkpoint.read import load_classifier
+from segzoo.checkpoint.saved import save_model
 from segzoo.data.classification.views import Window
 from segzoo.data.labels import LabelSpace
 from segzoo.data.preprocessing import normalize
 from segzoo.errors import ConfigError, DataError
-from segzoo.inference.classify.classify import classify
-from segzoo.inference.classify.heat import heat_overlay
-from segzoo.inference.classify.predictor import ClassPrediction, ClassPredictor, activation_maps
+from segzoo.inference.class_predictor import ClassPrediction, ClassPredictor, activation_maps, heat_overlay
 from segzoo.inference.jobs import Shard
+from segzoo.inference.predict import classify
 from segzoo.inference.record import Record
 
 
@@ -258,13 +258,30 @@ def test_the_tool_classifies_and_says_what_failed(call_tool, tiny_classifier_run
     assert "failed: text.jpg: " in done.stdout
 
 
+def test_a_saved_folder_and_another_engine_say_the_same(call_tool, predictor, images, tmp_path):
+    folder = save_model(predictor.source.path, tmp_path / "model")
+    classify(predictor, images, output=tmp_path / "run")
+    classify(folder, images, output=tmp_path / "saved")
+    whole = (tmp_path / "run" / "predictions.csv").read_bytes()
+    assert (tmp_path / "saved" / "predictions.csv").read_bytes() == whole
+    words = ["--output", tmp_path / "saved", "--skip-existing", "--engine", "onnxruntime"]
+    assert call_tool("predict.py", folder, images, *words).returncode == 0  # one network, read elsewhere
+    words = ["--output", tmp_path / "other", "--engine", "onnxruntime", "--save", "csv,cam", "--shard", "0/1"]
+    assert call_tool("predict.py", folder, images, *words).returncode == 0
+    assert json.loads((tmp_path / "other" / "summary.json").read_text())["engine"] == "onnxruntime"
+    ours, others = rows(tmp_path / "run"), rows(tmp_path / "other")
+    for name, row in ours.items():
+        assert [row["class_1"], row["class_3"]] == [others[name]["class_1"], others[name]["class_3"]]
+        assert float(row["probability_1"]) == pytest.approx(float(others[name]["probability_1"]), abs=1e-5)
+
+
 def test_the_tool_refuses_what_a_classifier_has_not(call_tool, tiny_classifier_run, tiny_run, images, tmp_path):
-    words = ["--tta", "--tile", "64", "--engine", "openvino"]
+    words = ["--tta", "--tile", "64", "--overlap", "0.2"]
     done = call_tool("predict.py", tiny_classifier_run.run_dir, images, "--output", tmp_path / "out", *words)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         f"error: --{name}: for segmenters only, and this is a classifier. Leave it out."
-        for name in ("tta", "tile", "engine")
+        for name in ("tta", "tile", "overlap")
     ]
     done = call_tool("predict.py", tiny_run.run_dir, images, "--output", tmp_path / "out", "--top", 3)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
@@ -287,10 +304,11 @@ def test_an_overlay_takes_little_memory():
 
 
 def test_scores_beyond_float32_keep_their_order(predictor, images):
-    sure = ClassPredictor(copy.deepcopy(predictor.source))
-    sure.labels = replace(predictor.labels, multi_label=True)
-    head = sure.source.classifier.logits
+    source = copy.deepcopy(predictor.source)
+    head = source.classifier.logits
     with torch.no_grad():
         head.weight.zero_()
         head.bias.copy_(torch.linspace(18, 25, len(head.bias)))
+    labels = replace(source.labels, multi_label=True)
+    sure = ClassPredictor(replace(source, description=replace(source.description, labels=labels)), "cpu")
     assert sure(next(images.rglob("*.png"))).top(1)[0][0] == predictor.labels.names[-1]

@@ -16,8 +16,7 @@ from segzoo.errors import DataError
 from segzoo.evaluation.classify.evaluate import evaluate_classifier
 from segzoo.evaluation.evaluate import evaluate
 from segzoo.inference.augment import TestTimeAugmentation
-from segzoo.inference.classify.classify import classify
-from segzoo.inference.predict import predict
+from segzoo.inference.predict import classify, predict
 from segzoo.inference.predictor import Predictor
 from segzoo.training.train import TrainResult
 

@@ -14,7 +14,8 @@ from inference.mixed_files import picture
 from PIL import Image
 
 from segzoo.errors import ConfigError, DataError
-from segzoo.inference import augment, work
+from segzoo.inference import augment, heads, work
+from segzoo.inference.heads import MaskHead
 from segzoo.inference.jobs import Shard, plan_jobs
 from segzoo.inference.listing import find_images
 from segzoo.inference.outputs import KINDS
@@ -187,7 +188,7 @@ def test_an_unreadable_image_loses_no_other(
 def test_too_little_memory_is_a_fault_of_one_image(
     predictor: Predictor, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(work, "free_memory", lambda device: 10_000)
+    monkeypatch.setattr(heads, "free_memory", lambda device: 10_000)
     Image.new("RGB", (2000, 2001)).save(images / "large.png")  # of the others it is known that they fit
     report = predict(predictor, images, output=tmp_path / "out")
     assert list(report.failed) == ["large.png"]
@@ -223,7 +224,7 @@ def test_what_images_took_of_the_memory_is_given_back(
         return rooms[0]
 
     monkeypatch.setattr(work, "Room", make)
-    worker = work.Worker(predictor, batch_size=2, max_pixels=10_000)
+    worker = work.Worker(MaskHead(predictor, ("mask",), None, 10_000), batch_size=2)
     outcomes = list(worker.outcomes(jobs))
     assert [outcome.fault is None for outcome in outcomes] == [False] + 11 * [True]
     assert rooms[0].take(sizes[0])  # all of it

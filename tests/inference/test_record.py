@@ -16,9 +16,8 @@ from PIL import Image
 from segzoo.checkpoint.read import read_checkpoint
 from segzoo.checkpoint.saved import save_model
 from segzoo.errors import ConfigError, DataError, printable
-from segzoo.inference.classify.classify import classify
 from segzoo.inference.jobs import Shard
-from segzoo.inference.predict import predict
+from segzoo.inference.predict import classify, predict
 from segzoo.inference.predictor import Predictor
 from segzoo.training.train import TrainResult
 

@@ -21,7 +21,7 @@ from segzoo.evaluation.classify.results import ClassEvaluation, ClassifiedImage,
 from segzoo.evaluation.files import REPORT, check_results
 from segzoo.evaluation.numbers import class_scores
 from segzoo.evaluation.processes import launched_processes
-from segzoo.inference.classify.predictor import ClassPredictor
+from segzoo.inference.class_predictor import ClassPredictor
 from segzoo.log import show_log
 from segzoo.tasks.classification_metrics import classification_scores
 from segzoo.tasks.losses.registry import one_for_each_class

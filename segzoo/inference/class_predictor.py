@@ -1,28 +1,34 @@
-"""A trained classifier that takes images of every size."""
+"""Images in, probabilities of classes out; and where the network looked."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from segzoo.backbones.classifier import Classifier
 from segzoo.calls import checked_call
 from segzoo.checkpoint.read import TrainedClassifier, load_classifier
 from segzoo.data.classification.views import CenterView, Window
 from segzoo.data.images import Array8
 from segzoo.data.labels import LabelSpace
-from segzoo.data.pixels import PixelFormat, Pixels, as_picture
+from segzoo.data.pixels import Pixels, as_picture
 from segzoo.data.preprocessing import normalize
 from segzoo.errors import ConfigError, data_errors_about
-from segzoo.inference.classify.heat import heat_overlay
-from segzoo.inference.engines.pytorch import usable_device
-from segzoo.tasks.decide import check_scores
+from segzoo.inference.base_predictor import BasePredictor, Picture
+from segzoo.inference.engines.base import Precision
 
 Map = npt.NDArray[np.float32]
+
+_STRENGTH = 0.5  # of the colours of an activation map over the picture
+_UNSEEN = 0.4  # brightness of what the network did not see
 
 
 @dataclass(frozen=True)
@@ -46,55 +52,63 @@ class ClassPrediction:
         return [(self.labels.names[index], float(self.probabilities[index])) for index in order]
 
 
-class ClassPredictor:
+class ClassPredictor(BasePredictor[ClassPrediction]):
     """A trained classifier that takes images of every size and looks at their centre, as evaluation does.
 
     Args:
-        checkpoint: a `.ckpt`, a run directory, or what `load_classifier` returned.
+        checkpoint: a `.ckpt`, a run directory, a saved model's folder, `owner/name` on the Hugging Face hub, or what
+            `load_classifier` returned.
         device: where to compute; None takes a GPU where there is one.
+        engine: what computes: torch, onnxruntime, openvino, or auto for the fastest.
+        precision: fp32 or bf16.
 
     Raises:
-        ConfigError: no such checkpoint.
+        ConfigError: no such checkpoint or engine.
         CheckpointError: refused, with the reason.
     """
 
-    @checked_call
-    def __init__(self, checkpoint: str | Path | TrainedClassifier, device: str | torch.device | None = None) -> None:
-        loaded = checkpoint if isinstance(checkpoint, TrainedClassifier) else load_classifier(checkpoint)
-        self.source = loaded
-        self.labels = loaded.labels
-        self.pixels = PixelFormat.of(loaded.config.data)
-        self.view = CenterView(loaded.config.data)
-        self.device = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._network = loaded.classifier.to(self.device).to(memory_format=torch.channels_last)
+    source: TrainedClassifier
 
     @checked_call
-    def __call__(self, image: Pixels | str | Path, *, cam: bool = False) -> ClassPrediction:
-        """Classify one image: a file, or an array (H, W, C) with values as files hold them.
+    def __init__(
+        self,
+        checkpoint: str | Path | TrainedClassifier,
+        device: str | torch.device | None = None,
+        *,
+        engine: str = "torch",
+        precision: Precision = "fp32",
+    ) -> None:
+        loaded = checkpoint if isinstance(checkpoint, TrainedClassifier) else load_classifier(checkpoint)
+        super().__init__(loaded, device, engine=engine, precision=precision)
+        self.view = CenterView(loaded.config.data)
+
+    @checked_call
+    def __call__(self, image: Picture, *, cam: bool = False) -> ClassPrediction:
+        """Classify one image.
 
         Raises:
             DataError: a file that is no image, or not of the kind that the network was trained on; scores that are no
                 numbers.
             ConfigError: activation maps of a network that has none.
         """
-        pixels = self.pixels.read(Path(image)) if isinstance(image, str | Path) else self.pixels.from_array(image)
+        return self._one(image, self.read(image), cam=cam)
+
+    def predict_one(self, image: Picture, pixels: Pixels) -> ClassPrediction:
+        """Classify an image that was read; arguments and errors as `BasePredictor`."""
+        return self._one(image, pixels, cam=False)
+
+    def _one(self, image: Picture, pixels: Pixels, *, cam: bool) -> ClassPrediction:
         with data_errors_about([image] if isinstance(image, str | Path) else []):
             return self.classify([self.seen(pixels)], cam=cam)[0]
+
+    def batch_key(self, pixels: Pixels) -> object:
+        """Everything seen has one size."""
+        return None
 
     def seen(self, pixels: Pixels) -> Pixels:
         """The part of an image that the network sees, at its size. Shape: (H, W, C) to (*image_size, C)."""
         view: Pixels = self.view(pixels).permute(1, 2, 0).numpy()
         return view
-
-    @torch.inference_mode()
-    def logits(self, images: Tensor) -> Tensor:
-        """Scores float32 (N, K) of what `seen` gives as (N, C, *image_size), on the network's device.
-
-        Raises:
-            DataError: they are no numbers.
-        """
-        logits: Tensor = self._network(self._input(images))
-        return check_scores(logits.float())
 
     @torch.inference_mode()
     def classify(self, seen: Sequence[Pixels], *, cam: bool = False) -> list[ClassPrediction]:
@@ -110,11 +124,11 @@ class ClassPredictor:
         """
         if cam:
             check_cam(self.source)
-        features = self._network.backbone(self._input(torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2)))[-1]
-        logits = check_scores(self._network.scores(features).float())
+        images = torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2)
+        logits = self.logits(images)
         scores = logits.cpu().double()  # in float32 a sigmoid is 1 from 17 on, and ranks would be lost
         chances = self.labels.coding.probabilities(scores)
-        maps = activation_maps(features, self._network.logits.weight, chances.argmax(1)) if cam else None
+        maps = self._activation_maps(images, chances.argmax(1)) if cam else None
         return [
             ClassPrediction(row.numpy(), self.labels, None if maps is None else maps[index].numpy())
             for index, row in enumerate(chances)
@@ -131,9 +145,15 @@ class ClassPredictor:
         window: Window = self.view.window(height, width)
         return heat_overlay(as_picture(pixels), prediction.cam, window)
 
-    def _input(self, images: Tensor) -> Tensor:
+    def _activation_maps(self, images: Tensor, classes: Tensor) -> Tensor:
+        """By the network itself: an engine gives class scores alone."""
         pixels = normalize(images.to(self.device), self.source.preprocessing)
-        return pixels.contiguous(memory_format=torch.channels_last)
+        network = self._network
+        return activation_maps(network.backbone(pixels)[-1], network.logits.weight, classes)
+
+    @cached_property
+    def _network(self) -> Classifier:
+        return copy.deepcopy(self.source.classifier).to(self.device)
 
 
 def check_cam(source: TrainedClassifier) -> None:
@@ -170,3 +190,33 @@ def activation_maps(features: Tensor, weights: Tensor, classes: Tensor) -> Tenso
     return functional.conv2d(
         features.reshape(1, -1, *features.shape[2:]).float(), chosen[:, :, None, None].float(), groups=len(features)
     )[0].cpu()
+
+
+def heat_overlay(picture: Array8, activation: npt.NDArray[np.float32], window: Window) -> Array8:
+    """Colours from dark (nothing) to bright (most) over the window that the network saw, the rest darkened.
+
+    Only places that speak for the class are coloured: negative values count as nothing.
+
+    Args:
+        picture: the whole image.
+        activation: a coarse map of the window.
+        window: which part of the image it is of.
+
+    Shape: picture (H, W, 3), activation (h, w) to (H, W, 3).
+    """
+    rows = slice(window.top, window.top + window.height)
+    columns = slice(window.left, window.left + window.width)
+    heat = cv2.resize(_shares(activation), (window.width, window.height), interpolation=cv2.INTER_LINEAR)
+    # OpenCV rounds to bytes as it goes; NumPy's arithmetic would take 50 bytes a pixel.
+    colors = cv2.applyColorMap(cv2.convertScaleAbs(heat, alpha=255), cv2.COLORMAP_INFERNO)
+    colors = cv2.cvtColor(colors, cv2.COLOR_BGR2RGB)
+    shown = cv2.convertScaleAbs(picture, alpha=_UNSEEN)
+    shown[rows, columns] = cv2.addWeighted(picture[rows, columns], 1 - _STRENGTH, colors, _STRENGTH, 0)
+    return shown
+
+
+def _shares(activation: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Of the largest value, from 0 to 1."""
+    positive = np.maximum(activation, 0)
+    largest = positive.max(initial=0)
+    return positive / largest if largest > 0 else positive

@@ -1,1 +1,0 @@
-"""Images in, their classes out."""
