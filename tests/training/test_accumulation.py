@@ -3,10 +3,9 @@
 import many_processes
 import pytest
 import torch
-from lightning import Callback, Trainer
 from lightning.pytorch.plugins import MixedPrecision
+from one_step import one_step
 from run_files import rows
-from torch.utils.data import DataLoader
 
 from segzoo.config.load import apply_overrides, config_from_tree
 from segzoo.data.datamodule import SegmentationDataModule
@@ -34,28 +33,6 @@ def batch_of(images, labels):
     return {"image": image, "mask": mask, "id": [f"image {number}" for number in range(images)]}
 
 
-class Gradients(Callback):
-    """Those that the optimiser is about to use."""
-
-    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-        self.found = [parameter.grad.clone() for group in optimizer.param_groups for parameter in group["params"]]
-
-
-def gradients_of(task, batch, **settings):
-    """The loss and the gradients of a step, whose learning rate is next to nothing."""
-    seen = Gradients()
-    quiet = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-    trainer = Trainer(accelerator="cpu", max_steps=1, limit_val_batches=0, callbacks=[seen], **quiet, **settings)
-    trainer.fit(task, DataLoader([batch], batch_size=None))
-    assert trainer.global_step == 1
-    return task.step_loss, seen.found
-
-
 @pytest.mark.parametrize(
     "changes", [(), ("model.norm=frozen", "model.auxiliary_weight=0.4"), ("loss.label_smoothing=0.1",)]
 )
@@ -73,7 +50,7 @@ def test_gradient_is_that_of_one_batch_whatever_is_ignored(count, changes, monke
                 module.p = 0.0
     parts.load_state_dict(whole.state_dict())
     batch = batch_of(4, whole.labels)
-    (expected, gradients), (found, others) = gradients_of(whole, batch), gradients_of(parts, batch)
+    (expected, gradients), (found, others) = one_step(whole, batch), one_step(parts, batch)
     torch.testing.assert_close(found.double(), expected.double(), rtol=1e-6, atol=0)
     torch.testing.assert_close(parts.step_loss, whole.step_loss, rtol=1e-6, atol=0, check_dtype=False)
     assert len(gradients) == len(others) > 50
@@ -90,14 +67,14 @@ def test_gradients_of_half_precision_are_clipped_without_their_scale():
     """As float16 training scales losses on a GPU: the scale is out of the gradients before they are clipped."""
     _, _, task = prepare(exact("data.batch_size=1", "trainer.accumulate=2", "optimizer.learning_rate=1e-30"), None)
     batch = batch_of(2, task.labels)
-    _, plain = gradients_of(task.train(), batch)
+    _, plain = one_step(task.train(), batch)
     for settings in ({"precision": "bf16-mixed"}, half_precision(256.0), half_precision(1024.0)):
-        _, found = gradients_of(task, batch, **settings)
+        _, found = one_step(task, batch, **settings)
         assert any(not torch.equal(first, second) for first, second in zip(plain, found, strict=True))
         apart = sum((first - second).square().sum() for first, second in zip(plain, found, strict=True)).sqrt()
         assert apart < 0.1 * sum(gradient.square().sum() for gradient in plain).sqrt()
     task.config = exact("data.batch_size=1", "trainer.accumulate=2", "trainer.clip_norm=0.001")
-    gradients_of(task, batch, **half_precision(1024.0))
+    one_step(task, batch, **half_precision(1024.0))
     norm = torch.stack([parameter.grad.norm() for parameter in task.network.parameters()]).norm()
     assert float(norm) == pytest.approx(0.001, rel=1e-3)
 
@@ -146,7 +123,7 @@ def test_memory_is_that_of_one_part(monkeypatch):
         lambda task, part: sizes.append(part["id"]) or Noted.apply(original(task, part)),
     )
     _, _, task = prepare(exact("data.batch_size=1", "trainer.accumulate=4"), None)
-    gradients_of(task, batch_of(4, task.labels))
+    one_step(task, batch_of(4, task.labels))
     assert (most[0], alive[0]) == (1, 0)
     assert sizes == [["image 0"], ["image 1"], ["image 2"], ["image 3"]]
     with pytest.raises(ConfigError, match="do not make 3 equal parts"):

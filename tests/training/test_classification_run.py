@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from one_step import one_step
 from PIL import Image
 from run_files import rows, steps_of, weights
 
@@ -152,7 +153,7 @@ def test_all_modules_frozen_train_the_scores_alone(tiny_classifier_config: Confi
     }
     assert not any(module.training for module in task.classifier.backbone.modules())
     before = [buffer.clone() for buffer in task.classifier.buffers()]
-    task.training_step(next(iter(data.train_dataloader())), 0).backward()
+    one_step(task, next(iter(data.train_dataloader())))
     assert all(torch.equal(one, other) for one, other in zip(before, task.classifier.buffers(), strict=True))
 
 
@@ -168,11 +169,7 @@ def test_gradient_of_parts_is_that_of_the_whole(tiny_classifier_config: Config, 
     _, _, parts = prepare(tiny_classifier_config("data.batch_size=1", "trainer.accumulate=4", *changes), None)
     parts.load_state_dict(whole.state_dict())
     batch = next(iter(data.train_dataloader()))
-    gradients = []
-    for task in (whole, parts):
-        task.train().double()
-        task.training_step(batch, 0).backward()
-        gradients.append([parameter.grad for parameter in task.parameters() if parameter.grad is not None])
+    gradients = [one_step(task.train().double(), batch)[1] for task in (whole, parts)]
     torch.testing.assert_close(whole.step_loss, parts.step_loss, check_dtype=False)
     assert len(gradients[0]) > 50
     for first, second in zip(*gradients, strict=True):
@@ -192,7 +189,7 @@ def test_loss_that_is_not_finite_names_the_images(tiny_classifier_config: Config
     with torch.no_grad():
         task.classifier.logits.bias[0] = torch.nan
     with pytest.raises(TrainingError, match=rf"^step 0: the loss is nan, for the images .*{batch['id'][0]}"):
-        task.training_step(batch, 0)
+        one_step(task, batch, log_every_n_steps=1)
 
 
 @pytest.fixture(scope="module")

@@ -88,7 +88,7 @@ def test_the_step_loss_is_torchs_on_the_decisions_that_count(settings: Settings)
     image = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
     mask = torch.randint(0, 2, (1, 2, 32, 32), dtype=torch.uint8)
     mask[:, :, :16] = 255
-    loss = task.training_step({"image": image, "mask": mask, "id": ["a"]}, 0)
+    loss = task.loss_of({"image": image, "mask": mask, "id": ["a"]})
     logits = task.segmenter.training_logits(normalize(image, config.data.preprocessing))[0]
     kept = mask != 255
     expected = 2 * torch.nn.functional.binary_cross_entropy_with_logits(logits[kept], mask[kept].float())
