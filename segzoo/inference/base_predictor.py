@@ -18,7 +18,7 @@ from segzoo.errors import DataError, SegzooError
 from segzoo.inference.engines.base import Engine, Precision
 from segzoo.inference.engines.choose import build_engine
 from segzoo.inference.pipeline import Room, read_ahead, threads
-from segzoo.tasks.decide import check_scores
+from segzoo.tasks.scores import check_scores
 
 Predicted = TypeVar("Predicted")
 

@@ -22,7 +22,6 @@ from segzoo.data.preprocessing import normalize
 from segzoo.errors import CheckpointError, ConfigError, DataError, TrainingError
 from segzoo.models.lean.rewrite import TrainingPass
 from segzoo.tasks.averaging import WeightAverage
-from segzoo.tasks.decide import check_scores
 from segzoo.tasks.losses.base import mean_or_zero
 from segzoo.tasks.metrics import AnyScores, MainMetric, main_metric
 from segzoo.tasks.optim import build_optimizer, build_schedule, step_period
@@ -34,6 +33,7 @@ from segzoo.tasks.processes import (
     share_buffers,
     sum_over_processes,
 )
+from segzoo.tasks.scores import check_scores
 
 logger = logging.getLogger(__name__)
 

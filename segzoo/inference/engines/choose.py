@@ -16,7 +16,7 @@ from segzoo.inference.engines.base import Engine, Precision
 from segzoo.inference.engines.onnx_runtime import OnnxRuntimeEngine
 from segzoo.inference.engines.open_vino import OpenVinoEngine
 from segzoo.inference.engines.pytorch import TorchEngine, plain_logits
-from segzoo.tasks.decide import check_scores
+from segzoo.tasks.scores import check_scores
 
 _logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import torch
 from segzoo.config.schema import LossConfig
 from segzoo.data.labels import LabelSpace
 from segzoo.tasks.losses import build_loss
-from segzoo.tasks.losses.regions import jaccard_steps
+from segzoo.tasks.losses.overlap import jaccard_steps
 
 
 def softmax(scores):

@@ -1,4 +1,4 @@
-"""Losses of whole regions, not of pixels: Dice and Lovász."""
+"""Losses of how truth and prediction overlap in all pixels together: Dice and Lovász."""
 
 import torch
 import torch.nn.functional as F
@@ -73,10 +73,10 @@ class Lovasz(SegmentationLoss):
         images = len(target) if self.config.per_image else 1
         parts = zip(logits.chunk(images), target.chunk(images), strict=True)
         pixels = [counted_pixels(*part, self.ignore_index) for part in parts]
-        losses = [self._region_loss(scores, truth) for scores, truth in pixels if len(truth)]
+        losses = [self._joint_loss(scores, truth) for scores, truth in pixels if len(truth)]
         return torch.stack(losses).mean() if losses else pixels[0][0].sum()
 
-    def _region_loss(self, scores: Tensor, truth: Tensor) -> Tensor:
+    def _joint_loss(self, scores: Tensor, truth: Tensor) -> Tensor:
         """The loss of pixels (P, K) and (P,) together."""
         hinge = self.config.mode == "hinge"
         values = scores if hinge else scores.softmax(1)
