@@ -17,10 +17,10 @@ from segzoo.backbones.network import Network
 from segzoo.backbones.weights.own import PREFIXES
 from segzoo.checkpoint.format import TRAINING_STATE, describe
 from segzoo.config.classification import AnyRunConfig
+from segzoo.cpu.training_pass import TrainingPass
 from segzoo.data.labels import LabelSpace
 from segzoo.data.preprocessing import normalize
 from segzoo.errors import CheckpointError, ConfigError, DataError, TrainingError
-from segzoo.models.lean.rewrite import TrainingPass
 from segzoo.tasks.averaging import WeightAverage
 from segzoo.tasks.losses.base import mean_or_zero
 from segzoo.tasks.metrics import AnyScores, MainMetric, main_metric
@@ -86,7 +86,7 @@ class Task(LightningModule, ABC):
         self.average: WeightAverage | None = None
         self._saved_average: dict[str, Tensor] | None = None
         self._unread: list[_SeenLoss] = []
-        self._training_pass = TrainingPass(self.method, lean=config.trainer.recompute)
+        self._training_pass = TrainingPass(self.method, recompute=config.trainer.recompute)
 
     @property
     @abstractmethod

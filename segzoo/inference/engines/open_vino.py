@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from segzoo.checkpoint.read import AnyTrained
+from segzoo.cpu.split_bf16 import split_first_convolution, split_pixels
 from segzoo.data.preprocessing import normalize
 from segzoo.errors import ConfigError
 from segzoo.inference.engines.base import Precision
-from segzoo.inference.engines.halves import halved_first_convolution, in_halves
 from segzoo.inference.engines.onnx_graph import network_graph, portable
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -31,7 +31,7 @@ class OpenVinoEngine:
     def __init__(self, source: AnyTrained, *, precision: Precision = "fp32") -> None:
         self.precision: Precision = precision
         network = portable(source.network)
-        self._halves = precision == "bf16" and halved_first_convolution(network)
+        self._halves = precision == "bf16" and split_first_convolution(network)
         channels = source.network.backbone.in_channels * (3 if self._halves else 1)
         self._model = compiled_model(network_graph(network, channels, source.network.score_axes), precision)
         self._preprocessing = source.preprocessing
@@ -39,7 +39,7 @@ class OpenVinoEngine:
     def __call__(self, images: Tensor) -> Tensor:
         """Logits in float32 of images (N, C, H, W), uint8 or float32 from 0 to 1."""
         pixels = normalize(images.cpu(), self._preprocessing)
-        pixels = in_halves(pixels) if self._halves else pixels
+        pixels = split_pixels(pixels) if self._halves else pixels
         return torch.from_numpy(self._model(pixels.contiguous().numpy())[0])
 
 

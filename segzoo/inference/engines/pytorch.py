@@ -4,18 +4,19 @@ import torch
 from torch import Tensor
 
 from segzoo.checkpoint.read import AnyTrained
+from segzoo.cpu.prepacking import prepacked
+from segzoo.cpu.split_bf16 import split_first_convolution, split_pixels, to_bf16
 from segzoo.data.preprocessing import normalize
 from segzoo.errors import ConfigError, first_line
 from segzoo.inference.engines.base import Precision
-from segzoo.inference.engines.folding import folded
-from segzoo.inference.engines.halves import halved_first_convolution, in_halves, to_bf16
-from segzoo.inference.engines.packing import packed
+from segzoo.models.folding import folded
 
 
 class TorchEngine:
     """Torch, with BatchNorm folded into the convolutions and in channels-last memory order.
 
-    In bf16, weights and activations are, with what `halves` makes an exception of, and `packing` lays them out on CPUs.
+    In bf16, weights and activations are, with what `split_bf16` makes an exception of, and `prepacking` lays them out
+    on CPUs.
 
     Args:
         source: the network; it stays as it is, this is a copy.
@@ -44,7 +45,7 @@ class TorchEngine:
             raise ConfigError("--precision: this GPU has no bf16. Take fp32.")
         self._preprocessing = source.preprocessing
         network = folded(source.network)
-        self._halves = precision == "bf16" and halved_first_convolution(network)
+        self._split = precision == "bf16" and split_first_convolution(network)
         self._type = torch.float32
         if precision == "bf16":
             self._type = torch.bfloat16
@@ -52,15 +53,15 @@ class TorchEngine:
         network = network.to(device=self.device).to(memory_format=torch.channels_last)
         # Measured: in fp32 torch's own order of weights is faster. torch.compile writes its own.
         if self.device.type == "cpu" and precision == "bf16" and not compiled:
-            channels = source.network.backbone.in_channels * (3 if self._halves else 1)
-            network = packed(network, channels)
+            channels = source.network.backbone.in_channels * (3 if self._split else 1)
+            network = prepacked(network, channels)
         self._network = torch.compile(network, dynamic=False) if compiled else network
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
         """Logits in float32 of images (N, C, H, W), uint8 or float32 from 0 to 1."""
         pixels = normalize(images.to(self.device), self._preprocessing)
-        pixels = in_halves(pixels) if self._halves else pixels
+        pixels = split_pixels(pixels) if self._split else pixels
         logits: Tensor = self._network(pixels.to(self._type).contiguous(memory_format=torch.channels_last))
         return logits.float()
 

@@ -1,4 +1,4 @@
-"""What is done to networks before they are computed: folding, halves, pooling, and the way into ONNX."""
+"""What is done to networks before they are computed: folding, splitting, pooling, and the way into ONNX."""
 
 import onnxruntime
 import pytest
@@ -7,13 +7,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from segzoo.config.load import config_from_tree
+from segzoo.cpu.split_bf16 import split_first_convolution, split_pixels, to_bf16
 from segzoo.inference.engines.agreement import compare
-from segzoo.inference.engines.folding import FoldedConvolution, folded
-from segzoo.inference.engines.halves import halved_first_convolution, in_halves, to_bf16
-from segzoo.inference.engines.onnx_graph import network_graph, portable
-from segzoo.inference.engines.pooling import BinPooling
+from segzoo.inference.engines.onnx_graph import BinPooling, network_graph, portable
 from segzoo.models.build import build_segmenter, list_decoders
 from segzoo.models.decoder import DECODERS
+from segzoo.models.folding import FoldedConvolution, folded
 from segzoo.models.segmenter import Segmenter, pad_to_multiple
 
 UNTRACED = {"linknet", "segformer"}
@@ -100,13 +99,13 @@ def test_a_norm_whose_convolution_others_read_is_not_folded() -> None:
 def test_halves_make_the_first_convolution_of_bf16_nearly_exact() -> None:
     segmenter = network("deeplabv3plus")
     image = torch.rand(1, 3, 48, 64) * 2 - 1
-    assert torch.equal(in_halves(image), in_halves(image).bfloat16().float())
+    assert torch.equal(split_pixels(image), split_pixels(image).bfloat16().float())
     changed = folded(segmenter)
     with torch.inference_mode():
         exact = changed.get_submodule("backbone.stem.conv1")(image)
     plainly = to_bf16(folded(segmenter)).get_submodule("backbone.stem.conv1")(image.bfloat16()).float()
-    assert halved_first_convolution(changed)
-    halves = to_bf16(changed).get_submodule("backbone.stem.conv1")(in_halves(image).bfloat16()).float()
+    assert split_first_convolution(changed)
+    halves = to_bf16(changed).get_submodule("backbone.stem.conv1")(split_pixels(image).bfloat16()).float()
     rounding = (exact.bfloat16().float() - exact).abs().mean()
     assert (halves - exact).abs().mean() < 1.1 * rounding < 0.8 * (plainly - exact).abs().mean()
     last = changed.get_submodule("decoder.logits")

@@ -69,7 +69,7 @@ def test_the_loss_is_torchs_without_void():
     mask[0, :2], mask[1, 0] = 255, 11
     kept = mask < 3
     expected = F.cross_entropy(logits.permute(0, 2, 3, 1)[kept], mask[kept])
-    torch.testing.assert_close(accuracy._loss(logits, mask), expected)
+    torch.testing.assert_close(accuracy.loss_without_void(logits, mask), expected)
 
 
 def test_what_cannot_be_compared_is_refused(tiny_config, tmp_path):
@@ -88,14 +88,14 @@ def test_what_cannot_be_compared_is_refused(tiny_config, tmp_path):
     ],
 )
 def test_it_refuses_before_it_trains(changes, said, folder, small_encoder, call_tool, tmp_path, monkeypatch):
-    monkeypatch.setattr(accuracy, "_train", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(accuracy, "train_plainly", lambda *_: pytest.fail("trained"))
     done = call_tool("train_baseline.py", *words(folder, *changes), "--output", tmp_path / "out")
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
 
 
 def test_its_folder_is_there_before_it_trains(folder, small_encoder, call_tool, tmp_path, monkeypatch):
-    monkeypatch.setattr(accuracy, "_train", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(accuracy, "train_plainly", lambda *_: pytest.fail("trained"))
     (tmp_path / "file").touch()
     done = call_tool("train_baseline.py", *words(folder), "--output", tmp_path / "file" / "out")
     assert done.returncode == 2

@@ -14,7 +14,7 @@ from laboratory.benchmarks.subjects import (
 )
 from segzoo.backbones import build_classifier
 from segzoo.errors import ConfigError
-from segzoo.inference.engines.folding import folded
+from segzoo.models.folding import folded
 
 ENCODER = "mobilenet_v2"
 

@@ -80,7 +80,7 @@ def train_baseline(config: RunConfig, output: Path, *, overwrite: bool = False) 
     split = config.evaluation.split or config.data.val_split
     measured = build_dataset(config.data, split)  # what is wrong with it is said before the training
     check_results(output, config.data, report=False, overwrite=overwrite)
-    _train(baseline.network, iter(DataLoader(plain, batch_sampler=order)), config, steps)
+    train_plainly(baseline.network, iter(DataLoader(plain, batch_sampler=order)), config, steps)
     return _measured(baseline, config, split, measured, output)
 
 
@@ -99,7 +99,7 @@ def _baseline(config: RunConfig, classes: int) -> Baseline:
     return Baseline(f"segzoo-{backbone.name}", baseline_with_our_encoder(classes, backbone.name, backbone.weights))
 
 
-def _train(network: nn.Module, batches: Iterator[list[Tensor]], config: RunConfig, steps: int) -> None:
+def train_plainly(network: nn.Module, batches: Iterator[list[Tensor]], config: RunConfig, steps: int) -> None:
     network.to(memory_format=torch.channels_last)
     network.train()
     rate = config.optimizer.learning_rate
@@ -112,7 +112,7 @@ def _train(network: nn.Module, batches: Iterator[list[Tensor]], config: RunConfi
     for step, (image, mask) in enumerate(batches, start=1):
         with torch.autocast("cpu", torch.bfloat16, enabled=config.trainer.precision == "bf16"):
             logits = network(image.contiguous(memory_format=torch.channels_last))
-        loss = _loss(logits.float(), mask)
+        loss = loss_without_void(logits.float(), mask)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -122,7 +122,7 @@ def _train(network: nn.Module, batches: Iterator[list[Tensor]], config: RunConfi
     network.eval()
 
 
-def _loss(logits: Tensor, mask: Tensor) -> Tensor:
+def loss_without_void(logits: Tensor, mask: Tensor) -> Tensor:
     """Cross-entropy; numbers that are no class are void."""
     return F.cross_entropy(logits, mask.where(mask < logits.shape[1], _IGNORED), ignore_index=_IGNORED)
 

@@ -14,9 +14,9 @@ from laboratory.benchmarks.subjects import CHANNELS, IMAGENET_CLASSES, Subject, 
 from laboratory.benchmarks.switches import Switched, Switches
 from laboratory.benchmarks.work import Work
 from segzoo.config.schema import LossConfig, OptimizerConfig, RunConfig
+from segzoo.cpu.training_pass import TrainingPass
 from segzoo.data.preprocessing import normalize
 from segzoo.inference.engines.agreement import probe_image
-from segzoo.models.lean.rewrite import TrainingPass
 from segzoo.tasks.optim import build_optimizer
 from segzoo.tasks.segmentation import Batch
 from segzoo.training.task import RunTask, compile_parts
@@ -111,7 +111,7 @@ class Training(Switched):
             target = torch.randint(
                 numbered_labels(self.config).num_classes, (self.batch, self.size, self.size), device=self.device
             )
-        run = TrainingPass("forward", lean=self.switches.recompute)
+        run = TrainingPass("forward", recompute=self.switches.recompute)
         return lambda: F.cross_entropy(run(network, images), target, ignore_index=255), optimizer
 
     def _optimizer(self, network: nn.Module) -> Optimizer:

@@ -1,12 +1,9 @@
 """A convolution with the BatchNorm and the ReLU in front of it, keeping one tensor for the backward pass.
 
 autograd keeps what goes into every layer: a convolution's result for the BatchNorm behind it, and what that and a ReLU
-make of it for the next convolution. Here only the first is kept. Of what stands in front of a convolution,
-
-* ReLU, and BatchNorm with ReLU, are computed a second time in the backward pass, which costs little beside it;
-* BatchNorm alone in front of a 1×1 convolution is never computed in float32. It is linear, so it goes into the weights;
-  only its statistics are taken. Backwards, its sums over all pixels follow from the gradient of the weights. Rounded to
-  bf16, weights would shift the mean of what they compute, and with it running statistics: there it is computed twice.
+make of it for the next convolution. Here only the first is kept. What norm and ReLU make of it is computed a second
+time in the backward pass, which costs little beside the convolution: activation recomputation, as
+`torch.utils.checkpoint` does it with whole blocks, convolutions included.
 
 The numbers are those of the plain layers, up to rounding. Weights, names and statistics are the layers' own.
 """
@@ -20,7 +17,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from segzoo.models.lean.depthwise import (
+from segzoo.cpu.depthwise import (
     dilated_back,
     far_convolution,
     has_bf16_kernels,
@@ -33,7 +30,7 @@ _aten = torch.ops.aten
 _EXACT = (torch.float32, torch.float64)
 
 
-class LeanConvolution(nn.Module):
+class RecomputingConvolution(nn.Module):
     """The layers as one, where that can be; else one by one. For training on a CPU: it was measured nowhere else.
 
     Args:
@@ -63,9 +60,6 @@ class LeanConvolution(nn.Module):
         if norm is None:
             return _Convolution.apply(*tensors, None, None, None, None, 0.0, self.relu, geometry)
         taken = norm.weight, norm.bias, *_statistics(x, norm), norm.eps
-        mixes_only = layer.kernel_size == (1, 1) and geometry == ((1, 1), (0, 0), geometry.dilation, 1)
-        if mixes_only and not self.relu and layer.bias is None and x.dtype in _EXACT:
-            return _NormPointwise.apply(x, layer.weight, *taken)
         return _Convolution.apply(*tensors, *taken, self.relu, geometry)
 
 
@@ -167,53 +161,3 @@ def _convolved_back(
         )
     gradients = (of_x, *(None if tensor is None else tensor.to(weight.dtype) for tensor in (of_weight, of_bias)))
     return tuple(tensor if is_wanted else None for tensor, is_wanted in zip(gradients, wanted, strict=True))
-
-
-class _NormPointwise(Function):
-    """BatchNorm and a 1×1 convolution: W (slope · x + shift) is (W slope) x + W shift.
-
-    Backwards, with g the gradient and G = g xᵀ summed over the P pixels, the plain formulas become
-
-        of offset = Wᵀ Σg                                of W = G slope + Σg shiftᵀ
-        of scale  = (Σ_o W G - mean · of offset) / deviation
-        of x      = slope · (Wᵀ g - of offset / P - (x - mean) / deviation · of scale / P),
-
-    in which nothing but the last line looks at pixels again.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, scale: Tensor, offset: Tensor, mean: Tensor, variance: Tensor, eps: float
-    ) -> Tensor:
-        ctx.save_for_backward(x, weight, scale, offset, mean, variance)
-        ctx.eps = eps
-        matrix, slope = weight.flatten(1), scale * torch.rsqrt(variance + eps)
-        return _mixed(x, matrix * slope, matrix @ (offset - mean * slope))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, scale, offset, mean, variance = ctx.saved_tensors
-        inverse_deviation = torch.rsqrt(variance + ctx.eps)
-        matrix, slope = weight.flatten(1), scale * inverse_deviation
-        pixels, gradients = _by_pixel(x), _by_pixel(gradient)
-        product, total = gradients.t() @ pixels, gradients.sum(0)
-        of_offset = total @ matrix
-        of_scale = inverse_deviation * ((matrix * product).sum(0) - mean * of_offset)
-        factor = slope * inverse_deviation * of_scale / -len(pixels)
-        constant = slope * of_offset / -len(pixels) - factor * mean
-        of_x = _mixed(gradient, (matrix * slope).t(), constant).addcmul_(x, factor[:, None, None])
-        of_weight = product.mul_(slope).addr_(total, offset - mean * slope)
-        return of_x, of_weight.view_as(weight), of_scale, of_offset, None, None, None
-
-
-def _mixed(x: Tensor, matrix: Tensor, bias: Tensor) -> Tensor:
-    """A 1×1 convolution, as a matrix product where pixels are rows in memory."""
-    if x.is_contiguous(memory_format=torch.channels_last):
-        return F.linear(x.permute(0, 2, 3, 1), matrix, bias).permute(0, 3, 1, 2)
-    return F.conv2d(x, matrix[:, :, None, None], bias)
-
-
-def _by_pixel(x: Tensor) -> Tensor:
-    """One row a pixel; a copy unless that is the order in memory."""
-    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])

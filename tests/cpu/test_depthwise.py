@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from segzoo.models.lean.depthwise import dilated_back, far_convolution, has_bf16_kernels, is_far, strided_back
+from segzoo.cpu.depthwise import dilated_back, far_convolution, has_bf16_kernels, is_far, strided_back
 
 
 def tensors(channels, height, width, dtype=torch.float64):

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from segzoo.config.schema import BackboneConfig, ModelConfig
-from segzoo.inference.engines import packing
-from segzoo.inference.engines.folding import folded
-from segzoo.inference.engines.halves import to_bf16
-from segzoo.inference.engines.packing import PackedConvolution, packed
+from segzoo.cpu import prepacking
+from segzoo.cpu.prepacking import PrepackedConvolution, prepacked
+from segzoo.cpu.split_bf16 import to_bf16
 from segzoo.models.build import build_segmenter
+from segzoo.models.folding import folded
 
 
 @pytest.fixture
@@ -40,11 +40,11 @@ def sums(network: nn.Module) -> int:
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
 def test_it_agrees_at_every_size(network: nn.Module, dtype: torch.dtype, tolerance: float) -> None:
     network = to_bf16(network) if dtype is torch.bfloat16 else network
-    made = packed(network, 3)
+    made = prepacked(network, 3)
     if dtype is torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         assert made is network, "oneDNN has no bf16 with these instructions, and nothing to pack for it"
         return
-    assert kinds(made, PackedConvolution) > 100
+    assert kinds(made, PrepackedConvolution) > 100
     assert sums(network) > sums(made)
     with torch.inference_mode():
         for size in ((97, 129), (64, 48, 3), (1, 5), (97, 129)):
@@ -53,16 +53,16 @@ def test_it_agrees_at_every_size(network: nn.Module, dtype: torch.dtype, toleran
 
 
 def test_what_computes_something_else_is_not_used(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = PackedConvolution.forward
-    monkeypatch.setattr(PackedConvolution, "forward", lambda self, *inputs: honest(self, *inputs) * 1.1)
-    assert packed(network, 3) is network
+    honest = PrepackedConvolution.forward
+    monkeypatch.setattr(PrepackedConvolution, "forward", lambda self, *inputs: honest(self, *inputs) * 1.1)
+    assert prepacked(network, 3) is network
 
 
 def test_without_the_operators_it_is_as_it_was(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(self, *inputs):
         raise AttributeError("'_OpNamespace' 'mkldnn' object has no attribute '_convolution_pointwise'")
 
-    monkeypatch.setattr(PackedConvolution, "forward", gone)
-    assert packed(network, 3) is network
-    monkeypatch.setattr(packing.torch.backends.mkldnn, "is_available", lambda: False)
-    assert packed(network, 3) is network
+    monkeypatch.setattr(PrepackedConvolution, "forward", gone)
+    assert prepacked(network, 3) is network
+    monkeypatch.setattr(prepacking.torch.backends.mkldnn, "is_available", lambda: False)
+    assert prepacked(network, 3) is network

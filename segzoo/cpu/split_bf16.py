@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from segzoo.inference.engines.folding import FoldedConvolution
+from segzoo.models.folding import FoldedConvolution
 from segzoo.models.segmenter import pad_to_multiple
 
 _PASSED: tuple[Any, ...] = (F.interpolate, pad_to_multiple)
 
 
-def in_halves(x: Tensor) -> Tensor:
-    """Pixels for a network with `halved_first_convolution`: high, high and low half; each is exact in bf16.
+def split_pixels(x: Tensor) -> Tensor:
+    """Pixels for a network with `split_first_convolution`: high, high and low half; each is exact in bf16.
 
     Shape: float32 (N, C, H, W) to float32 (N, 3 · C, H, W).
     """
@@ -29,8 +29,8 @@ def in_halves(x: Tensor) -> Tensor:
     return torch.cat([high, high, _high(x - high)], 1)
 
 
-def halved_first_convolution(network: nn.Module) -> bool:
-    """Make the first convolution take `in_halves`, in place.
+def split_first_convolution(network: nn.Module) -> bool:
+    """Make the first convolution take `split_pixels`, in place.
 
     Args:
         network: as `folded` returned it.

@@ -4,14 +4,12 @@ import copy
 
 import pytest
 import torch
-from lean_steps import learned
+from learning import kept_bytes, learned, recomputing
 from torch import nn
 from torch.autograd import gradcheck
-from torch.autograd.graph import saved_tensors_hooks
 
 from segzoo.backbones.layers import Convolution, FrozenBatchNorm
-from segzoo.models.lean.convolution import LeanConvolution
-from segzoo.models.lean.rewrite import TrainingPass
+from segzoo.cpu.training_pass import TrainingPass
 
 
 def convolution(in_channels, out_channels, size, **options):
@@ -93,9 +91,9 @@ def test_a_step_is_that_of_the_plain_layers(chain, memory_format):
     network = scattered(chain).double().to(memory_format=memory_format)
     image = torch.randn(3, 6, 9, 8, dtype=torch.float64).contiguous(memory_format=memory_format) + 0.5
     expected = learned(copy.deepcopy(network), image)
-    run = TrainingPass("forward", lean=True)
+    run = TrainingPass("forward", recompute=True)
     found = learned(network, image, run)
-    assert sum(isinstance(module, LeanConvolution) for module in run._traced.modules()) == CHAINS[chain][0]
+    assert recomputing(run, network) == CHAINS[chain][0]
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, atol=1e-10, rtol=1e-10, msg=lambda text, name=name: name + text)
@@ -106,7 +104,7 @@ def test_gradients_are_those_of_finite_differences(chain):
     network = scattered(chain).double()
     image = torch.randn(2, 6, 5, 4, dtype=torch.float64, requires_grad=True)
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    run = TrainingPass("forward", lean=True)
+    run = TrainingPass("forward", recompute=True)
     assert gradcheck(lambda image, *_: run(network, image), (image, *parameters), nondet_tol=1e-12, fast_mode=True)
 
 
@@ -118,42 +116,30 @@ def test_what_does_not_learn_has_no_gradient(frozen):
             module.requires_grad_(False)
     image = torch.randn(2, 6, 9, 8, dtype=torch.float64)
     outputs = {}
-    for name, run in (("plain", TrainingPass("forward", lean=False)), ("lean", TrainingPass("forward", lean=True))):
+    for name, run in (
+        ("plain", TrainingPass("forward", recompute=False)),
+        ("recompute", TrainingPass("forward", recompute=True)),
+    ):
         own, pixels = copy.deepcopy(network), image.clone().requires_grad_(frozen not in ("image", "all"))
         output = run(own, pixels)
         if output.requires_grad:
             output.square().sum().backward()
         outputs[name] = [output, pixels.grad, *(parameter.grad for parameter in own.parameters())]
-    for plain, lean in zip(outputs["plain"], outputs["lean"], strict=True):
-        assert (plain is None) == (lean is None)
+    for plain, ours in zip(outputs["plain"], outputs["recompute"], strict=True):
+        assert (plain is None) == (ours is None)
         if plain is not None:
-            torch.testing.assert_close(lean, plain)
-            assert lean.requires_grad == plain.requires_grad
-
-
-def kept_bytes(run, network, image):
-    """What autograd keeps of a forward pass, weights aside."""
-    weights = {tensor.untyped_storage().data_ptr() for tensor in (*network.parameters(), *network.buffers())}
-    kept = {}
-
-    def keep(tensor):
-        if tensor.untyped_storage().data_ptr() not in weights:
-            kept[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
-
-    with saved_tensors_hooks(keep, lambda tensor: tensor):
-        run(network, image)
-    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+            torch.testing.assert_close(ours, plain)
+            assert ours.requires_grad == plain.requires_grad
 
 
 def test_one_tensor_is_kept_for_each_convolution():
     network, image = scattered("xception unit"), torch.randn(2, 6, 16, 16)
     of_pixels = 2 * 16 * 16 * 4
     # The image, and the results of both convolutions; statistics are small.
-    lean = kept_bytes(TrainingPass("forward", lean=True), network, image)
-    assert 16 * of_pixels <= lean <= 17 * of_pixels
+    ours = kept_bytes(lambda: TrainingPass("forward", recompute=True)(network, image), network)
+    assert 16 * of_pixels <= ours <= 17 * of_pixels
     # The image's ReLU, and each norm's input and output, of which nothing reads the last.
-    plain = kept_bytes(TrainingPass("forward", lean=False), network, image)
+    plain = kept_bytes(lambda: TrainingPass("forward", recompute=False)(network, image), network)
     assert 22 * of_pixels <= plain <= 23 * of_pixels
 
 
@@ -162,17 +148,17 @@ def test_bf16_is_as_near_to_float64_as_the_plain_layers_are():
     image = torch.randn(8, 6, 24, 24) + 2  # where sums that are not centred would lose digits
     truth = learned(copy.deepcopy(network).double(), image.double())
 
-    def errors(lean):
+    def errors(recompute):
         with torch.autocast("cpu", torch.bfloat16):
-            found = learned(copy.deepcopy(network), image, TrainingPass("forward", lean=lean))
+            found = learned(copy.deepcopy(network), image, TrainingPass("forward", recompute=recompute))
         return {key: float((found[key].double() - truth[key]).norm() / truth[key].double().norm()) for key in truth}
 
-    lean = errors(lean=True)
-    for key, plain in errors(lean=False).items():
-        assert lean[key] <= 2 * plain + 1e-3, key
+    ours = errors(recompute=True)
+    for key, plain in errors(recompute=False).items():
+        assert ours[key] <= 2 * plain + 1e-3, key
 
 
 def test_one_pixel_is_refused_as_ever():
     network = nn.Sequential(norm(3), convolution(3, 3, 1)).train()
     with pytest.raises(ValueError, match="more than 1 value per channel"):
-        TrainingPass("forward", lean=True)(network, torch.randn(1, 3, 1, 1))
+        TrainingPass("forward", recompute=True)(network, torch.randn(1, 3, 1, 1))

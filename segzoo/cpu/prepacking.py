@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from segzoo.backbones.layers import pad_same
-from segzoo.inference.engines.folding import FoldedConvolution
-from segzoo.models.lean.depthwise import from_phases, is_far, phases
+from segzoo.cpu.depthwise import from_phases, is_far, phases
+from segzoo.models.folding import FoldedConvolution
 
 _logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
 """Of the range of logits, between the packed network and the one it was made of."""
 
 
-class PackedConvolution(nn.Module):
+class PrepackedConvolution(nn.Module):
     """A folded convolution that may add another tensor to its result.
 
     bf16 takes 1×1 convolutions as matrix products, and both types far depthwise rates by phases: measured.
@@ -91,7 +91,7 @@ class PackedConvolution(nn.Module):
 
 
 @torch.inference_mode()
-def packed(network: nn.Module, channels: int) -> nn.Module:
+def prepacked(network: nn.Module, channels: int) -> nn.Module:
     """The network with its convolutions packed, where oneDNN can; else the network as it is.
 
     Args:
@@ -125,7 +125,7 @@ def _packed_graph(network: fx.GraphModule) -> fx.GraphModule:
     made = fx.GraphModule(network, graph)
     for name, module in list(made.named_modules()):
         if isinstance(module, FoldedConvolution):
-            made.set_submodule(name, PackedConvolution(module))
+            made.set_submodule(name, PrepackedConvolution(module))
     for node in list(graph.nodes):
         if node.target is operator.add:
             _join_sum(made, node)
@@ -140,7 +140,7 @@ def _join_sum(network: fx.GraphModule, node: fx.Node) -> None:
     if not isinstance(own, fx.Node) or not isinstance(other, fx.Node) or own.op != "call_module" or len(own.users) > 1:
         return
     module = network.get_submodule(str(own.target))
-    if isinstance(module, PackedConvolution) and not module.folded.relu:
+    if isinstance(module, PrepackedConvolution) and not module.folded.relu:
         with network.graph.inserting_before(node):
             node.replace_all_uses_with(network.graph.call_module(str(own.target), (own.args[0], other)))
         network.graph.erase_node(node)

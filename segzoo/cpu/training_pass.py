@@ -1,4 +1,4 @@
-"""A network's training pass with `LeanConvolution` where BatchNorm, ReLU and convolution stand one behind the other.
+"""A network's training pass with `RecomputingConvolution` where BatchNorm, ReLU and convolution follow each other.
 
 The network is traced, so that what follows what is known of every backbone and decoder, and stays what it is: the
 traced pass runs its very modules, on its very tensors, and belongs to nobody's state.
@@ -15,8 +15,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.module import _has_any_global_hook
 
 from segzoo.backbones.layers import Convolution, DropPath, Flow
-from segzoo.models.lean.convolution import LeanConvolution
-from segzoo.models.lean.depthwise import is_depthwise
+from segzoo.cpu.depthwise import is_depthwise
+from segzoo.cpu.recompute import RecomputingConvolution
 from segzoo.models.segmenter import pad_to_multiple
 
 _logger = logging.getLogger(__name__)
@@ -36,23 +36,24 @@ class TrainingPass:
 
     Args:
         method: of the network, which takes a batch of images; `forward` is the call itself.
-        lean: False runs the network as it is.
+        recompute: False runs the network as it is.
     """
 
-    def __init__(self, method: str, *, lean: bool) -> None:
+    def __init__(self, method: str, *, recompute: bool) -> None:
         self.method = method
-        self.lean = lean
+        self.recompute = recompute
         self._modules: list[tuple[nn.Module, bool]] = []
         self._traced: fx.GraphModule | None = None
 
     def __call__(self, network: nn.Module, image: Tensor) -> Any:
         """Run the network on a batch of images."""
-        traced = self._lean_pass(network) if self.lean and image.device.type == "cpu" else None
+        traced = self.rewritten(network) if self.recompute and image.device.type == "cpu" else None
         if traced is not None:
             return traced.forward(image)  # the call itself would print what fx thinks of an error
         return network(image) if self.method == "forward" else getattr(network, self.method)(image)
 
-    def _lean_pass(self, network: nn.Module) -> fx.GraphModule | None:
+    def rewritten(self, network: nn.Module) -> fx.GraphModule | None:
+        """The traced pass with its recomputing convolutions; None where the network runs as it is."""
         modules = [(module, module.training) for module in network.modules()]
         plain = not network.training or torch.compiler.is_compiling() or bool(_has_any_global_hook())  # type: ignore[no-untyped-call]
         if plain or any(_is_touched(module) for module, _ in modules):
@@ -74,7 +75,7 @@ def _traced(network: nn.Module, method: str) -> fx.GraphModule | None:
     while True:
         tracer = _Tracer(method, untraced)
         try:
-            return _lean(tracer.trace(network), dict(network.named_modules()))
+            return _recomputing(tracer.trace(network), dict(network.named_modules()))
         except Exception as error:  # code that is run on stand-ins for tensors may raise anything
             kind = type(network if tracer.failed is None else tracer.failed)
             _logger.debug("%s runs as it is: %s", kind.__name__, error)
@@ -115,11 +116,11 @@ class _Tracer(fx.Tracer):
         return super().create_node(kind, *args, **kwargs)
 
 
-def _lean(graph: fx.Graph, modules: dict[str, nn.Module]) -> fx.GraphModule:
+def _recomputing(graph: fx.Graph, modules: dict[str, nn.Module]) -> fx.GraphModule:
     for index, node in enumerate(list(graph.nodes)):
         layer = _module(node, modules)
         if type(layer) in (nn.Conv2d, Convolution) and _pads_with_zeros(layer):
-            _join(graph, modules, node, layer, f"lean_{index}")
+            _join(graph, modules, node, layer, f"recomputing_{index}")
     graph.lint()
     return fx.GraphModule(modules, graph)
 
@@ -138,7 +139,7 @@ def _join(graph: fx.Graph, modules: dict[str, nn.Module], node: fx.Node, layer: 
         source = source.all_input_nodes[0]
     if norm is None and not relu and not _is_slow(layer):
         return
-    modules[name] = LeanConvolution(norm, layer, relu=relu)
+    modules[name] = RecomputingConvolution(norm, layer, relu=relu)
     with graph.inserting_before(node):
         node.replace_all_uses_with(graph.call_module(name, (source,)))
     for former in joined:

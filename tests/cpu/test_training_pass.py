@@ -1,18 +1,17 @@
-"""Whole networks learn alike, lean or plain; nothing but their training step knows."""
+"""Whole networks learn alike, recomputing or plain; nothing but their training step knows."""
 
 import copy
 
 import pytest
 import torch
-from lean_steps import learned
+from learning import kept_bytes, learned, recomputing
 from torch import nn
 
 from segzoo.backbones import build_classifier
 from segzoo.backbones.layers import Flow
 from segzoo.config.schema import BackboneConfig, ModelConfig
+from segzoo.cpu.training_pass import TrainingPass
 from segzoo.models.build import build_segmenter
-from segzoo.models.lean.convolution import LeanConvolution
-from segzoo.models.lean.rewrite import TrainingPass
 from segzoo.tasks.segmentation import SegmentationTask
 from segzoo.training.run import prepare
 
@@ -29,23 +28,19 @@ def network_of(backbone, decoder, *, freeze=False, **options):
     return build_segmenter(config, 5, pretrained=False).double().train()
 
 
-def lean_pass(method="training_logits"):
-    return TrainingPass(method, lean=True)
-
-
-def lean_count(run):
-    return 0 if run._traced is None else sum(isinstance(module, LeanConvolution) for module in run._traced.modules())
+def recomputing_pass(method="training_logits"):
+    return TrainingPass(method, recompute=True)
 
 
 def check_alike(network, image, method="training_logits", convolutions=1):
     plain = copy.deepcopy(network)
     names = list(network.state_dict())
     torch.manual_seed(0)  # dropout and drop path
-    expected = learned(plain, image, TrainingPass(method, lean=False))
+    expected = learned(plain, image, TrainingPass(method, recompute=False))
     torch.manual_seed(0)
-    run = lean_pass(method)
+    run = recomputing_pass(method)
     found = learned(network, image, run)
-    assert lean_count(run) >= convolutions
+    assert recomputing(run, network) >= convolutions
     assert list(network.state_dict()) == names
     assert found.keys() == expected.keys()
     # Biases and offsets in front of a norm have a gradient of zero, up to rounding.
@@ -84,7 +79,7 @@ def test_a_classifier_learns_alike():
 
 
 def test_one_trace_serves_all_sizes():
-    network, run = network_of("xception", "unet"), lean_pass()
+    network, run = network_of("xception", "unet"), recomputing_pass()
     traces = set()
     for height, width in ((64, 64), (33, 95), (128, 40)):
         image = torch.randn(2, 3, height, width, dtype=torch.float64)
@@ -93,7 +88,7 @@ def test_one_trace_serves_all_sizes():
         expected = plain.training_logits(image)
         torch.manual_seed(0)
         found = run(network, image)
-        traces.add(run._traced)
+        traces.add(run.rewritten(network))
         for own, other in zip(found, expected, strict=True):
             torch.testing.assert_close(own, other)
     assert len(traces) == 1
@@ -101,7 +96,11 @@ def test_one_trace_serves_all_sizes():
 
 
 def test_a_hook_of_yours_is_called():
-    network, run, image = network_of("xception", "unet"), lean_pass(), torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    network, run, image = (
+        network_of("xception", "unet"),
+        recomputing_pass(),
+        torch.randn(2, 3, 64, 64, dtype=torch.float64),
+    )
     run(network, image)
     seen = []
     norm = network.backbone.middle_flow[0].layers[0].norm
@@ -122,7 +121,11 @@ def test_a_hook_of_yours_is_called():
 
 
 def test_a_forward_of_yours_is_called():
-    network, run, image = network_of("xception", "unet"), lean_pass(), torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    network, run, image = (
+        network_of("xception", "unet"),
+        recomputing_pass(),
+        torch.randn(2, 3, 64, 64, dtype=torch.float64),
+    )
     norm = network.backbone.middle_flow[0].layers[0].norm
     seen, original = [], norm.forward
     norm.forward = lambda x: seen.append(1) or original(x)
@@ -131,12 +134,12 @@ def test_a_forward_of_yours_is_called():
 
 
 def test_modules_that_are_exchanged_or_switched_are_those_that_run():
-    network, run = network_of("xception", "unet"), lean_pass()
+    network, run = network_of("xception", "unet"), recomputing_pass()
     image = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     run(network, image)
     network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # in the network's own modules, as Lightning does
     run(network, image)
-    kinds = {type(module) for module in run._traced.modules()}
+    kinds = {type(module) for module in run.rewritten(network).modules()}
     assert nn.SyncBatchNorm in kinds
     assert nn.BatchNorm2d not in kinds
     network.backbone.freeze()
@@ -147,23 +150,24 @@ def test_modules_that_are_exchanged_or_switched_are_those_that_run():
 
 
 def test_evaluation_is_plain():
-    network, run = network_of("xception", "unet").eval(), lean_pass()
+    network, run = network_of("xception", "unet").eval(), recomputing_pass()
     image = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     assert torch.equal(run(network, image)[0], network(image))
-    assert run._traced is None
+    assert run.rewritten(network) is None
 
 
 def test_what_is_compiled_runs_compiled():
-    network, run = network_of("xception", "unet"), lean_pass()
-    assert run._lean_pass(network) is not None
+    network, run = network_of("xception", "unet"), recomputing_pass()
+    assert run.rewritten(network) is not None
     network.backbone.compile()
-    assert run._lean_pass(network) is None
+    assert run.rewritten(network) is None
 
 
 def test_checkpointed_flows_run_as_they_are():
     image = torch.randn(2, 3, 65, 65, dtype=torch.float64)
-    run = check_alike(network_of("xception", "deeplabv3plus", gradient_checkpointing=True), image)
-    assert sum(isinstance(module, Flow) for module in run._traced.modules()) == 3
+    network = network_of("xception", "deeplabv3plus", gradient_checkpointing=True)
+    run = check_alike(network, image)
+    assert sum(isinstance(module, Flow) for module in run.rewritten(network).modules()) == 3
 
 
 class Alternating(nn.Module):
@@ -179,12 +183,15 @@ class Alternating(nn.Module):
 
 
 def test_modules_of_yours_are_called():
-    network, run = nn.Sequential(Alternating(), nn.BatchNorm2d(6), nn.Conv2d(6, 3, 1)).train(), lean_pass("forward")
+    network, run = (
+        nn.Sequential(Alternating(), nn.BatchNorm2d(6), nn.Conv2d(6, 3, 1)).train(),
+        recomputing_pass("forward"),
+    )
     for _ in range(3):
         run(network, torch.randn(2, 6, 8, 8))
     assert network[0].calls == 3
     assert network[0].norm.num_batches_tracked == 2
-    assert lean_count(run) == 1
+    assert recomputing(run, network) == 1
 
 
 class Unusual(nn.Module):
@@ -223,11 +230,11 @@ def test_what_forbids_it_is_seen(way):
     torch.manual_seed(0)
     network = nn.Sequential(Unusual(way), nn.BatchNorm2d(6), nn.Conv2d(6, 3, 1)).double().train()
     run = check_alike(network, torch.randn(2, 6, 8, 8, dtype=torch.float64), "forward")
-    assert lean_count(run) == (2 if way == "usual" else 1)
+    assert recomputing(run, network) == (2 if way == "usual" else 1)
 
 
 def test_a_part_that_is_switched_is_traced_anew():
-    network, run = nn.Sequential(Unusual("learns")).double().train(), lean_pass("forward")
+    network, run = nn.Sequential(Unusual("learns")).double().train(), recomputing_pass("forward")
     image = torch.randn(2, 6, 8, 8, dtype=torch.float64)
     run(network, image)
     network[0].eval()
@@ -236,24 +243,23 @@ def test_a_part_that_is_switched_is_traced_anew():
 
 def test_the_task_and_its_switch(tiny_config):
     """In float32, where the two round differently."""
-    losses, traced = {}, {}
-    for lean in ("true", "false"):
+    losses, kept = {}, {}
+    for recompute in ("true", "false"):
         torch.manual_seed(0)
-        task = prepare(tiny_config(f"trainer.recompute={lean}"), None)[2].train()
+        task = prepare(tiny_config(f"trainer.recompute={recompute}"), None)[2].train()
         assert isinstance(task, SegmentationTask)
         names, modules = list(task.state_dict()), len(list(task.modules()))
         torch.manual_seed(1)
         images = torch.randint(256, (2, 3, 48, 64), dtype=torch.uint8)
         batch = {"image": images, "mask": torch.zeros(2, 48, 64, dtype=torch.uint8), "id": ["a", "b"]}
-        losses[lean] = task.training_step(batch, 0)
-        losses[lean].backward()
-        traced[lean] = lean_count(task._training_pass)
+        losses[recompute] = task.loss_of(batch)
+        losses[recompute].backward()
+        kept[recompute] = kept_bytes(lambda task=task, batch=batch: task.loss_of(batch), task)
         assert (list(task.state_dict()), len(list(task.modules()))) == (names, modules)
         task.zero_grad()
         other = copy.deepcopy(task)
-        other.training_step(batch, 0).backward()
+        other.loss_of(batch).backward()
         assert all(parameter.grad is None for parameter in task.parameters())
         assert any(parameter.grad is not None for parameter in other.parameters())
     torch.testing.assert_close(losses["true"], losses["false"], rtol=1e-4, atol=0)
-    assert traced["true"] > 30
-    assert traced["false"] == 0
+    assert kept["true"] < 0.9 * kept["false"]

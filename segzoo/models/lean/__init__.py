@@ -1,1 +1,0 @@
-"""Networks in training, rewritten so that they keep less for the backward pass."""
