@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from segzoo.config.load import load_config as load_config
     from segzoo.data.classification.dataset import register_classification_dataset as register_classification_dataset
     from segzoo.data.dataset import register_dataset as register_dataset
-    from segzoo.evaluation.classify.evaluate import evaluate_classifier as evaluate_classifier
     from segzoo.evaluation.evaluate import evaluate as evaluate
+    from segzoo.evaluation.evaluate import evaluate_classifier as evaluate_classifier
     from segzoo.inference.class_predictor import ClassPredictor as ClassPredictor
     from segzoo.inference.export import export as export
     from segzoo.inference.predict import classify as classify
@@ -45,7 +45,7 @@ _HOMES = {
     "build_classifier": "segzoo.backbones",
     "classify": "segzoo.inference.predict",
     "evaluate": "segzoo.evaluation.evaluate",
-    "evaluate_classifier": "segzoo.evaluation.classify.evaluate",
+    "evaluate_classifier": "segzoo.evaluation.evaluate",
     "export": "segzoo.inference.export",
     "is_first_process": "segzoo.tasks.processes",
     "list_backbones": "segzoo.backbones",

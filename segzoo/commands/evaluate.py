@@ -9,44 +9,42 @@ Of a classifier: top-1, top-5, mAP and MAP@100, scores of each class, the confus
 import shlex
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-from rich.console import RenderableType
 
 from segzoo.cli import config_parser, parse_overrides, refuse_idle
 from segzoo.errors import ConfigError
 from segzoo.escapes import terminal
 
 if TYPE_CHECKING:
-    from segzoo.evaluation.classify.results import ClassEvaluation
-    from segzoo.evaluation.results import Evaluation
+    from segzoo.evaluation.evaluator import Evaluator
 
 WORST = 5
-SEGMENTERS_ONLY = ("tta", "tile", "boundary", "processes", "engine", "precision", "submission")
+OF_SEGMENTERS = ("tta", "tile", "boundary", "submission")
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = parse_overrides(_parser(prog), words)
-    command = shlex.join(["segzoo", "evaluate", *words])
 
-    from segzoo.checkpoint.read import read_trained  # needs torch, which --help does not
+    from segzoo.checkpoint.read import read_trained  # these need torch, which --help does not
+    from segzoo.evaluation.prepare import EVALUATORS
 
-    if read_trained(arguments.checkpoint).description.config.task == "classification":
-        return _evaluate_classifier(arguments, command)
+    kind = EVALUATORS[read_trained(arguments.checkpoint).description.config.task]
+    idle = [name for name in OF_SEGMENTERS if name not in kind.options]
+    refuse_idle(arguments, _parser(), idle, "for segmenters only, and this is a classifier.")
     overrides = [*arguments.overrides, *["evaluation.tta=true"] * arguments.tta]
     overrides += [f"evaluation.tile={arguments.tile}"] if arguments.tile else []
     if not arguments.submission:
-        return _evaluate(arguments, overrides, command)
+        return _evaluate(kind, arguments, overrides, shlex.join(["segzoo", "evaluate", *words]))
     if arguments.boundary or arguments.no_report or arguments.processes != 1:
         raise ConfigError("--submission: measures nothing. Leave --boundary, --no-report and --processes out.")
     return _submit(arguments, overrides)
 
 
-def _evaluate(arguments: Namespace, overrides: Sequence[str], command: str) -> int:
+def _evaluate(kind: "type[Evaluator]", arguments: Namespace, overrides: Sequence[str], command: str) -> int:
     from segzoo.evaluation.evaluate import evaluate
-    from segzoo.evaluation.tables import tables
+    from segzoo.tasks.processes import is_first_process
 
     result = evaluate(
         arguments.checkpoint,
@@ -62,32 +60,8 @@ def _evaluate(arguments: Namespace, overrides: Sequence[str], command: str) -> i
         overwrite=arguments.overwrite,
         command=command,
     )
-    return _show(result, tables(result, worst=WORST), arguments)
-
-
-def _evaluate_classifier(arguments: Namespace, command: str) -> int:
-    from segzoo.evaluation.classify.evaluate import evaluate_classifier
-    from segzoo.evaluation.classify.tables import tables
-
-    refuse_idle(arguments, _parser(), SEGMENTERS_ONLY, "for segmenters only, and this is a classifier.")
-    result = evaluate_classifier(
-        arguments.checkpoint,
-        arguments.overrides,
-        split=arguments.split,
-        output=arguments.output,
-        averaged=not arguments.raw_weights,
-        report=not arguments.no_report,
-        overwrite=arguments.overwrite,
-        command=command,
-    )
-    return _show(result, tables(result, worst=WORST), arguments)
-
-
-def _show(result: "Evaluation | ClassEvaluation", tables: Iterable[RenderableType], arguments: Namespace) -> int:
-    from segzoo.tasks.processes import is_first_process
-
     if is_first_process():
-        terminal().print(*tables, sep="\n")
+        terminal().print(*kind.tables(result, worst=WORST), sep="\n")
         print(f"{result.images} images; {result.output / ('metrics.json' if arguments.no_report else 'report.html')}")
     return 0
 

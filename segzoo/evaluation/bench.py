@@ -1,79 +1,74 @@
-"""From images to counts: what one process does in an evaluation."""
+"""A segmenter measured: from whole images to counts, and from counts to scores."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Self
 
-from segzoo.checkpoint.read import TrainedSegmenter, load_segmenter, model_name, run_dir_of
-from segzoo.config.classification import AnyRunConfig, ClassificationRunConfig
-from segzoo.config.load import apply_overrides, config_from_tree
+from segzoo.checkpoint.read import TrainedSegmenter
 from segzoo.config.schema import RunConfig
+from segzoo.data.datamodule import evaluation_loader
 from segzoo.data.dataset import SegmentationDataset, build_dataset
-from segzoo.data.items import Item
-from segzoo.errors import ConfigError, DataError, data_errors_about, printable
-from segzoo.evaluation.boundary import count_boundary
-from segzoo.evaluation.counts import ImageCounts, image_counts
-from segzoo.evaluation.results import Protocol
+from segzoo.data.items import Item, WholeDataset
+from segzoo.data.pixels import as_picture
+from segzoo.errors import ConfigError, data_errors_about, printable
+from segzoo.evaluation.boundary import boundary_scores, count_boundary
+from segzoo.evaluation.counts import ImageCounts, SplitCounts, image_counts
+from segzoo.evaluation.evaluator import Evaluator, Job, weights_kind
+from segzoo.evaluation.files import COUNTS, REPORT, write_metrics, write_per_image
+from segzoo.evaluation.interval import miou_interval
+from segzoo.evaluation.numbers import category_scores, class_scores
+from segzoo.evaluation.report.pictures import Example
+from segzoo.evaluation.results import Evaluation, Protocol
+from segzoo.evaluation.tables import tables
 from segzoo.inference.augment import TestTimeAugmentation, configured_augmentation
-from segzoo.inference.engines.base import Precision
 from segzoo.inference.predictor import Predictor
 from segzoo.models.evaluation import planned_for_evaluation
-from segzoo.tasks.names import known_names
+from segzoo.models.limits import warn_of_other_stride
+from segzoo.tasks.confusion import Scores
 from segzoo.tasks.segmentation import Batch, stack_equal_sizes
 
 CHANGEABLE = ("data.", "evaluation.", "model.eval_output_stride=")
 
-_TRAINED = ("channels", "value_range", "preprocessing")
-_Run = TypeVar("_Run", RunConfig, ClassificationRunConfig)
-
 
 @dataclass(frozen=True)
-class Job:
-    """What to measure, in words that another process understands too.
+class Bench(Evaluator):
+    """A segmenter, measured on whole images by their pixels."""
 
-    Args:
-        checkpoint: the file.
-        overrides: `key=value` changes to the configuration it was trained with.
-        split: which; None takes `evaluation.split`, else `data.val_split`.
-        averaged: with the averaged weights, where the run kept an average.
-        engine: what computes.
-        precision: of its numbers.
-        boundary: count outlines too.
-    """
-
-    checkpoint: Path
-    overrides: tuple[str, ...]
-    split: str | None
-    averaged: bool
-    engine: str
-    precision: Precision
-    boundary: bool
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A network and the images that it is measured on.
-
-    Args:
-        job: what was asked for.
-        config: the run's configuration with the changes.
-        split: which.
-        dataset: its images.
-        predictor: the network.
-    """
-
-    job: Job
     config: RunConfig
-    split: str
     dataset: SegmentationDataset
     predictor: Predictor
 
-    @cached_property
-    def index_of(self) -> dict[str, int]:
-        """Numbers of the images by their names."""
-        return {name: index for index, name in enumerate(self.dataset.ids)}
+    changeable = CHANGEABLE
+    options = ("tta", "tile", "boundary", "submission")
+    tables = staticmethod(tables)
+
+    @classmethod
+    def of(cls, job: Job, source: TrainedSegmenter, config: RunConfig, split: str) -> Self:
+        """See `Evaluator`."""
+        dataset = build_dataset(config.data, split)
+        _refuse_other_classes(dataset, config, source)
+        if job.boundary and not dataset.labels.coding.exclusive:
+            raise ConfigError(
+                "--boundary: needs one class a pixel; this model decides every class on its own (multi-label)."
+            )
+        return cls(job, config, split, dataset, build_predictor(source, config, job))
+
+    def announce(self) -> None:
+        """Another output stride than in training."""
+        warn_of_other_stride(self.config.model)
+
+    def loader(self, rank: int, world_size: int) -> Any:
+        """Lists of whole images."""
+        batch_size = self.config.evaluation.batch_size
+        return evaluation_loader(
+            self.dataset, self.config.data, batch_size=batch_size, rank=rank, world_size=world_size
+        )
+
+    def read(self, indices: Sequence[int]) -> list[Item]:
+        """A list of whole images."""
+        samples = WholeDataset(self.dataset)
+        return [samples[index] for index in indices]
 
     def count(self, batches: Iterable[Sequence[Item]]) -> Iterator[list[ImageCounts]]:
         """Predict batches of whole images and count their pixels; the counts of one batch after the other."""
@@ -92,6 +87,47 @@ class Bench:
                 outlines = count_boundary(truth.numpy(), mask, labels.num_classes, labels.ignore_index)
             yield image_counts(self.index_of[name], printable(name), table, outlines)
 
+    def evaluation(self, images: Sequence[ImageCounts], output: Path, command: str | None) -> Evaluation:
+        """Scores of the split."""
+        counts = self._split_counts(images)
+        labels = self.dataset.labels
+        return Evaluation(
+            scores=Scores.from_matrix(counts.matrix),
+            classes=class_scores(counts.matrix),
+            matrix=counts.matrix,
+            labels=labels,
+            images=len(images),
+            output=output,
+            per_image=tuple(image.judged() for image in images),
+            interval=miou_interval(counts.regions),
+            boundary=None if counts.boundary is None else boundary_scores(counts.boundary),
+            categories=category_scores(counts.matrix, labels),
+            config=self.config,
+            protocol=self.protocol(),
+            command=command,
+        )
+
+    def _split_counts(self, images: Sequence[ImageCounts]) -> SplitCounts:
+        return SplitCounts.of(images, self.dataset.labels.coding.table_shape)
+
+    def write(self, result: Evaluation, images: Sequence[ImageCounts], *, report: bool) -> None:
+        """metrics.json, per_image.csv, counts.npz, and the page."""
+        (result.output / REPORT).unlink(missing_ok=True)  # one that is there shows other numbers
+        self._split_counts(images).save(result.output / COUNTS)
+        write_per_image(result)
+        write_metrics(result)
+        if report:
+            from segzoo.evaluation.report.write import write_report  # with matplotlib, which numbers do not need
+
+            write_report(result, self._example, result.output)
+
+    def _example(self, index: int) -> Example:
+        """An image of the split, with what the network says of it."""
+        item = WholeDataset(self.dataset)[index]
+        predicted = self.predictor.classes(item["image"][None])[0].cpu().numpy()
+        picture = as_picture(item["image"].permute(1, 2, 0).numpy())
+        return Example(picture, item["mask"].numpy(), predicted)
+
     def protocol(self) -> Protocol:
         """How it measures."""
         engine = self.predictor.engine
@@ -107,61 +143,6 @@ class Bench:
             tile=self.predictor.tile,
             tile_overlap=self.predictor.overlap if self.predictor.tile else None,
         )
-
-
-def prepare(job: Job) -> Bench:
-    """Load the network and list the images.
-
-    Raises:
-        ConfigError: no such key, data set or split, or other classes than it was trained on.
-        CheckpointError: refused, with the reason.
-        DataError: the data set's content is wrong.
-    """
-    source = load_segmenter(job.checkpoint, averaged=job.averaged)
-    config = changed_config(source.config, job.overrides, CHANGEABLE)
-    split = job.split or config.evaluation.split or config.data.val_split
-    dataset = build_dataset(config.data, split)
-    _refuse_other_classes(dataset, config, source)
-    if len(set(dataset.ids)) < len(dataset):
-        raise DataError(f"data: {config.data.name} has images of one id in split '{split}'; each needs its own.")
-    if job.boundary and not dataset.labels.coding.exclusive:
-        raise ConfigError(
-            "--boundary: needs one class a pixel; this model decides every class on its own (multi-label)."
-        )
-    return Bench(job, config, split, dataset, build_predictor(source, config, job))
-
-
-def changed_config(config: _Run, overrides: Sequence[str], changeable: tuple[str, ...]) -> _Run:
-    """The run's configuration with changes; most of it has to be what was trained.
-
-    Args:
-        config: of the run.
-        overrides: `key=value` changes.
-        changeable: what they may begin with.
-
-    Raises:
-        ConfigError: a key that cannot change, or a wrong value.
-    """
-    wrong = [text for text in overrides if not text.startswith(changeable)]
-    if wrong:
-        *keys, last = (f"{start}*" if start.endswith(".") else start.removesuffix("=") for start in changeable)
-        allowed = f"only {', '.join(keys)} and {last} can change in an evaluation"
-        raise ConfigError([f"{text}: {allowed}." for text in wrong])
-    tree = apply_overrides(config.model_dump(mode="json"), overrides)
-    changed = config_from_tree(tree, known_names=known_names())
-    if not isinstance(changed, type(config)):
-        raise ConfigError("task: belongs to the trained network; it cannot change here.")
-    fixed = [key for key in _TRAINED if getattr(changed.data, key) != getattr(config.data, key)]
-    if fixed:
-        raise ConfigError([f"data.{key}: belongs to the trained network; it cannot change here." for key in fixed])
-    return changed
-
-
-def weights_kind(config: AnyRunConfig, *, averaged: bool) -> str:
-    """Which weights of a run were measured: "averaged", "raw", or "trained" where it kept no average."""
-    if config.optimizer.ema_decay is None:
-        return "trained"
-    return "averaged" if averaged else "raw"
 
 
 def build_predictor(source: TrainedSegmenter, config: RunConfig, job: Job) -> Predictor:
@@ -182,11 +163,6 @@ def _in_words(augmentation: TestTimeAugmentation | None) -> str | None:
         return None
     scales = ", ".join(f"{scale:g}" for scale in augmentation.scales)
     return f"scales {scales}{' and mirrored' if augmentation.flip else ''}"
-
-
-def default_output(checkpoint: Path, split: str) -> Path:
-    """Where results go unless somebody says otherwise: into the run directory, if there is one."""
-    return (run_dir_of(checkpoint) or Path("evaluations", model_name(checkpoint))) / "evaluation" / split
 
 
 def _refuse_other_classes(dataset: SegmentationDataset, config: RunConfig, source: TrainedSegmenter) -> None:

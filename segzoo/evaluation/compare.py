@@ -12,8 +12,8 @@ from scipy import stats
 from segzoo.checkpoint.read import find_checkpoint
 from segzoo.data.tree import is_file, subfolders
 from segzoo.errors import ConfigError, DataError, SegzooError, first_line
-from segzoo.evaluation.bench import default_output
 from segzoo.evaluation.counts import SplitCounts
+from segzoo.evaluation.evaluator import default_output
 from segzoo.evaluation.files import COUNTS, METRICS
 from segzoo.evaluation.interval import CONFIDENCE, resampled_mious
 from segzoo.evaluation.numbers import shares

@@ -11,51 +11,45 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import lru_cache
 from multiprocessing.queues import SimpleQueue
+from typing import Any
 
 import torch
 from torch import distributed
 from torch.utils.data import BatchSampler
 
 from segzoo.data.cores import available_cores
-from segzoo.data.datamodule import evaluation_loader
-from segzoo.data.items import WholeDataset
 from segzoo.data.progress import counted
 from segzoo.errors import ConfigError, DataError
-from segzoo.evaluation.bench import Bench, Job, prepare
-from segzoo.evaluation.counts import ImageCounts
+from segzoo.evaluation.evaluator import Evaluator, Job
+from segzoo.evaluation.prepare import prepare
 from segzoo.tasks.processes import is_first_process, process_count, process_number
 
 logger = logging.getLogger(__name__)
 
 
-def count_split(bench: Bench, processes: int) -> list[ImageCounts]:
-    """Count every image of a split; in the split's order, whoever counted what first.
+def count_split(evaluator: Evaluator, processes: int) -> list[Any]:
+    """What is found in every image of a split; in the split's order, whoever looked first.
 
     Args:
-        bench: the network and the images.
+        evaluator: the network and the images.
         processes: how many share them on this machine; 1 where torchrun started several.
 
     Raises:
         DataError: an image or mask is wrong, or a process was killed.
     """
+    count = len(evaluator.dataset)
     if is_first_process():
-        logger.info("evaluating: %d images of split %s", len(bench.dataset), bench.split)
-    images = _count_in_processes(bench, min(processes, len(bench.dataset))) if processes > 1 else _count_here(bench)
-    return sorted(images, key=lambda image: image.index)
+        logger.info("evaluating: %d images of split %s", count, evaluator.split)
+    images = _count_in_processes(evaluator, min(processes, count)) if processes > 1 else _count_here(evaluator)
+    return sorted(images, key=lambda image: int(image.index))
 
 
-def _count_here(bench: Bench) -> list[ImageCounts]:
+def _count_here(evaluator: Evaluator) -> list[Any]:
     """Count in this process, and in those that torchrun started beside it."""
     rank, world_size = process_number() if process_count() > 1 else 0, process_count()
-    loader = evaluation_loader(
-        bench.dataset,
-        bench.config.data,
-        batch_size=bench.config.evaluation.batch_size,
-        rank=rank,
-        world_size=world_size,
-    )
+    loader = evaluator.loader(rank, world_size)
     batches = counted(loader, len(loader), "evaluating") if rank == 0 else loader
-    mine = [image for images in bench.count(batches) for image in images]
+    mine = [image for images in evaluator.count(batches) for image in images]
     return _of_all_processes(mine)
 
 
@@ -82,17 +76,17 @@ def launched_processes(processes: int) -> Iterator[None]:
         distributed.destroy_process_group()
 
 
-def _of_all_processes(mine: list[ImageCounts]) -> list[ImageCounts]:
+def _of_all_processes(mine: list[Any]) -> list[Any]:
     if process_count() == 1:
         return mine
-    parts: list[list[ImageCounts]] = [[] for _ in range(process_count())]
+    parts: list[list[Any]] = [[] for _ in range(process_count())]
     distributed.all_gather_object(parts, mine)
     return [image for part in parts for image in part]
 
 
-def _count_in_processes(bench: Bench, processes: int) -> list[ImageCounts]:
+def _count_in_processes(evaluator: Evaluator, processes: int) -> list[Any]:
     """Hand out batches to fresh processes, each with a network of its own."""
-    batches = list(BatchSampler(range(len(bench.dataset)), bench.config.evaluation.batch_size, drop_last=False))
+    batches = list(BatchSampler(range(len(evaluator.dataset)), evaluator.config.evaluation.batch_size, drop_last=False))
     context = multiprocessing.get_context("spawn")  # CUDA, and torch's threads, do not survive a fork
     numbers = context.SimpleQueue()
     for number in range(processes):
@@ -100,7 +94,7 @@ def _count_in_processes(bench: Bench, processes: int) -> list[ImageCounts]:
     threads = min(torch.get_num_threads(), max(1, available_cores() // processes))
     pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_start, initargs=(numbers, threads))
     try:
-        parts = pool.map(_count_batch, [bench.job] * len(batches), batches)
+        parts = pool.map(_count_batch, [evaluator.job] * len(batches), batches)
         return [image for part in counted(parts, len(batches), "evaluating") for image in part]
     except BrokenProcessPool:
         raise DataError(
@@ -128,11 +122,10 @@ def _end_with_parent() -> None:
 
 
 @lru_cache(maxsize=1)
-def _bench(job: Job) -> Bench:
+def _evaluator(job: Job) -> Evaluator:
     return prepare(job)
 
 
-def _count_batch(job: Job, indices: Sequence[int]) -> list[ImageCounts]:
-    bench = _bench(job)
-    samples = WholeDataset(bench.dataset)
-    return next(bench.count([[samples[index] for index in indices]]))
+def _count_batch(job: Job, indices: Sequence[int]) -> list[Any]:
+    evaluator = _evaluator(job)
+    return next(evaluator.count([evaluator.read(indices)]))

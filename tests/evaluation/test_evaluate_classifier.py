@@ -11,11 +11,12 @@ from PIL import Image
 from sklearn import metrics as sklearn_metrics
 
 from segzoo.checkpoint.read import load_classifier
+from segzoo.checkpoint.saved import save_model
 from segzoo.data.classification import build_classification_dataset
 from segzoo.data.classification.views import CenterView
 from segzoo.data.preprocessing import normalize
 from segzoo.errors import ConfigError
-from segzoo.evaluation.classify.evaluate import evaluate_classifier
+from segzoo.evaluation.evaluate import evaluate_classifier
 
 
 @pytest.fixture(scope="module")
@@ -165,9 +166,41 @@ def test_the_tool(call_tool, run_dir, tmp_path, evaluation):
     assert "worst images" in done.stdout
     assert f"7 images; {tmp_path / 'metrics.json'}" in done.stdout.replace("\n", "")
     assert not (tmp_path / "report.html").exists()
-    refused = call_tool("evaluate.py", run_dir, "--tta", "--boundary", "--processes", "2")
+    refused = call_tool("evaluate.py", run_dir, "--tta", "--boundary", "--tile", "64")
     assert refused.returncode == 2
     assert refused.stderr.count("for segmenters only, and this is a classifier") == 3
+    with pytest.raises(ConfigError, match="--boundary: for segmenters only"):
+        evaluate_classifier(run_dir, output=tmp_path / "refused", boundary=True)
+
+
+def test_processes_of_its_own_say_the_same(evaluation, run_dir, call_tool, tmp_path):
+    """Each has a network of its own; batches are the same, so only torch's threads can move a rounding."""
+    words = ["--output", tmp_path / "out", "--processes", "2", "evaluation.batch_size=2"]
+    done = call_tool("evaluate.py", run_dir, *words)
+    assert done.returncode == 0, done.stderr
+    alone = evaluate_classifier(run_dir, ["evaluation.batch_size=2"], output=tmp_path / "alone")
+    shared, own = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("out", "alone"))
+    assert shared == own
+    for name in ("index", "id", "truth", "predicted", "rank"):
+        assert column(tmp_path / "out", name) == column(tmp_path / "alone", name)
+    for found, image in zip(column(tmp_path / "out", "probability"), alone.per_image, strict=True):
+        assert float(found) == pytest.approx(image.probability, abs=1e-6)
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def column(folder, name):
+    with (folder / "per_image.csv").open(newline="") as file:
+        return [row[name] for row in csv.DictReader(file)]
+
+
+def test_another_engine_and_a_saved_folder(evaluation, run_dir, tmp_path):
+    folder = save_model(run_dir, tmp_path / "model")
+    data = [f"data.root={evaluation[0].config.data.root}"]  # of which the folder has the last part
+    found = evaluate_classifier(folder, data, output=tmp_path / "out", engine="onnxruntime", report=True)
+    assert torch.equal(found.scores["confusion_matrix"], evaluation[0].scores["confusion_matrix"])
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["engine"] == "onnxruntime, fp32"
+    assert "onnxruntime, fp32" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "engine" not in json.loads((evaluation[1] / "metrics.json").read_text())
 
 
 def test_several_classes_an_image(tiny_classifier_config, class_folder, tmp_path):

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from segzoo.checkpoint.read import load_segmenter
 from segzoo.errors import DataError
-from segzoo.evaluation.classify.evaluate import evaluate_classifier
-from segzoo.evaluation.evaluate import evaluate
+from segzoo.evaluation.evaluate import evaluate, evaluate_classifier
 from segzoo.inference.augment import TestTimeAugmentation
 from segzoo.inference.predict import classify, predict
 from segzoo.inference.predictor import Predictor

@@ -27,7 +27,7 @@ def write_metrics(evaluation: ClassEvaluation) -> None:
         "f1": _by_class(evaluation, classes.dice),
         "confusion_matrix": scores["confusion_matrix"].tolist(),
         "images": evaluation.images,
-        **asdict(evaluation.protocol),
+        **{key: value for key, value in asdict(evaluation.protocol).items() if key != "engine" or value is not None},
         "torch": str(torch.__version__),
     }
     _write(evaluation, METRICS, json.dumps(content, indent=2) + "\n")

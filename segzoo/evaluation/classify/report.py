@@ -107,6 +107,8 @@ def _facts(evaluation: ClassEvaluation) -> Iterator[tuple[str, str]]:
     yield "Images", f"{evaluation.images:,}"
     yield "Checkpoint", protocol.checkpoint
     yield "Weights", protocol.weights
+    if protocol.engine is not None:
+        yield "Engine", protocol.engine
     yield "Seen", f"the central {100 * protocol.center_crop:g} % at {protocol.image_size[0]}×{protocol.image_size[1]}"
     yield "Report written", datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     yield "Versions", ", ".join(f"{name} {version}" for name, version in versions().items())

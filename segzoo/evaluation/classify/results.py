@@ -45,6 +45,7 @@ class ClassProtocol:
         image_size: height and width of what the network saw.
         center_crop: share of the image that it saw.
         class_weights: of each class in MAP@100; None where it is how many images have it.
+        engine: what computed, and in which precision; None for torch in float32.
     """
 
     dataset: str
@@ -54,6 +55,7 @@ class ClassProtocol:
     image_size: tuple[int, int]
     center_crop: float
     class_weights: tuple[float, ...] | None
+    engine: str | None = None
 
 
 @dataclass(frozen=True)

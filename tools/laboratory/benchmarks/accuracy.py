@@ -19,8 +19,9 @@ from segzoo.data.labels import LabelSpace
 from segzoo.data.pairs import FileDataset
 from segzoo.data.sampling import StepBatchSampler
 from segzoo.errors import ConfigError
-from segzoo.evaluation.bench import Bench, Job, build_predictor
+from segzoo.evaluation.bench import Bench, build_predictor
 from segzoo.evaluation.evaluate import measure
+from segzoo.evaluation.evaluator import Job
 from segzoo.evaluation.files import check_results
 from segzoo.evaluation.results import Evaluation
 

@@ -13,8 +13,9 @@ from segzoo.config.schema import RunConfig
 from segzoo.data.dataset import SegmentationDataset, build_dataset
 from segzoo.data.items import WholeDataset
 from segzoo.data.sample import Sample
-from segzoo.evaluation.bench import Bench, Job, build_predictor
+from segzoo.evaluation.bench import Bench, build_predictor
 from segzoo.evaluation.evaluate import measure
+from segzoo.evaluation.evaluator import Job
 
 _NAMES = ("forward passes", "evaluation", "evaluation with --boundary")
 
