@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from segzoo.inference.predictor import Predictor as Predictor
     from segzoo.models.decoder import register_decoder as register_decoder
     from segzoo.models.smp.encoders import register_smp_encoders as register_smp_encoders
+    from segzoo.plugins import load_plugins as load_plugins
     from segzoo.tasks.losses import register_loss as register_loss
     from segzoo.tasks.processes import is_first_process as is_first_process
     from segzoo.training.train import train as train
@@ -52,6 +53,7 @@ _HOMES = {
     "load_classifier": "segzoo.checkpoint.read",
     "load_config": "segzoo.config.load",
     "load_segmenter": "segzoo.checkpoint.read",
+    "load_plugins": "segzoo.plugins",
     "predict": "segzoo.inference.predict",
     "push_to_hub": "segzoo.checkpoint.push",
     "register_backbone": "segzoo.backbones",

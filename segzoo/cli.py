@@ -5,15 +5,16 @@ import os
 import signal
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from io import TextIOWrapper
 from types import FrameType
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from segzoo.config.explain import explain_text
 from segzoo.config.schema import RunConfig, Section
 from segzoo.errors import ConfigError, InterruptedTrainingError, SegzooError, os_problem, printable
 from segzoo.log import show_log
+from segzoo.plugins import load_plugins
 
 
 def run(main: Callable[[], int]) -> NoReturn:
@@ -78,20 +79,55 @@ def refuse_idle(arguments: Namespace, parser: ArgumentParser, names: Iterable[st
         raise ConfigError(f"--{name}: {why} Leave it out." for name in idle)
 
 
-def config_parser(description: str, prog: str | None = None) -> ArgumentParser:
-    """An argument parser whose `--help` explains the configuration keys too.
+class CommandParser(ArgumentParser):
+    """The parser of a command, which imports what `--plugin` names before it does anything else.
 
     Args:
         description: of the command.
         prog: how it was called; None for the script's name.
+        epilog: what ends its `--help`.
+        explains_keys: end it with the keys of the configuration instead, those of the plug-ins among them.
     """
-    return ArgumentParser(
-        prog=prog,
-        description=description,
-        epilog=explain_text(),
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+
+    def __init__(
+        self,
+        description: str | None,
+        prog: str | None = None,
+        *,
+        epilog: str | None = None,
+        explains_keys: bool = False,
+    ) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=epilog,
+            formatter_class=RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.explains_keys = explains_keys
+        self.add_argument(
+            "--plugin", metavar="FILE", action="append", default=[], help="Python file or module with parts of your own"
+        )
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse has it; whichever way the words are parsed, they come by here."""
+        words = list(sys.argv[1:] if args is None else args)
+        load_plugins(list(_plugins_in(words)))
+        return super().parse_known_args(args, namespace)
+
+    def format_help(self) -> str:
+        """The help, as of now."""
+        if self.explains_keys:
+            self.epilog = explain_text()
+        return super().format_help()
+
+
+def _plugins_in(words: Sequence[str]) -> Iterator[str]:
+    for word, following in zip(words, (*words[1:], ""), strict=False):
+        if word == "--plugin" and following:
+            yield following
+        elif word.startswith("--plugin="):
+            yield word.removeprefix("--plugin=")
 
 
 def parse_overrides(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from segzoo import plugins
 from segzoo.backbones.registry import BACKBONES
 from segzoo.config.classification import ClassificationRunConfig
 from segzoo.config.load import apply_overrides, config_from_tree
@@ -65,8 +66,9 @@ def run_tool() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture
 def own_parts() -> Iterator[None]:
-    """What a test registers is gone after it."""
+    """What a test registers is gone after it, and so are its plug-ins."""
     with ExitStack() as stack:
+        stack.enter_context(plugins.temporarily())
         for registry in (BACKBONES, DECODERS, LOSSES, DATASETS, CLASSIFICATION_DATASETS):
             stack.enter_context(registry.temporarily())
         yield

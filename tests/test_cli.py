@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from segzoo.cli import config_parser, parse_overrides, run
+from segzoo.cli import CommandParser, parse_overrides, run
 from segzoo.commands import call, main
 from segzoo.errors import ConfigError
 
@@ -75,7 +75,7 @@ def test_every_name_is_printed_in_every_encoding(encoding: str) -> None:
 
 def test_an_option_goes_before_a_key_of_its_name() -> None:
     """`task` is a key of the configuration, and an option of tools/benchmark.py."""
-    parser = config_parser("", "segzoo")
+    parser = CommandParser("", "segzoo", explains_keys=True)
     parser.add_argument("--task")
     parser.add_argument("overrides", nargs="*")
     words = ["--task", "classification", "--seed", "3", "--data.batch_size=4", "task=segmentation"]

@@ -32,6 +32,7 @@ def calls(tiny_run, tiny_classifier_run, tiny_config, tmp_path, monkeypatch):
         "export": {"checkpoint": run, "format_name": "torch", "output": "no.suffix"},
         "load_classifier": {"checkpoint": classifier},
         "load_config": {"source": "quickstart"},
+        "load_plugins": {"plugins": "json"},
         "load_segmenter": {"checkpoint": run},
         "predict": {"checkpoint": run, "source": "nosuch"},
         "push_to_hub": {"source": "nosuch", "repository": "a/b"},

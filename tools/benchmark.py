@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from laboratory.benchmarks.settings import PARTS, Settings, unread
-from segzoo.cli import config_parser, parse_overrides, refuse_idle, run
+from segzoo.cli import CommandParser, parse_overrides, refuse_idle, run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = config_parser(__doc__ or "")
+    parser = CommandParser(__doc__, explains_keys=True)
     parser.add_argument("--part", choices=PARTS, required=True, help="what to measure")
     parser.add_argument("--output", metavar="FILE", type=Path, help="also write the numbers there as JSON")
     parser.add_argument("--overwrite", action="store_true", help="replace files that --output and --plot name")

@@ -1,13 +1,12 @@
 """Write the JSON schema of the configuration, which editors read, into the package."""
 
-from argparse import ArgumentParser
 from collections.abc import Sequence
 
-from segzoo.cli import run
+from segzoo.cli import CommandParser, run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser = CommandParser(__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 if it is out of date")
     arguments = parser.parse_args(argv)
 

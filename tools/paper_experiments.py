@@ -11,11 +11,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from segzoo.cli import config_parser, parse_overrides, run
+from segzoo.cli import CommandParser, parse_overrides, run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = config_parser(__doc__ or "")
+    parser = CommandParser(__doc__, explains_keys=True)
     add = parser.add_argument
     add("--experiment", metavar="NAME", help="residual, activation, segments or multiplier (default: all)")
     add("--data", metavar="DIR", help="image folder, one folder a class (default: pictures that are drawn)")

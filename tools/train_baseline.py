@@ -8,12 +8,12 @@ import resource
 from collections.abc import Sequence
 from pathlib import Path
 
-from segzoo.cli import config_parser, parse_overrides, run
+from segzoo.cli import CommandParser, parse_overrides, run
 from segzoo.escapes import terminal
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = config_parser(__doc__ or "")
+    parser = CommandParser(__doc__, explains_keys=True)
     parser.add_argument("--output", metavar="DIR", type=Path, required=True, help="folder for its evaluation")
     parser.add_argument("--overwrite", action="store_true", help="replace an evaluation that is there")
     parser.add_argument("config", metavar="CONFIG", help="YAML file, or the name of a ready one")

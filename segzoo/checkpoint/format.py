@@ -16,7 +16,8 @@ from segzoo.config.classification import AnyRunConfig
 from segzoo.config.former_keys import with_current_keys
 from segzoo.config.load import SCHEMAS
 from segzoo.data.labels import LabelSpace
-from segzoo.errors import CheckpointError, SegzooError, first_line
+from segzoo.errors import CheckpointError, ConfigError, SegzooError, first_line
+from segzoo.plugins import OWN_PARTS, how_to_allow, load_announced, not_loaded
 
 FORMAT_VERSION = CHECKPOINT_FORMAT
 """Of training checkpoints and saved models alike: the description is the same. A new key with a default that means what
@@ -65,17 +66,22 @@ def parse_description(plain: dict[str, Any], source: str) -> Description:
         source: what to call it in messages.
 
     Raises:
-        CheckpointError: a newer format, or content that does not fit it.
+        CheckpointError: a newer format, content that does not fit it, or plug-ins that nobody has loaded.
     """
     found = plain.get("format_version")
     check_format(found, source)
+    load_announced()
+    config = plain.get("config")
+    missing = not_loaded(config.get("plugins") if isinstance(config, dict) else None)
+    if missing:
+        raise CheckpointError(f"{source}: {how_to_allow(missing)}")
     try:
         task = plain["config"].get("task", "segmentation")  # the first checkpoints did not say
         labels = LabelSpace.from_dict(plain["labels"])
         if task == "segmentation" and not labels.palette:
             raise ValueError("its classes have no colours")
         return Description(
-            config=SCHEMAS[task].model_validate(with_current_keys(plain["config"])),
+            config=SCHEMAS[task].model_validate(_with_current_keys(plain["config"])),
             labels=labels,
             metrics={_text(name): _number(value) for name, value in plain["metrics"].items()},
             step=int(plain["step"]),
@@ -85,12 +91,20 @@ def parse_description(plain: dict[str, Any], source: str) -> Description:
         raise CheckpointError(f"{source}: its description does not fit format {found} ({_reason(error)})") from None
 
 
+def _with_current_keys(config: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return with_current_keys(config)
+    except ConfigError as error:  # a value that no configuration can hold
+        raise ConfigError(f"config.{problem}" for problem in error.problems) from None
+
+
 def _reason(error: Exception) -> str:
     """What does not fit, in one line: pydantic's own first line only counts problems."""
     if not isinstance(error, ValidationError):
         return first_line(error)
     detail = error.errors()[0]
-    return f"config.{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+    advice = f". {OWN_PARTS}" if detail["type"] == "extra_forbidden" else ""
+    return f"config.{'.'.join(map(str, detail['loc']))}: {detail['msg']}{advice}"
 
 
 def _text(value: object) -> str:

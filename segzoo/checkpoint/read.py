@@ -22,9 +22,10 @@ from segzoo.checkpoint.format import TRAINING_STATE, Description, parse_descript
 from segzoo.config.classification import AnyRunConfig, ClassificationRunConfig
 from segzoo.config.schema import Preprocessing, RunConfig
 from segzoo.data.labels import LabelSpace
-from segzoo.errors import CheckpointError, ConfigError, first_line
+from segzoo.errors import CheckpointError, ConfigError, UnknownNameError, first_line
 from segzoo.models.networks import build_network
 from segzoo.models.segmenter import Segmenter
+from segzoo.plugins import OWN_PARTS
 
 NetworkKind = TypeVar("NetworkKind", bound=Network, covariant=True)
 ConfigKind = TypeVar("ConfigKind", bound=AnyRunConfig, covariant=True)
@@ -275,7 +276,8 @@ def build_strictly(build: Callable[[], Network], found: TrainedState) -> Network
         _check_state(sketch, found.tensors, found.path)
         network = build()
     except ConfigError as error:
-        raise CheckpointError(f"{found.path}: {problem}" for problem in error.problems) from None
+        advice = f" {OWN_PARTS}" if isinstance(error, UnknownNameError) else ""
+        raise CheckpointError(f"{found.path}: {problem}{advice}" for problem in error.problems) from None
     load_strictly(network, found.tensors, found.path)
     return network
 

@@ -87,6 +87,7 @@ def overview() -> str:
             *lines,
             "",
             "`segzoo COMMAND --help` explains one of them; `segzoo --version` names the version.",
+            "Parts of your own, in any command: `--plugin FILE`.",
             "",
         ]
     )

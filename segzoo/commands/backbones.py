@@ -1,15 +1,15 @@
 """List the backbones and their published weights, or describe one: its feature maps and what it costs."""
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from segzoo.cli import CommandParser
 from segzoo.escapes import terminal
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__, allow_abbrev=False)
+    parser = CommandParser(__doc__, prog)
     parser.add_argument("name", nargs="?", help="a backbone; all of them without it")
     parser.add_argument("--size", nargs=2, type=int, default=(513, 513), metavar=("H", "W"), help="image, in pixels")
     parser.add_argument("--output-stride", type=int, default=16, help="8, 16 or 32")

@@ -4,17 +4,15 @@ Each is compared with the first: a paired bootstrap of the mIoU, and the Wilcoxo
 The images of a split are taken for independent, which frames of a video are not.
 """
 
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
+from segzoo.cli import CommandParser
 from segzoo.escapes import terminal
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    parser = ArgumentParser(
-        prog=prog, description=__doc__, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = CommandParser(__doc__, prog)
     parser.add_argument(
         "runs", metavar="RUN", nargs="+", help="run directory or saved model, or a folder that `segzoo evaluate` wrote"
     )

@@ -1,11 +1,12 @@
 """Convert weights of Keras, timm, Cadene or a segzoo run to segzoo's safetensors, with what they expect."""
 
-from argparse import ArgumentParser
 from collections.abc import Sequence
+
+from segzoo.cli import CommandParser
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    parser = ArgumentParser(prog=prog, description=__doc__, allow_abbrev=False)
+    parser = CommandParser(__doc__, prog)
     parser.add_argument("source", metavar="SOURCE", help="weights file, recognised by its content, or run directory")
     parser.add_argument("target", metavar="TARGET", help="safetensors file to write")
     parser.add_argument("--width", type=float, help="width of the backbone, where the file does not say (default: 1)")

@@ -8,11 +8,11 @@ Of a classifier: top-1, top-5, mAP and MAP@100, scores of each class, the confus
 
 import shlex
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from segzoo.cli import config_parser, parse_overrides, refuse_idle
+from segzoo.cli import CommandParser, parse_overrides, refuse_idle
 from segzoo.errors import ConfigError
 from segzoo.escapes import terminal
 
@@ -84,8 +84,8 @@ def _submit(arguments: Namespace, overrides: Sequence[str]) -> int:
     return 0
 
 
-def _parser(prog: str | None = None) -> ArgumentParser:
-    parser = config_parser(__doc__ or "", prog)
+def _parser(prog: str | None = None) -> CommandParser:
+    parser = CommandParser(__doc__, prog, explains_keys=True)
     add = parser.add_argument
     add("checkpoint", metavar="CHECKPOINT", help=".ckpt file, run directory, or saved model (folder, or on the hub)")
     add("--split", help="split to measure (default: the run's validation split; for --submission: test)")

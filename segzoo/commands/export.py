@@ -1,11 +1,12 @@
 """Write a checkpoint for other programs, and check what was written against torch."""
 
-from argparse import ArgumentParser
 from collections.abc import Sequence
+
+from segzoo.cli import CommandParser
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    parser = ArgumentParser(prog=prog, description=__doc__, allow_abbrev=False)
+    parser = CommandParser(__doc__, prog)
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".ckpt file, run directory or saved model folder")
     parser.add_argument(
         "--format",

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from segzoo.cli import config_parser, parse_overrides
+from segzoo.cli import CommandParser, parse_overrides
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    parser = config_parser(__doc__ or "", prog)
+    parser = CommandParser(__doc__, prog, explains_keys=True)
     parser.add_argument("config", metavar="CONFIG", help="YAML file, or the name of a ready one, such as quickstart")
     parser.add_argument("overrides", metavar="key.sub=value", nargs="*", help="changes to the configuration")
     parser.add_argument(

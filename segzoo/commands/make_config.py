@@ -1,16 +1,15 @@
 """Look at a folder of images and masks and write a configuration that trains on it."""
 
 import shlex
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
-from segzoo.cli import parse_overrides
+from segzoo.cli import CommandParser, parse_overrides
 from segzoo.errors import printable
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    parser = ArgumentParser(prog=prog, description=__doc__, allow_abbrev=False)
+    parser = CommandParser(__doc__, prog)
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="the images and masks")
     parser.add_argument(
         "--output", metavar="FILE", type=Path, help="configuration to write (default: <folder>.yaml, here)"

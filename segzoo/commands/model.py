@@ -4,13 +4,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from segzoo.cli import config_parser, parse_overrides
+from segzoo.cli import CommandParser, parse_overrides
 from segzoo.config.load import for_segmentation, load_config
 from segzoo.escapes import terminal
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    parser = config_parser(__doc__ or "", prog)
+    parser = CommandParser(__doc__, prog, explains_keys=True)
     parser.add_argument("config", metavar="CONFIG", help="YAML file, or the name of a ready one, such as quickstart")
     parser.add_argument("overrides", metavar="key.sub=value", nargs="*", help="changes to the configuration")
     parser.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="image, in pixels (default: the crop)")

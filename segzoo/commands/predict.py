@@ -1,10 +1,10 @@
 """Segment images with a checkpoint, or classify them with a classifier's; nothing else is needed."""
 
-from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from typing import Literal
 
-from segzoo.cli import refuse_idle
+from segzoo.cli import CommandParser, refuse_idle
 from segzoo.config.evaluation import TILE_OVERLAP
 from segzoo.data.images import MAX_PIXELS
 from segzoo.inference.outputs import kinds_text
@@ -59,14 +59,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     return 1 if report.failed else 0
 
 
-def _parser(prog: str | None = None) -> ArgumentParser:
-    parser = ArgumentParser(
-        prog=prog,
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def _parser(prog: str | None = None) -> CommandParser:
+    parser = CommandParser(__doc__, prog, epilog=_EPILOG)
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".ckpt file, run directory or saved model")
     parser.add_argument("input", metavar="INPUT", help="image, folder, pattern, or list (.txt)")
     parser.add_argument("--output", metavar="DIR", help="folder for the masks (default: predictions/<run>)")

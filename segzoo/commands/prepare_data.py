@@ -1,11 +1,12 @@
 """Fetch, verify and unpack a data set: Pascal VOC, SBD (VOC's trainaug), Cityscapes, CamVid or CIFAR-10."""
 
-from argparse import ArgumentParser
 from collections.abc import Sequence
+
+from segzoo.cli import CommandParser
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    parser = ArgumentParser(prog=prog, description=__doc__, allow_abbrev=False)
+    parser = CommandParser(__doc__, prog)
     names = ["voc", "sbd", "cityscapes", "camvid", "cifar10"]
     parser.add_argument("name", metavar="NAME", choices=names, help="%(choices)s")
     parser.add_argument("--root", metavar="DIR", default="data", help="folder of all data sets (default: data)")

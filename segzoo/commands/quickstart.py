@@ -4,14 +4,14 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from segzoo.cli import config_parser, parse_overrides
+from segzoo.cli import CommandParser, parse_overrides
 from segzoo.escapes import terminal
 
 SCENES = 12
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    parser = config_parser(__doc__ or "", prog)
+    parser = CommandParser(__doc__, prog, explains_keys=True)
     parser.add_argument("overrides", metavar="key.sub=value", nargs="*", help="changes to the configuration")
     arguments = parse_overrides(parser, argv)
 

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from segzoo.cli import config_parser, parse_overrides
+from segzoo.cli import CommandParser, parse_overrides
 from segzoo.config.load import dump_config
 from segzoo.escapes import terminal
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    parser = config_parser(__doc__ or "", prog)
+    parser = CommandParser(__doc__, prog, explains_keys=True)
     parser.add_argument("--resume", metavar="RUN_DIR", help="go on with the run in this folder")
     parser.add_argument("--print-config", action="store_true", help="show the resolved configuration and stop")
     parser.add_argument("--check", action="store_true", help="build everything, read one batch and stop")

@@ -18,6 +18,7 @@ from segzoo.config.problems import schema_problems, shown, split_location
 from segzoo.config.schema import RunConfig
 from segzoo.config.stages import listed_stages, stage_key_problems, stage_tree, without_kept_keys
 from segzoo.errors import ConfigError, did_you_mean, first_line, shortened
+from segzoo.plugins import how_to_allow, load_announced, load_plugins, not_loaded, with_loaded
 
 KnownNames = Mapping[str, Collection[str]]
 """Dotted key -> the names it may take, or the keys of its mapping, for choices that live in a registry.
@@ -39,7 +40,7 @@ def load_config(
 
     Args:
         source: YAML 1.2 file; the name of one that comes with segzoo, such as quickstart; what such a file says, as
-            nested dictionaries; None starts from nothing.
+            nested dictionaries; None starts from nothing. Its `plugins` are imported before anything is looked up.
         overrides: `key.sub=value` strings; values are YAML, so `1e-3` is a number and `null` is None.
         known_names: dotted keys whose values have to be among these names.
 
@@ -47,7 +48,13 @@ def load_config(
         ConfigError: one line per problem, each with its key and a suggestion.
     """
     tree = source or {} if isinstance(source, Mapping | None) else read_yaml(Path(source))
-    return config_from_tree(apply_overrides(tree, overrides), known_names=known_names)
+    tree = apply_overrides(tree, overrides)
+    named = tree.get("plugins", ())
+    if isinstance(named, list | tuple) and all(isinstance(name, str) for name in named):  # else the schema says so
+        load_plugins(named, folder="." if isinstance(source, Mapping | None) else find_config(Path(source)).parent)
+        if plugins := with_loaded(named):
+            tree["plugins"] = plugins
+    return config_from_tree(tree, known_names=known_names)
 
 
 def for_segmentation(config: AnyRunConfig) -> RunConfig:
@@ -65,8 +72,11 @@ def config_from_tree(tree: Mapping[str, Any], *, known_names: KnownNames | None 
     """Check a nested mapping, as it comes from YAML or a checkpoint, by the schema of its `task`.
 
     Raises:
-        ConfigError: one line per problem.
+        ConfigError: one line per problem; or that it needs plug-ins, which only `load_config` imports.
     """
+    load_announced()
+    if missing := not_loaded(tree.get("plugins")):
+        raise ConfigError(f"plugins: {how_to_allow(missing)}")
     names, tree = known_names or {}, plain_copy(tree)
     config, problems = _checked(tree, names)
     stages = [line for number, stage in enumerate(listed_stages(tree)) for line in _stage(tree, stage, number, names)]

@@ -47,6 +47,7 @@ __all__ = [
 
 
 MAX_STAGES = 100
+MAX_PLUGINS = 100
 
 
 class SharedRunConfig(Section):
@@ -65,6 +66,9 @@ class SharedRunConfig(Section):
     """Folder of this run; null is runs/<config>/<time>."""
     seed: Seed = 0
     """Seed of weights, sample order and augmentation."""
+    plugins: Annotated[tuple[FilePath, ...], BeforeValidator(list_to_tuple), Field(max_length=MAX_PLUGINS)] = ()
+    """Code of your own that registers parts, imported before they are looked up: Python files, beside the configuration
+    or here, and modules, such as [my_parts.py, my_package.parts]. `--plugin` of every command adds one."""
     stages: Annotated[tuple[dict[str, Any], ...], BeforeValidator(list_to_tuple), Field(max_length=MAX_STAGES)] = ()
     """Several runs in a row, each a list item with its changes to the keys above, such as [{}, {model: {output_stride:
     8, norm: frozen}, optimizer: {learning_rate: 0.001}}]. Each begins with the best network of the one before."""

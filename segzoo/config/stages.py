@@ -8,6 +8,7 @@ _KEPT = {
     "stages": "a stage has no stages of its own. List them one after the other.",
     "run_dir": _ONCE,
     "task": _ONCE,
+    "plugins": _ONCE,
     "trainer.accelerator": _ONCE,
     "trainer.devices": _ONCE,
     "trainer.num_nodes": _ONCE,

@@ -7,4 +7,4 @@ from segzoo.data.dataset import DATASETS
 
 def data_set_names() -> KnownNames:
     """Dotted key -> names of both tasks, for `load_config`; without the networks', which take longer to import."""
-    return {"data.name": list(DATASETS), "classification:data.name": list(CLASSIFICATION_DATASETS)}
+    return {"data.name": DATASETS, "classification:data.name": CLASSIFICATION_DATASETS}

@@ -22,6 +22,7 @@ from segzoo.data.progress import counted
 from segzoo.errors import ConfigError, DataError
 from segzoo.evaluation.evaluator import Evaluator, Job
 from segzoo.evaluation.prepare import prepare
+from segzoo.plugins import load_plugins, loaded_plugins
 from segzoo.tasks.processes import is_first_process, process_count, process_number
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,9 @@ def _count_in_processes(evaluator: Evaluator, processes: int) -> list[Any]:
     for number in range(processes):
         numbers.put(number)
     threads = min(torch.get_num_threads(), max(1, available_cores() // processes))
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_start, initargs=(numbers, threads))
+    pool = ProcessPoolExecutor(
+        processes, mp_context=context, initializer=_start, initargs=(numbers, threads, loaded_plugins())
+    )
     try:
         parts = pool.map(_count_batch, [evaluator.job] * len(batches), batches)
         return [image for part in counted(parts, len(batches), "evaluating") for image in part]
@@ -104,10 +107,11 @@ def _count_in_processes(evaluator: Evaluator, processes: int) -> list[Any]:
         pool.shutdown(cancel_futures=True)
 
 
-def _start(numbers: "SimpleQueue[int]", threads: int) -> None:
-    """Prepare a process: its GPU, its threads, and that it ends with the one that started it."""
+def _start(numbers: "SimpleQueue[int]", threads: int, plugins: Sequence[str]) -> None:
+    """Prepare a process: its plug-ins, its GPU, its threads, and that it ends with the one that started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them; the first one tells the others
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    load_plugins(plugins)
     torch.set_num_threads(threads)
     number = numbers.get()
     if torch.cuda.is_available():

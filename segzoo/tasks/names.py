@@ -3,7 +3,8 @@
 from segzoo.backbones.registry import BACKBONES
 from segzoo.config.load import KnownNames
 from segzoo.data.names import data_set_names
-from segzoo.models.build import list_decoders
+from segzoo.models import build as _build  # noqa: F401  (registers the decoders)
+from segzoo.models.decoder import DECODERS
 from segzoo.tasks.losses import LOSSES
 
 
@@ -12,7 +13,7 @@ def known_names() -> KnownNames:
     return {
         **data_set_names(),
         "model.backbone.name": BACKBONES,
-        "model.decoder": list_decoders(),
-        "loss.name": list(LOSSES),
-        "loss.add": list(LOSSES),
+        "model.decoder": DECODERS,
+        "loss.name": LOSSES,
+        "loss.add": LOSSES,
     }

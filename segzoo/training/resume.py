@@ -303,8 +303,10 @@ def refuse_differences(old: AnyRunConfig, new: AnyRunConfig, reason: str, *, sta
         ConfigError: a line for each key that differs.
     """
     _refuse_other_task(old.task, new.task, reason)
-    # Where the run lies is no part of what it computes, nor are the keys that may change.
-    before, after = (each.model_dump(mode="json", exclude={"run_dir"}) for each in (with_free_keys(old, new), new))
+    # Where the run and its plug-ins lie is no part of what it computes, nor are the keys that may change.
+    before, after = (
+        each.model_dump(mode="json", exclude={"run_dir", "plugins"}) for each in (with_free_keys(old, new), new)
+    )
     lines = [
         f"{key}: the run has {was!r}, you asked for {asked!r}. {reason}; "
         + (longer_advice(start_from) if start_from and key in _LENGTH else "start a new run for this.")

@@ -294,7 +294,10 @@ def test_descriptions_that_do_not_do(copy: Path) -> None:
         ("format_version is 2; this", {"format_version": 2, "weights_sha256": None, "labels": None}),
         ("format_version is 0, which segzoo never wrote", {"format_version": 0}),
         ("format_version is True, which segzoo never wrote", {"format_version": True}),
-        ("does not fit format 1 (config.surprise: Extra inputs are not permitted)", {"config": unknown}),
+        (
+            "does not fit format 1 (config.surprise: Extra inputs are not permitted. A part of your own is",
+            {"config": unknown},
+        ),
         ("mine", {"config": other}),
         ("does not fit format 1 (classes: 3 names", {"labels": good["labels"] | {"names": ["a", "b", "c"]}}),
         ("does not fit format 1 (classes: named twice: a", {"labels": names | {"palette": [[0, 0, 0]] * 2}}),

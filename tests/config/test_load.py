@@ -72,7 +72,7 @@ def test_every_problem_in_one_go_one_line_each() -> None:
         (
             ["nosuch.key=1"],
             "nosuch: unknown key. "
-            "Known: data, evaluation, loss, model, optimizer, run_dir, seed, stages, task, trainer.",
+            "Known: data, evaluation, loss, model, optimizer, plugins, run_dir, seed, stages, task, trainer.",
         ),
         (["data.name.x=1"], "data.name.x: data.name is a value, not a section."),
         (["data.crop_size=[1, 2, 3]"], "data.crop_size: takes at most 2 values, not [1, 2, 3]"),
