@@ -78,7 +78,7 @@ def parse_description(plain: dict[str, Any], source: str) -> Description:
     try:
         task = plain["config"].get("task", "segmentation")  # the first checkpoints did not say
         labels = LabelSpace.from_dict(plain["labels"])
-        if task == "segmentation" and not labels.palette:
+        if SCHEMAS[task].has_colors and not labels.palette:
             raise ValueError("its classes have no colours")
         return Description(
             config=SCHEMAS[task].model_validate(_with_current_keys(plain["config"])),

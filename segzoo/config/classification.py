@@ -1,6 +1,6 @@
 """Image classification (`task: classification`): its `model`, `loss` and `evaluation` sections, and such a run."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -58,6 +58,9 @@ class ClassifierEvaluationConfig(Section):
 
 class ClassificationRunConfig(SharedRunConfig):
     """One run of a classifier."""
+
+    has_colors: ClassVar[bool] = False
+    weights_settings: ClassVar[tuple[str, ...]] = (*SharedRunConfig.weights_settings, "stem_padding")
 
     task: Literal["classification"]
     """What is learnt: a class for each image, or several."""

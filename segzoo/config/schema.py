@@ -6,7 +6,7 @@ The sections live beside this module (`data.py`, `model.py`, `training.py`, `eva
 from here. Image classification has a `data`, `model`, `loss` and `evaluation` section of its own: `classification.py`.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -52,6 +52,9 @@ MAX_PLUGINS = 100
 
 class SharedRunConfig(Section):
     """What the runs of every task have in common; in this order, which their own sections keep."""
+
+    has_colors: ClassVar[bool] = True  # whether its classes have colours
+    weights_settings: ClassVar[tuple[str, ...]] = ("norm_eps", "padding")  # of model.backbone, that weights determine
 
     task: Literal["segmentation", "classification"]
     data: Section

@@ -10,7 +10,6 @@ from segzoo.config.classification import AnyRunConfig
 from segzoo.config.schema import BackboneConfig, Preprocessing
 from segzoo.errors import ConfigError
 
-_SETTINGS = ("norm_eps", "padding")
 _logger = logging.getLogger(__name__)
 
 
@@ -35,8 +34,7 @@ def with_weights_settings(config: AnyRunConfig) -> AnyRunConfig:
             "Leave width out, or write model.backbone.weights=null."
         )
     recipe = recipe_of(backbone.name, backbone.weights, backbone.width)
-    keys = _SETTINGS if config.task == "segmentation" else (*_SETTINGS, "stem_padding")
-    completed = backbone.model_copy(update=_backbone_settings(backbone, recipe, keys))
+    completed = backbone.model_copy(update=_backbone_settings(backbone, recipe, config.weights_settings))
     model = config.model.model_copy(update={"backbone": completed})
     data = config.data.model_copy(update=_data_settings(config, recipe))
     return config.model_copy(update={"model": model, "data": data})
