@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from segzoo.models.smp.encoders import register_smp_encoders as register_smp_encoders
     from segzoo.plugins import load_plugins as load_plugins
     from segzoo.tasks.losses import register_loss as register_loss
+    from segzoo.tasks.metrics import register_metric as register_metric
     from segzoo.tasks.processes import is_first_process as is_first_process
     from segzoo.training.train import train as train
 
@@ -61,6 +62,7 @@ _HOMES = {
     "register_dataset": "segzoo.data.dataset",
     "register_decoder": "segzoo.models.decoder",
     "register_loss": "segzoo.tasks.losses",
+    "register_metric": "segzoo.tasks.metrics",
     "register_smp_encoders": "segzoo.models.smp.encoders",
     "save_model": "segzoo.checkpoint.saved",
     "train": "segzoo.training.train",

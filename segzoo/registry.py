@@ -87,6 +87,10 @@ class Registry(Generic[T]):
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._entries))
 
+    def values(self) -> tuple[T, ...]:
+        """What is registered, in the order of registration."""
+        return tuple(self._entries.values())
+
     def __len__(self) -> int:
         return len(self._entries)
 

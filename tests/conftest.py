@@ -27,6 +27,7 @@ from segzoo.data.classification.dataset import CLASSIFICATION_DATASETS
 from segzoo.data.dataset import DATASETS
 from segzoo.models.decoder import DECODERS
 from segzoo.tasks.losses.registry import LOSSES
+from segzoo.tasks.metrics import METRICS
 from segzoo.training.train import TrainResult, train
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -69,7 +70,7 @@ def own_parts() -> Iterator[None]:
     """What a test registers is gone after it, and so are its plug-ins."""
     with ExitStack() as stack:
         stack.enter_context(plugins.temporarily())
-        for registry in (BACKBONES, DECODERS, LOSSES, DATASETS, CLASSIFICATION_DATASETS):
+        for registry in (BACKBONES, DECODERS, LOSSES, DATASETS, CLASSIFICATION_DATASETS, *METRICS.values()):
             stack.enter_context(registry.temporarily())
         yield
 

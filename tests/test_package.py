@@ -29,7 +29,9 @@ def test_the_promised_names_are_there_and_no_others() -> None:
     promised = {"train", "evaluate", "predict", "export", "Predictor", "load_config", "is_first_process", "__version__"}
     promised |= {"load_segmenter", "save_model", "push_to_hub", "build_backbone", "build_classifier", "list_backbones"}
     promised |= {"evaluate_classifier", "classify", "load_classifier", "ClassPredictor"}
-    promised |= {f"register_{kind}" for kind in ("backbone", "decoder", "dataset", "classification_dataset", "loss")}
+    promised |= {
+        f"register_{kind}" for kind in ("backbone", "decoder", "dataset", "classification_dataset", "loss", "metric")
+    }
     promised |= {"register_smp_encoders", "Section", "load_plugins"}
     assert promised == set(segzoo.__all__)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,12 +13,10 @@ from segzoo.data.dataset import SegmentationDataset, build_dataset
 from segzoo.data.items import Item, WholeDataset
 from segzoo.data.pixels import as_picture
 from segzoo.errors import ConfigError, data_errors_about, printable
-from segzoo.evaluation.boundary import boundary_scores, count_boundary
 from segzoo.evaluation.counts import ImageCounts, SplitCounts, image_counts
 from segzoo.evaluation.evaluator import Evaluator, Job, weights_kind
 from segzoo.evaluation.files import COUNTS, REPORT, write_metrics, write_per_image
 from segzoo.evaluation.interval import miou_interval
-from segzoo.evaluation.numbers import category_scores, class_scores
 from segzoo.evaluation.report.pictures import Example
 from segzoo.evaluation.results import Evaluation, Protocol
 from segzoo.evaluation.tables import tables
@@ -25,7 +24,8 @@ from segzoo.inference.augment import TestTimeAugmentation, configured_augmentati
 from segzoo.inference.predictor import Predictor
 from segzoo.models.evaluation import planned_for_evaluation
 from segzoo.models.limits import warn_of_other_stride
-from segzoo.tasks.confusion import Scores
+from segzoo.tasks.confusion import ConfusionMatrix
+from segzoo.tasks.metrics import MetricSet, metrics_of
 from segzoo.tasks.segmentation import Batch, stack_equal_sizes
 
 CHANGEABLE = ("data.", "evaluation.", "model.eval_output_stride=")
@@ -70,38 +70,39 @@ class Bench(Evaluator):
         samples = WholeDataset(self.dataset)
         return [samples[index] for index in indices]
 
+    @cached_property
+    def measured(self) -> MetricSet:
+        """What is measured; it counts each image, and joins all of them in the end."""
+        asked = ("boundary",) if self.job.boundary else ()
+        labels = self.dataset.labels
+        metrics = metrics_of(self.config.task, labels, asked=asked)
+        return MetricSet(metrics, labels, {ConfusionMatrix: ConfusionMatrix(labels)})
+
     def count(self, batches: Iterable[Sequence[Item]]) -> Iterator[list[ImageCounts]]:
         """Predict batches of whole images and count their pixels; the counts of one batch after the other."""
         for samples in batches:
             yield [counts for batch in stack_equal_sizes(samples) for counts in self._count(batch)]
 
     def _count(self, batch: Batch) -> Iterator[ImageCounts]:
-        labels = self.dataset.labels
         with data_errors_about([printable(name) for name in batch["id"]]):
             predictions = self.predictor.classes(batch["image"])
         for name, truth, predicted in zip(batch["id"], batch["mask"], predictions, strict=True):
-            table = labels.coding.count(predicted[None], truth[None].to(predicted.device))
-            outlines = None
-            if self.job.boundary:
-                mask = predicted.cpu().numpy()
-                outlines = count_boundary(truth.numpy(), mask, labels.num_classes, labels.ignore_index)
-            yield image_counts(self.index_of[name], printable(name), table, outlines)
+            self.measured.reset()
+            self.measured.to(predicted.device).update(predicted[None], truth[None].to(predicted.device))
+            table, *others = self.measured.states()
+            yield image_counts(self.index_of[name], printable(name), table["counts"], others)
 
     def evaluation(self, images: Sequence[ImageCounts], output: Path, command: str | None) -> Evaluation:
         """Scores of the split."""
         counts = self._split_counts(images)
-        labels = self.dataset.labels
+        others = zip(*(image.others for image in images), strict=True)
         return Evaluation(
-            scores=Scores.from_matrix(counts.matrix),
-            classes=class_scores(counts.matrix),
+            measured=self.measured.compute_joined([[{"counts": counts.matrix}], *others]),
             matrix=counts.matrix,
-            labels=labels,
             images=len(images),
             output=output,
             per_image=tuple(image.judged() for image in images),
             interval=miou_interval(counts.regions),
-            boundary=None if counts.boundary is None else boundary_scores(counts.boundary),
-            categories=category_scores(counts.matrix, labels),
             config=self.config,
             protocol=self.protocol(),
             command=command,

@@ -22,10 +22,10 @@ from segzoo.evaluation.classify.results import ClassEvaluation, ClassifiedImage,
 from segzoo.evaluation.classify.tables import tables
 from segzoo.evaluation.evaluator import Evaluator, Job, weights_kind
 from segzoo.evaluation.files import REPORT
-from segzoo.evaluation.numbers import class_scores
 from segzoo.inference.class_predictor import ClassPredictor
-from segzoo.tasks.classification_metrics import classification_scores
+from segzoo.tasks.classification_metrics import ClassificationMetrics
 from segzoo.tasks.losses.registry import one_for_each_class
+from segzoo.tasks.metrics import MetricSet, metrics_of
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,12 @@ class ClassEvaluator(Evaluator):
         logits = torch.from_numpy(np.stack([image.scores for image in images]))
         labels = self.dataset.labels
         target = torch.from_numpy(np.stack([labels.coding.image_target(own) for own in self.dataset.classes]))
-        scores = classification_scores(logits, target, labels, self.config.evaluation.class_weights)
+        scores = ClassificationMetrics(labels, self.config.evaluation.class_weights)
+        measured = MetricSet(metrics_of(self.config.task, labels), labels, {ClassificationMetrics: scores})
+        measured.update(logits, target)
         return ClassEvaluation(
-            scores=scores,
-            classes=class_scores(scores["confusion_matrix"]),
-            labels=labels,
+            measured=measured.compute_here(),
+            matrix=labels.coding.count(labels.coding.predict(logits).long(), target.long()),
             per_image=tuple(self._images(logits)),
             output=output,
             config=self.config,

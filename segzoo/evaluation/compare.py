@@ -1,6 +1,6 @@
 """Several evaluations of the same images side by side, and which differences the images bear out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,33 +10,35 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from segzoo.checkpoint.read import find_checkpoint
+from segzoo.data.labels import LabelSpace
 from segzoo.data.tree import is_file, subfolders
 from segzoo.errors import ConfigError, DataError, SegzooError, first_line
 from segzoo.evaluation.counts import SplitCounts
 from segzoo.evaluation.evaluator import default_output
 from segzoo.evaluation.files import COUNTS, METRICS
 from segzoo.evaluation.interval import CONFIDENCE, resampled_mious
-from segzoo.evaluation.numbers import shares
 from segzoo.files import read_json
-from segzoo.tasks.confusion import Scores, mean_of_present
+from segzoo.tasks.confusion import ConfusionMatrix, mean_of_present
+from segzoo.tasks.metrics import Measured, metrics_of
+from segzoo.tasks.metrics.segmentation import shares
 
 PROTOCOL = ("weights", "output_stride", "engine", "engine_precision", "tta", "tile", "tile_overlap")
 """What may differ between evaluations and is worth a row where it does."""
 
 
 @dataclass(frozen=True)
-class Measured:
+class EvaluatedRun:
     """An evaluation as its folder has it.
 
     Args:
         name: as it was asked for.
-        classes: their names.
+        measured: what the metrics say that a comparison shows.
         protocol: how it was measured, by the keys of metrics.json.
         counts: pixels in each image.
     """
 
     name: str
-    classes: tuple[str, ...]
+    measured: Measured
     protocol: dict[str, Any]
     counts: SplitCounts
 
@@ -87,7 +89,7 @@ class Comparison:
         differences: of each but the first.
     """
 
-    runs: tuple[Measured, ...]
+    runs: tuple[EvaluatedRun, ...]
     differences: tuple[Difference, ...]
 
 
@@ -113,7 +115,7 @@ def compare(paths: Sequence[str | Path], *, split: str | None = None, images: in
     return Comparison(runs, tuple(_difference(runs[0], run, images) for run in runs[1:]))
 
 
-def _read(path: Path, split: str | None) -> Measured:
+def _read(path: Path, split: str | None) -> EvaluatedRun:
     folder = _evaluation_folder(path, split)
     try:
         metrics = read_json(folder / METRICS)
@@ -127,7 +129,20 @@ def _read(path: Path, split: str | None) -> Measured:
     counts = SplitCounts.load(folder / COUNTS)
     if len(classes) != counts.regions.shape[2]:
         raise DataError(f"{folder}: {METRICS} and {COUNTS} have different numbers of classes. Evaluate again.")
-    return Measured(str(path), classes, protocol, counts)
+    return EvaluatedRun(str(path), _measured(classes, counts, metrics), protocol, counts)
+
+
+def _measured(classes: tuple[str, ...], counts: SplitCounts, content: Mapping[str, Any]) -> Measured:
+    """What the metrics say: those of a table of counts from that, the others as metrics.json has them."""
+    labels = LabelSpace.from_names(classes, multi_label=counts.matrix.dim() == 3)
+    metrics = [metric for metric in metrics_of("segmentation", labels) if metric.compared]
+    values = {}
+    for metric in metrics:
+        if metric.counter is ConfusionMatrix:
+            values[metric.name] = metric.value(counts.matrix, labels)
+        else:
+            values[metric.name] = metric.saved_value(content.get(metric.name), labels)
+    return Measured(metrics, values, labels)
 
 
 def _evaluation_folder(path: Path, split: str | None) -> Path:
@@ -154,10 +169,10 @@ def _home(path: Path) -> Path:
         return inside
 
 
-def _mismatch(first: Measured, other: Measured) -> Iterator[str]:
+def _mismatch(first: EvaluatedRun, other: EvaluatedRun) -> Iterator[str]:
     start = f"{other.name} and {first.name}: cannot be compared, they were measured"
     mine, theirs = first.counts, other.counts
-    if first.classes != other.classes:
+    if first.measured.labels.names != other.measured.labels.names:
         yield f"{start} with other classes."
     elif mine.ids != theirs.ids:
         only = next(iter(set(mine.ids) ^ set(theirs.ids)), mine.ids[0])
@@ -167,7 +182,7 @@ def _mismatch(first: Measured, other: Measured) -> Iterator[str]:
         yield f"{start} against other masks, first of '{image}'."
 
 
-def _difference(first: Measured, other: Measured, images: int) -> Difference:
+def _difference(first: EvaluatedRun, other: EvaluatedRun, images: int) -> Difference:
     """The paired comparison.
 
     Source: Wilcoxon, Individual comparisons by ranking methods, 1945, as scipy has it; for the data set's mIoU the
@@ -183,7 +198,7 @@ def _difference(first: Measured, other: Measured, images: int) -> Difference:
     order = judged[np.argsort(-np.abs(gained), kind="stable")][: min(images, np.count_nonzero(gained))]
     return Difference(
         name=other.name,
-        miou=_miou(other) - _miou(first),
+        miou=(other.measured.one("miou") or 0.0) - (first.measured.one("miou") or 0.0),
         low=float(low),
         high=float(high),
         p_miou=min(1.0, 2 * (1 + turned) / (1 + len(drawn))),
@@ -193,7 +208,3 @@ def _difference(first: Measured, other: Measured, images: int) -> Difference:
         p_images=float(stats.wilcoxon(gained).pvalue) if gained.any() else None,
         most=tuple((int(index), float(gains[index])) for index in order),
     )
-
-
-def _miou(run: Measured) -> float:
-    return Scores.from_matrix(run.counts.matrix).miou or 0.0

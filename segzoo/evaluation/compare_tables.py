@@ -6,11 +6,9 @@ from operator import itemgetter
 
 from rich.table import Table
 
-from segzoo.evaluation.compare import PROTOCOL, Comparison, Difference, Measured
+from segzoo.evaluation.compare import PROTOCOL, Comparison, Difference, EvaluatedRun
 from segzoo.evaluation.interval import CONFIDENCE, miou_interval
-from segzoo.evaluation.numbers import class_scores
 from segzoo.markdown import Column, markdown_table
-from segzoo.tasks.confusion import Scores
 from segzoo.tasks.table import percent
 
 
@@ -67,17 +65,17 @@ def _columns(grid: Grid) -> list[Column[tuple[str, ...]]]:
     return [Column(heading, itemgetter(place), words=place == 0) for place, heading in enumerate(grid.head)]
 
 
-def _scores(run: Measured) -> Iterator[tuple[str, str]]:
-    scores, classes = Scores.from_matrix(run.counts.matrix), class_scores(run.counts.matrix)
+def _scores(run: EvaluatedRun) -> Iterator[tuple[str, str]]:
     interval = miou_interval(run.counts.regions)
-    yield "mIoU", percent(scores.miou)
-    yield f"{CONFIDENCE:.0%} interval", f"{percent(interval.low)} to {percent(interval.high)}" if interval else "n/a"
-    yield "pixel accuracy", percent(scores.pixel_accuracy)
-    yield "mean accuracy", percent(classes.mean_accuracy)
-    yield "mean Dice", percent(classes.mean_dice)
-    yield "frequency-weighted IoU", percent(classes.frequency_weighted_iou)
-    for name, value in zip(run.classes, scores.iou, strict=True):
-        yield f"IoU of {name}", percent(value)
+    for metric, value in run.measured.numbers():
+        yield metric.title, metric.text(value)
+        if metric.name == "miou":
+            ends = f"{percent(interval.low)} to {percent(interval.high)}" if interval else "n/a"
+            yield f"{CONFIDENCE:.0%} interval", ends
+    for metrics in run.measured.columns().values():
+        for metric in metrics:
+            for row, value in run.measured.by_row(metric).items():
+                yield f"{metric.title} of {row}", metric.text(value)
 
 
 def _worth(difference: Difference) -> list[tuple[str, str]]:
@@ -96,7 +94,7 @@ def _side_by_side(columns: Sequence[Sequence[tuple[str, str]]]) -> tuple[tuple[s
     return tuple((cells[0][0], *(value for _, value in cells)) for cells in zip(*columns, strict=True))
 
 
-def _most(first: Measured, other: Measured, difference: Difference) -> Grid:
+def _most(first: EvaluatedRun, other: EvaluatedRun, difference: Difference) -> Grid:
     mine, theirs = first.image_mious(), other.image_mious()
     rows = [
         (first.counts.ids[index], percent(float(mine[index])), percent(float(theirs[index])), _points(gain))

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segzoo.errors import DataError, first_line
-from segzoo.evaluation.numbers import regions_of
 from segzoo.evaluation.results import ImageScore
 from segzoo.files import atomic_write, open_own
 from segzoo.tasks.confusion import Scores
+from segzoo.tasks.metrics import State
+from segzoo.tasks.metrics.segmentation import regions_of
 
 Counts = NDArray[np.int64]
 
@@ -38,7 +39,7 @@ class ImageCounts:
         counted: pixels that are not ignored; where every class is decided on its own, of the class that has most.
         scores: of the image alone.
         regions: int64 (3, K): hits, true pixels and predicted pixels of each class.
-        boundary: int64 (7, K) of `count_boundary`; None where it was not asked for.
+        others: what metrics that do not look at this table counted.
     """
 
     index: int
@@ -48,7 +49,7 @@ class ImageCounts:
     counted: int
     scores: Scores
     regions: Counts
-    boundary: Counts | None
+    others: Sequence[State]
 
     def judged(self) -> ImageScore:
         """The image for reports."""
@@ -56,14 +57,14 @@ class ImageCounts:
         return ImageScore(self.index, self.id, scores.miou, scores.pixel_accuracy, scores.iou, self.counted)
 
 
-def image_counts(index: int, name: str, table: Tensor, boundary: Counts | None) -> ImageCounts:
+def image_counts(index: int, name: str, table: Tensor, others: Sequence[State] = ()) -> ImageCounts:
     """What is kept of an image's table of counts.
 
     Args:
         index: the image's number in the split.
         name: its id.
         table: `MaskCoding.count` of it.
-        boundary: of `count_boundary`.
+        others: of metrics that do not look at it.
 
     Shape: table int64 (K, K) or (K, 2, 2).
     """
@@ -78,7 +79,7 @@ def image_counts(index: int, name: str, table: Tensor, boundary: Counts | None) 
         counted=int(table.sum()) if table.dim() == 2 else int(table.sum((1, 2)).max()),
         scores=Scores.from_matrix(table),
         regions=regions_of(table).numpy(),
-        boundary=boundary,
+        others=others,
     )
 
 
@@ -90,13 +91,11 @@ class SplitCounts:
         ids: of the images.
         matrix: int64, of all images together: as `MaskCoding.count` gives it.
         regions: int64 (N, 3, K): hits, true pixels and predicted pixels of each class in each image.
-        boundary: int64 (N, 7, K), rows as in `boundary.ROWS`; None where it was not asked for, and in what was loaded.
     """
 
     ids: tuple[str, ...]
     matrix: Tensor
     regions: Counts
-    boundary: Counts | None = None
 
     @classmethod
     def of(cls, images: Sequence[ImageCounts], shape: tuple[int, ...]) -> "SplitCounts":
@@ -109,16 +108,14 @@ class SplitCounts:
         flat = np.zeros(math.prod(shape), np.int64)
         for image in images:
             flat[image.cells] += image.pixels
-        boundary = [image.boundary for image in images if image.boundary is not None]
         return cls(
             tuple(image.id for image in images),
             torch.from_numpy(flat.reshape(shape)),
             np.stack([image.regions for image in images]),
-            np.stack(boundary) if boundary else None,
         )
 
     def save(self, path: Path) -> None:
-        """Write the counts of each image but those of outlines, from which `segzoo compare` computes."""
+        """Write the counts of each image, from which `segzoo compare` computes."""
         with atomic_write(path) as part, part.open("wb") as file:
             np.savez_compressed(file, ids=np.array(self.ids), matrix=self.matrix.numpy(), regions=self.regions)
 

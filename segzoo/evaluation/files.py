@@ -11,7 +11,7 @@ from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.config.schema import DataConfig
 from segzoo.data.listing import input_folders
 from segzoo.escapes import csv_line
-from segzoo.evaluation.results import Evaluation, Shares
+from segzoo.evaluation.results import Evaluation
 from segzoo.files import check_outputs, make_output, write_atomically
 
 METRICS = "metrics.json"
@@ -61,30 +61,13 @@ def _write(evaluation: Evaluation, name: str, text: str) -> None:
 
 
 def _metrics(evaluation: Evaluation) -> dict[str, Any]:
-    scores, classes, protocol = evaluation.scores, evaluation.classes, asdict(evaluation.protocol)
+    protocol = asdict(evaluation.protocol)
     protocol["engine_precision"] = protocol.pop("precision")  # the classes' precision has the name
-    content: dict[str, Any] = {
-        "miou": scores.miou,
-        "miou_interval": asdict(evaluation.interval) if evaluation.interval else None,
-        "pixel_accuracy": scores.pixel_accuracy,
-        "mean_accuracy": classes.mean_accuracy,
-        "mean_dice": classes.mean_dice,
-        "frequency_weighted_iou": classes.frequency_weighted_iou,
-        "iou": _by_class(evaluation, scores.iou),
-        "recall": _by_class(evaluation, classes.recall),
-        "precision": _by_class(evaluation, classes.precision),
-        "dice": _by_class(evaluation, classes.dice),
-    }
-    if evaluation.boundary:
-        content["boundary"] = {
-            "mean_iou": evaluation.boundary.mean_iou,
-            "mean_f_score": evaluation.boundary.mean_f_score,
-            "iou": _by_class(evaluation, evaluation.boundary.iou),
-            "f_score": _by_class(evaluation, evaluation.boundary.f_score),
-        }
-    if evaluation.categories:
-        by_name = dict(zip(evaluation.categories.names, evaluation.categories.iou, strict=True))
-        content["categories"] = {"miou": evaluation.categories.miou, "iou": by_name}
+    content: dict[str, Any] = {}
+    for name, value in evaluation.measured.tree().items():
+        content[name] = value
+        if name == "miou":
+            content["miou_interval"] = asdict(evaluation.interval) if evaluation.interval else None
     return {
         **content,
         "confusion_matrix": evaluation.matrix.tolist(),
@@ -92,7 +75,3 @@ def _metrics(evaluation: Evaluation) -> dict[str, Any]:
         **protocol,
         "torch": str(torch.__version__),
     }
-
-
-def _by_class(evaluation: Evaluation, values: Shares) -> dict[str, float | None]:
-    return dict(zip(evaluation.labels.names, values, strict=True))

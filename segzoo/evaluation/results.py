@@ -9,9 +9,7 @@ from torch import Tensor
 from segzoo.config.schema import RunConfig
 from segzoo.data.labels import LabelSpace
 from segzoo.tasks.confusion import Scores
-
-Shares = tuple[float | None, ...]
-"""One share of 1 for each class; None where there is nothing to take a share of."""
+from segzoo.tasks.metrics import Measured, Shares
 
 
 @dataclass(frozen=True)
@@ -36,45 +34,6 @@ class ImageScore:
 
 
 @dataclass(frozen=True)
-class ClassScores:
-    """What a confusion matrix says beyond IoU.
-
-    Args:
-        recall: of each class: share of its true pixels that were found, also called class accuracy. None where the
-            truth has none.
-        precision: of each class: share of the pixels predicted as it that are right. None where none was.
-        dice: of each class: 2·hits / (true + predicted pixels), the harmonic mean of the two above.
-        mean_accuracy: mean of the recalls that there are.
-        mean_dice: mean of the Dice scores that there are.
-        frequency_weighted_iou: mean of IoU, each class weighing as much as it has true pixels.
-    """
-
-    recall: Shares
-    precision: Shares
-    dice: Shares
-    mean_accuracy: float | None
-    mean_dice: float | None
-    frequency_weighted_iou: float | None
-
-
-@dataclass(frozen=True)
-class BoundaryScores:
-    """How well outlines are met (`segzoo.evaluation.boundary` defines both).
-
-    Args:
-        iou: boundary IoU of each class.
-        f_score: boundary F-score of each class.
-        mean_iou: mean of the first that there are.
-        mean_f_score: mean of the second that there are.
-    """
-
-    iou: Shares
-    f_score: Shares
-    mean_iou: float | None
-    mean_f_score: float | None
-
-
-@dataclass(frozen=True)
 class Interval:
     """Where a score most likely lies for other images of the same kind.
 
@@ -89,21 +48,6 @@ class Interval:
     high: float
     confidence: float
     resamples: int
-
-
-@dataclass(frozen=True)
-class CategoryScores:
-    """IoU of groups of classes, as Cityscapes' scripts have it.
-
-    Args:
-        names: of the categories.
-        iou: of each.
-        miou: their mean.
-    """
-
-    names: tuple[str, ...]
-    iou: Shares
-    miou: float | None
 
 
 @dataclass(frozen=True)
@@ -140,34 +84,36 @@ class Evaluation:
     """What was measured.
 
     Args:
-        scores: mIoU, pixel accuracy, IoU of each class.
-        classes: what else the confusion matrix says.
+        measured: what the metrics say.
         matrix: int64 counts, as `MaskCoding.count` gives them.
-        labels: the classes.
         images: how many.
         output: folder with metrics.json, per_image.csv and counts.npz.
         per_image: one for each image, in the split's order.
         interval: of mIoU; None where fewer than two images count.
-        boundary: None unless asked for.
-        categories: None for other data sets than Cityscapes.
         config: the run's configuration with the changes of this evaluation.
         protocol: how it was measured.
         command: the command line that asked for it; None from Python.
     """
 
-    scores: Scores
-    classes: ClassScores
+    measured: Measured
     matrix: Tensor
-    labels: LabelSpace
     images: int
     output: Path
     per_image: tuple[ImageScore, ...]
     interval: Interval | None
-    boundary: BoundaryScores | None
-    categories: CategoryScores | None
     config: RunConfig
     protocol: Protocol
     command: str | None
+
+    @property
+    def labels(self) -> LabelSpace:
+        """The classes."""
+        return self.measured.labels
+
+    @property
+    def scores(self) -> Scores:
+        """mIoU, pixel accuracy, IoU of each class."""
+        return Scores.from_matrix(self.matrix)
 
     def worst(self, count: int) -> Sequence[ImageScore]:
         """The images with the lowest mIoU, the worst first; the earlier one where two are equal."""

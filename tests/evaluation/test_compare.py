@@ -28,7 +28,7 @@ def evaluation(folder: Path, skill: float, *, ids=None, shift=0, classes="abc") 
     regions = np.stack([hits, truth, matrices.sum(1)], axis=1)
     names = tuple(ids or (f"image {index}" for index in range(IMAGES)))
     folder.mkdir(parents=True)
-    SplitCounts(names, torch.from_numpy(matrices.sum(0)), regions, None).save(folder / "counts.npz")
+    SplitCounts(names, torch.from_numpy(matrices.sum(0)), regions).save(folder / "counts.npz")
     content = {"iou": dict.fromkeys(classes, 0.5), **dict.fromkeys(PROTOCOL, "as trained")}
     (folder / "metrics.json").write_text(json.dumps(content))
     return folder

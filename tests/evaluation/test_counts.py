@@ -11,10 +11,9 @@ from sklearn.metrics import confusion_matrix, f1_score, jaccard_score, multilabe
 
 from segzoo.data.labels import LabelSpace
 from segzoo.errors import DataError
-from segzoo.evaluation.boundary import count_boundary
 from segzoo.evaluation.counts import SplitCounts, image_counts
 from segzoo.evaluation.interval import miou_interval
-from segzoo.evaluation.numbers import class_scores
+from segzoo.tasks.metrics.segmentation import dice
 
 
 def images_of(classes, number=6):
@@ -23,11 +22,7 @@ def images_of(classes, number=6):
     predictions = np.where(generator.random(truths.shape) < 0.6, truths, truths // 2).astype(np.uint8)
     coding = LabelSpace.from_names([str(index) for index in range(classes)]).coding
     tables = [coding.count(torch.tensor(p), torch.tensor(t)) for t, p in zip(truths, predictions, strict=True)]
-    outlines = [count_boundary(t, p, classes, 255) for t, p in zip(truths, predictions, strict=True)]
-    rows = [
-        image_counts(i, f"image {i}", table, lines)
-        for i, (table, lines) in enumerate(zip(tables, outlines, strict=True))
-    ]
+    rows = [image_counts(i, f"image {i}", table) for i, table in enumerate(tables)]
     return truths, predictions, rows
 
 
@@ -55,11 +50,11 @@ def test_several_classes_a_pixel() -> None:
     coding = LabelSpace.from_names("abc", multi_label=True).coding
     batches = (torch.tensor(masks)[:, None] for masks in (predictions, truths))
     tables = list(map(coding.count, *batches))
-    rows = [image_counts(index, str(index), table, None) for index, table in enumerate(tables)]
+    rows = [image_counts(index, str(index), table) for index, table in enumerate(tables)]
     counts = SplitCounts.of(rows, (3, 2, 2))
     truth, predicted = (np.moveaxis(planes, 1, -1).reshape(-1, 3) for planes in (truths, predictions))
     assert counts.matrix.tolist() == multilabel_confusion_matrix(truth, predicted).tolist()
-    assert class_scores(counts.matrix).dice == pytest.approx(f1_score(truth, predicted, average=None))
+    assert dice(counts.matrix) == pytest.approx(f1_score(truth, predicted, average=None))
     image = rows[4].judged()
     first, second = (np.moveaxis(planes[4], 0, -1).reshape(-1, 3) for planes in (truths, predictions))
     assert image.miou == pytest.approx(jaccard_score(first, second, average="macro"))

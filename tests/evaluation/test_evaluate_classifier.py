@@ -105,7 +105,7 @@ def test_the_batch_size_changes_nothing(evaluation, run_dir, tmp_path, size):
     found = evaluate_classifier(run_dir, [f"evaluation.batch_size={size}"], output=tmp_path)
     for key in ("top1", "map", "map_at_100"):
         assert found.scores[key] == pytest.approx(evaluation[0].scores[key], abs=1e-9)
-    assert torch.equal(found.scores["confusion_matrix"], evaluation[0].scores["confusion_matrix"])
+    assert torch.equal(found.matrix, evaluation[0].matrix)
 
 
 def measure_together(rank, run_dir, folder):
@@ -130,7 +130,7 @@ def test_the_page_needs_nothing_else_and_shows_the_numbers(evaluation):
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
     assert "pixels" not in re.sub(r"<(script|style).*?</\1>", "", page, flags=re.DOTALL)
     data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
-    assert data["matrix"] == evaluation[0].scores["confusion_matrix"].tolist()
+    assert data["matrix"] == evaluation[0].matrix.tolist()
     assert data["unit"] == "images"
     assert [entry["name"] for entry in data["classes"]] == ["blue", "green", "red"]
     assert page.count("data:image/webp") == 7
@@ -197,7 +197,7 @@ def test_another_engine_and_a_saved_folder(evaluation, run_dir, tmp_path):
     folder = save_model(run_dir, tmp_path / "model")
     data = [f"data.root={evaluation[0].config.data.root}"]  # of which the folder has the last part
     found = evaluate_classifier(folder, data, output=tmp_path / "out", engine="onnxruntime", report=True)
-    assert torch.equal(found.scores["confusion_matrix"], evaluation[0].scores["confusion_matrix"])
+    assert torch.equal(found.matrix, evaluation[0].matrix)
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["engine"] == "onnxruntime, fp32"
     assert "onnxruntime, fp32" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "engine" not in json.loads((evaluation[1] / "metrics.json").read_text())
@@ -222,7 +222,7 @@ def test_several_classes_an_image(tiny_classifier_config, class_folder, tmp_path
     train(tiny_classifier_config(*changes, "trainer.max_steps=2", "trainer.val_every_steps=2"))
     found = evaluate_classifier(tmp_path / "run", output=tmp_path / "out", report=True)
     assert found.labels.multi_label
-    assert found.scores["confusion_matrix"].shape == (3, 2, 2)
+    assert found.matrix.shape == (3, 2, 2)
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert 0 < metrics["map"] <= 1
     with (tmp_path / "out" / "per_image.csv").open(newline="") as file:

@@ -8,24 +8,14 @@ import torch
 from segzoo.escapes import csv_line
 from segzoo.evaluation.classify.results import ClassEvaluation
 from segzoo.evaluation.files import METRICS, PER_IMAGE
-from segzoo.evaluation.results import Shares
 from segzoo.files import write_atomically
 
 
 def write_metrics(evaluation: ClassEvaluation) -> None:
     """Write metrics.json; scores are shares of 1, and null where there is nothing to judge."""
-    scores, classes = evaluation.scores, evaluation.classes
     content = {
-        "top1": scores["top1"],
-        "top5": scores["top5"],
-        "map": scores["map"],
-        "map_at_100": scores["map_at_100"],
-        "mean_accuracy": classes.mean_accuracy,
-        "ap": _by_class(evaluation, scores["ap"]),
-        "recall": _by_class(evaluation, classes.recall),
-        "precision": _by_class(evaluation, classes.precision),
-        "f1": _by_class(evaluation, classes.dice),
-        "confusion_matrix": scores["confusion_matrix"].tolist(),
+        **evaluation.measured.tree(),
+        "confusion_matrix": evaluation.matrix.tolist(),
         "images": evaluation.images,
         **{key: value for key, value in asdict(evaluation.protocol).items() if key != "engine" or value is not None},
         "torch": str(torch.__version__),
@@ -46,7 +36,3 @@ def write_per_image(evaluation: ClassEvaluation) -> None:
 def _write(evaluation: ClassEvaluation, name: str, text: str) -> None:
     # Names of files may be no text in any encoding.
     write_atomically(evaluation.output / name, text.encode("utf-8", errors="backslashreplace"))
-
-
-def _by_class(evaluation: ClassEvaluation, values: Shares) -> dict[str, float | None]:
-    return dict(zip(evaluation.labels.names, values, strict=True))

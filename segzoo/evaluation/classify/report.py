@@ -13,15 +13,15 @@ from segzoo.config.load import dump_config
 from segzoo.data.labels import voc_palette
 from segzoo.data.pixels import Pixels, as_picture
 from segzoo.evaluation.classify.results import ClassEvaluation, ClassifiedImage
-from segzoo.evaluation.classify.tables import summary
 from segzoo.evaluation.files import REPORT
-from segzoo.evaluation.numbers import regions_of
 from segzoo.evaluation.report.curves import Panel, lay_out, read_series
-from segzoo.evaluation.report.page import Column, css_color, panel_data, shares_column
+from segzoo.evaluation.report.page import class_columns, css_color, panel_data
 from segzoo.evaluation.report.pictures import photograph
 from segzoo.evaluation.report.plots import confusion_figure, save_figure
 from segzoo.evaluation.report.write import render_page
 from segzoo.files import write_atomically
+from segzoo.tasks.metrics import main_metric
+from segzoo.tasks.metrics.segmentation import regions_of
 
 _SCRIPTS = ("theme.js", "classes.js", "confusion.js", "curves.js")
 _WORST = 24
@@ -54,7 +54,7 @@ def write_report(evaluation: ClassEvaluation, read: Callable[[int], Pixels]) -> 
         plots = evaluation.output / "plots"
         plots.mkdir(parents=True, exist_ok=True)
         title = "share of each true class's images"
-        figure = confusion_figure(evaluation.labels.names, evaluation.scores["confusion_matrix"], title)
+        figure = confusion_figure(evaluation.labels.names, evaluation.matrix, title)
         save_figure(figure, plots / "confusion.png")
     path = evaluation.output / REPORT
     write_atomically(
@@ -71,8 +71,8 @@ def _content(evaluation: ClassEvaluation, pictures: list[_Picture], panels: list
     labels = evaluation.labels
     palette = voc_palette(_COLORS + 1)[1:]
     classes = [{"name": name, "color": css_color(palette[k % _COLORS])} for k, name in enumerate(labels.names)]
-    scores = summary(evaluation)
-    headline = "top-1" if labels.coding.exclusive else "mAP"
+    scores = {metric.report_title: metric.text(value) for metric, value in evaluation.measured.numbers()}
+    headline = main_metric(evaluation.config, labels).title
     return {
         "evaluation": evaluation,
         "protocol": evaluation.protocol,
@@ -83,7 +83,7 @@ def _content(evaluation: ClassEvaluation, pictures: list[_Picture], panels: list
         "classes": classes,
         "exclusive": labels.coding.exclusive,
         "unit": "images",
-        "columns": list(_columns(evaluation)),
+        "columns": class_columns(evaluation.measured, regions_of(evaluation.matrix)[1].tolist(), "Images"),
         "bars": False,
         "mean": None,
         "panels": panels,
@@ -93,7 +93,7 @@ def _content(evaluation: ClassEvaluation, pictures: list[_Picture], panels: list
         "data": {
             "classes": classes,
             "unit": "images",
-            "matrix": evaluation.scores["confusion_matrix"].tolist() if labels.coding.exclusive else None,
+            "matrix": evaluation.matrix.tolist() if labels.coding.exclusive else None,
             "panels": [panel_data(panel) for panel in panels],
         },
     }
@@ -112,17 +112,6 @@ def _facts(evaluation: ClassEvaluation) -> Iterator[tuple[str, str]]:
     yield "Seen", f"the central {100 * protocol.center_crop:g} % at {protocol.image_size[0]}×{protocol.image_size[1]}"
     yield "Report written", datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     yield "Versions", ", ".join(f"{name} {version}" for name, version in versions().items())
-
-
-def _columns(evaluation: ClassEvaluation) -> Iterator[Column]:
-    """The class table's columns."""
-    classes = evaluation.classes
-    yield shares_column("Recall", "share of its images that were found", classes.recall)
-    yield shares_column("Precision", "share of the images taken for it that are", classes.precision)
-    yield shares_column("F1", "harmonic mean of recall and precision", classes.dice)
-    yield shares_column("AP", "average precision over all thresholds", evaluation.scores["ap"])
-    truth = regions_of(evaluation.scores["confusion_matrix"])[1].tolist()
-    yield Column("Images", "in the whole split", truth, [f"{count:,}" for count in truth])
 
 
 def _thumbnail(pixels: Pixels) -> str:

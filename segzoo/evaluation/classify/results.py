@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from segzoo.config.classification import ClassificationRunConfig
 from segzoo.data.labels import LabelSpace
-from segzoo.evaluation.results import ClassScores
-from segzoo.tasks.classification_metrics import ClassificationScores
+from segzoo.tasks.metrics import Measured, Values
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,8 @@ class ClassEvaluation:
     """What was measured.
 
     Args:
-        scores: top-1, top-5, mAP, MAP@100, average precision of each class, the confusion matrix.
-        classes: what else the confusion matrix says.
-        labels: the classes.
+        measured: what the metrics say.
+        matrix: counts of images, as `MaskCoding.count` gives them.
         per_image: one for each image, in the split's order.
         output: folder with metrics.json and per_image.csv.
         config: the run's configuration with the changes of this evaluation.
@@ -73,14 +73,23 @@ class ClassEvaluation:
         command: the command line that asked for it; None from Python.
     """
 
-    scores: ClassificationScores
-    classes: ClassScores
-    labels: LabelSpace
+    measured: Measured
+    matrix: Tensor
     per_image: tuple[ClassifiedImage, ...]
     output: Path
     config: ClassificationRunConfig
     protocol: ClassProtocol
     command: str | None
+
+    @property
+    def scores(self) -> Values:
+        """The value of each metric by its name: `top1`, `map`."""
+        return self.measured.values
+
+    @property
+    def labels(self) -> LabelSpace:
+        """The classes."""
+        return self.measured.labels
 
     @property
     def images(self) -> int:

@@ -8,11 +8,12 @@ from typing import Any
 from segzoo.checkpoint.format import versions
 from segzoo.config.load import dump_config
 from segzoo.data.coding import Color
-from segzoo.evaluation.numbers import regions_of
 from segzoo.evaluation.report.choice import PER_GROUP, SEED, Chosen
 from segzoo.evaluation.report.curves import Panel
 from segzoo.evaluation.report.pictures import MAX_SIDE, Layers
-from segzoo.evaluation.results import Evaluation, Shares
+from segzoo.evaluation.results import Evaluation
+from segzoo.tasks.metrics import Measured
+from segzoo.tasks.metrics.segmentation import regions_of
 from segzoo.tasks.table import percent
 
 
@@ -33,12 +34,14 @@ class Column:
         meaning: in a sentence.
         values: one for each class.
         texts: the values as they are shown.
+        lowest_first: what a first click sorts by, so that the best stand on top.
     """
 
     title: str
     meaning: str
     values: Sequence[float | None]
     texts: Sequence[str]
+    lowest_first: bool = False
 
 
 def page_content(evaluation: Evaluation, pictures: Sequence[Picture], panels: Sequence[Panel]) -> dict[str, Any]:
@@ -53,19 +56,24 @@ def page_content(evaluation: Evaluation, pictures: Sequence[Picture], panels: Se
     classes = [
         {"name": name, "color": css_color(color)} for name, color in zip(labels.names, labels.palette, strict=True)
     ]
+    scores = evaluation.measured.numbers()
     return {
         "evaluation": evaluation,
         "protocol": evaluation.protocol,
         "interval": evaluation.interval,
-        "scores": list(_headline(evaluation)),
+        "scores": [(metric.report_title, metric.text(value)) for metric, value in scores if metric.name != "miou"],
         "facts": list(_facts(evaluation)),
         "classes": classes,
         "exclusive": labels.coding.exclusive,
         "unit": "pixels",
-        "columns": list(_columns(evaluation)),
+        "columns": class_columns(evaluation.measured, regions_of(evaluation.matrix)[1].tolist(), "True pixels"),
         "bars": True,
         "mean": evaluation.scores.miou,
-        "categories": evaluation.categories,
+        "categories": [
+            (name, metric.text(value))
+            for metric in evaluation.measured.columns().get("category", ())
+            for name, value in evaluation.measured.by_row(metric).items()
+        ],
         "panels": panels,
         "pictures": pictures,
         "gallery": {"per_group": PER_GROUP, "seed": SEED, "max_side": MAX_SIDE},
@@ -79,19 +87,6 @@ def page_content(evaluation: Evaluation, pictures: Sequence[Picture], panels: Se
             "gallery": [_picture_data(picture) for picture in pictures],
         },
     }
-
-
-def _headline(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
-    """Scores of the whole split beside mIoU, with their values."""
-    yield "Pixel accuracy", percent(evaluation.scores.pixel_accuracy)
-    yield "Mean accuracy", percent(evaluation.classes.mean_accuracy)
-    yield "Mean Dice", percent(evaluation.classes.mean_dice)
-    yield "Frequency-weighted IoU", percent(evaluation.classes.frequency_weighted_iou)
-    if evaluation.boundary is not None:
-        yield "Boundary IoU", percent(evaluation.boundary.mean_iou)
-        yield "Boundary F-score", percent(evaluation.boundary.mean_f_score)
-    if evaluation.categories is not None:
-        yield "Category mIoU", percent(evaluation.categories.miou)
 
 
 def _facts(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
@@ -112,23 +107,20 @@ def _facts(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     yield "Versions", ", ".join(f"{name} {version}" for name, version in versions().items())
 
 
-def _columns(evaluation: Evaluation) -> Iterator[Column]:
-    """The class table's columns, IoU first."""
-    classes, boundary = evaluation.classes, evaluation.boundary
-    yield shares_column("IoU", "hits / (true or predicted pixels)", evaluation.scores.iou)
-    yield shares_column("Recall", "share of the true pixels that were found", classes.recall)
-    yield shares_column("Precision", "share of the predicted pixels that are right", classes.precision)
-    yield shares_column("Dice", "harmonic mean of recall and precision", classes.dice)
-    if boundary is not None:
-        yield shares_column("Boundary IoU", "IoU of the pixels near an outline", boundary.iou)
-        yield shares_column("Boundary F", "outlines that meet one another", boundary.f_score)
-    truth = regions_of(evaluation.matrix)[1].tolist()
-    yield Column("True pixels", "in the whole split", truth, [f"{count:,}" for count in truth])
+def class_columns(measured: Measured, pixels: Sequence[int], unit: str) -> list[Column]:
+    """The class table's columns.
 
-
-def shares_column(title: str, meaning: str, values: Shares) -> Column:
-    """A column of shares of 1, shown in percent."""
-    return Column(title, meaning, values, [percent(value) for value in values])
+    Args:
+        measured: what the metrics say.
+        pixels: how much of each class the truth has.
+        unit: of what.
+    """
+    found = []
+    for metric in measured.columns().get("class", ()):
+        values = measured.each(metric.name)
+        texts = [metric.text(value) for value in values]
+        found.append(Column(metric.report_title, metric.meaning, values, texts, not metric.higher_is_better))
+    return [*found, Column(unit, "in the whole split", pixels, [f"{count:,}" for count in pixels])]
 
 
 def panel_data(panel: Panel) -> dict[str, Any]:

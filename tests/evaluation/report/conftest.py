@@ -9,12 +9,12 @@ import torch
 
 from segzoo.config.load import config_from_tree
 from segzoo.data.labels import LabelSpace
-from segzoo.evaluation.numbers import class_scores
 from segzoo.evaluation.report import write
 from segzoo.evaluation.report.pictures import Example
 from segzoo.evaluation.report.plots import write_plots
 from segzoo.evaluation.results import Evaluation, ImageScore, Interval, Protocol
-from segzoo.tasks.confusion import Scores
+from segzoo.tasks.confusion import ConfusionMatrix, Scores
+from segzoo.tasks.metrics import Measured, metrics_of
 
 Made = tuple[Evaluation, Callable[[int], Example]]
 
@@ -61,29 +61,41 @@ def image_score(index, name, example, labels):
     return matrix, score
 
 
+def measured(matrix, labels, others):
+    """What the metrics of a table of counts say, and others whose values are given."""
+    metrics = metrics_of("segmentation", labels, asked=["boundary"])
+    shown = [metric for metric in metrics if metric.name in others or metric.counter is ConfusionMatrix]
+    values = {metric.name: metric.value(matrix, labels) for metric in shown if metric.counter is ConfusionMatrix}
+    return Measured(shown, values | others, labels)
+
+
 @pytest.fixture(scope="session")
 def make_evaluation(tmp_path_factory) -> Callable[..., Made]:
     def make(
-        images=9, num_classes=11, size=(60, 80), names=None, noise=False, checkpoint="model.ckpt", **changes
+        images=9,
+        num_classes=11,
+        size=(60, 80),
+        names=None,
+        noise=False,
+        checkpoint="model.ckpt",
+        others=None,
+        labels=None,
+        **changes,
     ) -> Made:
         names = names or [f"class {index}" for index in range(num_classes)]
-        labels = LabelSpace.from_names(names)
-        examples = [make_example(index, labels, size, noise=noise) for index in range(images)]
+        seen, labels = LabelSpace.from_names(names), labels or LabelSpace.from_names(names)
+        examples = [make_example(index, seen, size, noise=noise) for index in range(images)]
         kind = "noise" if noise else "scene"
-        judged = [image_score(index, f"{kind}_{index:04d}", example, labels) for index, example in enumerate(examples)]
+        judged = [image_score(index, f"{kind}_{index:04d}", example, seen) for index, example in enumerate(examples)]
         matrix = sum((matrix for matrix, _ in judged), torch.zeros(len(names), len(names), dtype=torch.int64))
         config = config_from_tree({"data": {"name": "synthetic"}, "trainer": {"max_steps": 10}})
         values = {
-            "scores": Scores.from_matrix(matrix),
-            "classes": class_scores(matrix),
+            "measured": measured(changes.get("matrix", matrix), labels, others or {}),
             "matrix": matrix,
-            "labels": labels,
             "images": images,
             "output": tmp_path_factory.mktemp("output"),
             "per_image": tuple(score for _, score in judged),
             "interval": Interval(0.412345, 0.598765, 0.95, 1000),
-            "boundary": None,
-            "categories": None,
             "config": config,
             "protocol": Protocol(
                 "synthetic",

@@ -297,13 +297,10 @@ def test_an_image_without_scores(open_page, make_evaluation, tmp_path):
     import torch
 
     from segzoo.evaluation.results import ImageScore
-    from segzoo.tasks.confusion import Scores
 
     empty = torch.zeros(11, 11, dtype=torch.int64)
     score = ImageScore(0, "void", None, None, (None,) * 11, 0)
-    evaluation, example = make_evaluation(
-        images=1, matrix=empty, scores=Scores.from_matrix(empty), per_image=(score,), interval=None, command=None
-    )
+    evaluation, example = make_evaluation(images=1, matrix=empty, per_image=(score,), interval=None, command=None)
     page = open_page(write_report(evaluation, example, tmp_path))
     assert page.locator("#viewer-title").inner_text() == "void: mIoU n/a, pixel accuracy n/a (random)"
     assert page.locator("#worst-list").inner_text() == "no pixels"

@@ -6,13 +6,13 @@ import pytest
 import torch
 from PIL import Image
 
+from segzoo.data import cityscapes
 from segzoo.data.labels import LabelSpace
-from segzoo.evaluation.numbers import class_scores
 from segzoo.evaluation.report.choice import PER_GROUP
 from segzoo.evaluation.report.pictures import MAX_BYTES
 from segzoo.evaluation.report.write import write_report
-from segzoo.evaluation.results import BoundaryScores, CategoryScores, ImageScore
-from segzoo.tasks.confusion import Scores
+from segzoo.evaluation.results import ImageScore
+from segzoo.tasks.metrics.segmentation import dice, frequency_weighted_iou, precision, recall
 
 NASTY = [
     "<b>bold</b>",
@@ -76,15 +76,15 @@ def test_numbers_are_the_evaluations(make_evaluation, run_with_metrics, tmp_path
     page, data, texts = written(made, tmp_path)
     assert f'id="miou">{percent(evaluation.scores.miou)}</p>' in page
     assert texts.facts["Pixel accuracy"] == percent(evaluation.scores.pixel_accuracy)
-    assert texts.facts["Frequency-weighted IoU"] == percent(evaluation.classes.frequency_weighted_iou)
+    assert texts.facts["Frequency-weighted IoU"] == percent(frequency_weighted_iou(evaluation.matrix))
     rows = texts.rows[1:12]
     for k, (name, *shown, pixels) in enumerate(rows):
         assert name == evaluation.labels.names[k]
         columns = (
             evaluation.scores.iou,
-            evaluation.classes.recall,
-            evaluation.classes.precision,
-            evaluation.classes.dice,
+            recall(evaluation.matrix),
+            precision(evaluation.matrix),
+            dice(evaluation.matrix),
         )
         assert shown == [percent(column[k]) for column in columns]
         assert pixels == f"{int(evaluation.matrix[k].sum()):,}"
@@ -99,14 +99,15 @@ def test_numbers_are_the_evaluations(make_evaluation, run_with_metrics, tmp_path
 
 
 def test_the_interval_and_optional_scores(make_evaluation, tmp_path):
-    made = make_evaluation(
-        boundary=BoundaryScores((0.25,) * 11, (0.75,) * 11, 0.25, 0.75),
-        categories=CategoryScores(("flat", "sky"), (0.5, None), 0.5),
-    )
+    boundary = {"mean_iou": 0.25, "mean_f_score": 0.75, "iou": (0.25,) * 11, "f_score": (0.75,) * 11}
+    names = cityscapes.LABELS.names[:11]  # road and sidewalk are flat; the last one, sky, is nowhere
+    made = make_evaluation(names=names, others={f"boundary/{name}": value for name, value in boundary.items()})
+    matrix = made[0].matrix
+    flat = int(matrix[:2, :2].sum()) / int(matrix[:2].sum() + matrix[:, :2].sum() - matrix[:2, :2].sum())
     page, _, texts = written(made, tmp_path)
     assert "41.2 % to 59.9 %: 95 % interval over images, 1,000 resamples" in page
     assert texts.facts["Boundary F-score"] == "75.0 %"
-    assert texts.facts["flat"] == "50.0 %"
+    assert texts.facts["flat"] == percent(flat)
     assert texts.facts["sky"] == "n/a"
     assert texts.rows[1][5:7] == ["25.0 %", "75.0 %"]
     page, _, _ = written(make_evaluation(interval=None, command=None), tmp_path)
@@ -178,8 +179,7 @@ def test_multi_label(make_evaluation, tmp_path):
         return type(one)(one.image, truth, prediction)
 
     tables = torch.tensor([[[5, 1], [2, 7]], [[9, 0], [3, 4]], [[15, 0], [0, 0]]])
-    changed = {"labels": labels, "matrix": tables, "scores": Scores.from_matrix(tables)}
-    made = make_evaluation(images=3, num_classes=3, **changed)[0], planes
+    made = make_evaluation(images=3, num_classes=3, labels=labels, matrix=tables)[0], planes
     page, data, texts = written(made, tmp_path)
     assert data["matrix"] is None
     assert [row[-1] for row in texts.rows[1:4]] == ["9", "7", "0"]
@@ -191,8 +191,8 @@ def test_nothing_to_score(make_evaluation, tmp_path):
     """All pixels ignored: no mIoU, no class, and still a page."""
     empty = torch.zeros(11, 11, dtype=torch.int64)
     score = ImageScore(0, "void", None, None, (None,) * 11, 0)
-    changes = {"matrix": empty, "scores": Scores.from_matrix(empty), "classes": class_scores(empty)}
-    page, data, texts = written(make_evaluation(images=1, per_image=(score,), interval=None, **changes), tmp_path)
+    made = make_evaluation(images=1, per_image=(score,), interval=None, matrix=empty)
+    page, data, texts = written(made, tmp_path)
     assert texts.facts["Pixel accuracy"] == "n/a"
     assert data["gallery"][0]["miou"] == "n/a"
     assert 'id="miou">n/a</p>' in page

@@ -1,7 +1,7 @@
 import math
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +13,15 @@ from segzoo.config.load import config_from_tree
 from segzoo.data import cityscapes, voc
 from segzoo.data.dataset import build_dataset
 from segzoo.data.labels import LabelSpace
-from segzoo.evaluation.numbers import category_scores, class_scores
-from segzoo.tasks.confusion import Scores
+from segzoo.tasks.confusion import ConfusionMatrix, Scores
+from segzoo.tasks.metrics import METRICS, metrics_of
+
+
+def values(matrix: torch.Tensor, labels: LabelSpace | None = None) -> SimpleNamespace:
+    """What every metric of a table of counts says of it."""
+    labels = labels or LabelSpace.from_names([str(number) for number in range(len(matrix))])
+    metrics = [metric for metric in metrics_of("segmentation", labels) if metric.counter is ConfusionMatrix]
+    return SimpleNamespace(**{metric.name.replace("/", "_"): metric.value(matrix, labels) for metric in metrics})
 
 
 @pytest.fixture
@@ -32,7 +39,7 @@ def test_equals_scikit_learn() -> None:
     generator = np.random.default_rng(0)
     truth, predicted = generator.integers(0, 5, 4000), generator.integers(0, 5, 4000)
     matrix = torch.from_numpy(confusion_matrix(truth, predicted))
-    scores = class_scores(matrix)
+    scores = values(matrix)
     assert scores.recall == pytest.approx(recall_score(truth, predicted, average=None))
     assert scores.precision == pytest.approx(precision_score(truth, predicted, average=None))
     assert scores.dice == pytest.approx(f1_score(truth, predicted, average=None))
@@ -44,7 +51,7 @@ def test_equals_scikit_learn() -> None:
 def test_what_is_absent_is_not_judged() -> None:
     #        predicted: a  b  c  d
     matrix = torch.tensor([[6, 2, 0, 0], [0, 0, 0, 0], [4, 0, 0, 0], [0, 0, 0, 0]])
-    scores = class_scores(matrix)
+    scores = values(matrix)
     assert scores.recall == (0.75, None, 0, None)
     assert scores.precision == (0.6, 0, None, None)
     assert scores.dice == (pytest.approx(2 * 6 / 18), 0, 0, None)
@@ -54,13 +61,15 @@ def test_what_is_absent_is_not_judged() -> None:
 
 
 def test_nothing_to_judge() -> None:
-    scores = class_scores(torch.zeros(3, 3, dtype=torch.int64))
+    scores = values(torch.zeros(3, 3, dtype=torch.int64))
     assert scores.recall == (None, None, None)
     assert (scores.mean_accuracy, scores.mean_dice, scores.frequency_weighted_iou) == (None, None, None)
 
 
 def test_categories_are_cityscapes_alone() -> None:
-    assert category_scores(torch.zeros(2, 2, dtype=torch.int64), LabelSpace.from_names(["road", "cell"])) is None
+    others = LabelSpace.from_names(["road", "cell"])
+    assert not any("categories" in metric.name for metric in metrics_of("segmentation", others))
+    assert METRICS["segmentation"]["categories/iou"].rows(others) == ()
 
 
 @pytest.mark.parametrize("kind", ["random", "shifted", "few classes"])
@@ -81,15 +90,17 @@ def test_equals_cityscapes_scripts(official: ModuleType, shared: Path, tmp_path:
     official.args.evalInstLevelScore, official.args.JSONOutput, official.args.quiet = False, False, True
     expected = official.evaluateImgLists(list(map(str, written)), list(map(str, masks)), official.args)
 
-    scores, categories = Scores.from_matrix(matrix), category_scores(matrix, cityscapes.LABELS)
+    scores, found = Scores.from_matrix(matrix), values(matrix, cityscapes.LABELS)
+    categories = METRICS["segmentation"]["categories/iou"].rows(cityscapes.LABELS)
     for name, value in zip(cityscapes.LABELS.names, scores.iou, strict=True):
         assert value == _or_none(expected["classScores"][name]), name
-    assert categories is not None
-    assert set(categories.names) == set(expected["categoryScores"]) - {"void"}
-    for name, value in zip(categories.names, categories.iou, strict=True):
+    assert set(categories) == set(expected["categoryScores"]) - {"void"}
+    for name, value in zip(categories, found.categories_iou, strict=True):
         assert value == _or_none(expected["categoryScores"][name]), name
     assert scores.miou == expected["averageScoreClasses"]
-    assert categories.miou == pytest.approx(expected["averageScoreCategories"], rel=1e-15)  # added in another order
+    assert found.categories_miou == pytest.approx(
+        expected["averageScoreCategories"], rel=1e-15
+    )  # added in another order
 
 
 def test_equals_scikit_learn_on_voc(shared: Path) -> None:

@@ -6,14 +6,20 @@ the erosion of its own class just where its whole neighbourhood has its label.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torchmetrics import Metric
 
-from segzoo.evaluation.numbers import shares
-from segzoo.evaluation.results import BoundaryScores
+from segzoo.data.labels import LabelSpace
 from segzoo.tasks.confusion import mean_of_present
+from segzoo.tasks.metrics.registry import METRICS, RegisteredMetric, Shares, Value, class_names
+from segzoo.tasks.metrics.segmentation import shares
 
 Mask = NDArray[np.uint8]
 Counts = NDArray[np.int64]
@@ -60,6 +66,13 @@ def count_boundary(truth: Mask, predicted: Mask, num_classes: int, ignore_index:
     return np.stack([*in_band, on_outlines[0], met[0], on_outlines[1], met[1]])
 
 
+class BoundaryScores(NamedTuple):
+    """Boundary IoU and F-score of each class."""
+
+    iou: Shares
+    f_score: Shares
+
+
 def boundary_scores(counts: Counts) -> BoundaryScores:
     """Boundary IoU and F-score of a split.
 
@@ -87,7 +100,34 @@ def boundary_scores(counts: Counts) -> BoundaryScores:
     total = recall + precision
     f_scores = np.divide(2 * recall * precision, total, out=np.zeros_like(total), where=total > 0)
     f_score = tuple(mean_of_present(f_scores[present[:, label], label].tolist()) for label in range(counts.shape[2]))
-    return BoundaryScores(iou, f_score, mean_of_present(iou), mean_of_present(f_score))
+    return BoundaryScores(iou, f_score)
+
+
+class BoundaryCounts(Metric):
+    """`count_boundary` of each image, (N, 7, K); for classes that exclude each other.
+
+    Args:
+        labels: the classes.
+    """
+
+    full_state_update = False
+    images: list[Tensor]
+
+    def __init__(self, labels: LabelSpace, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.labels = labels
+        self.add_state("images", default=[], dist_reduce_fx="cat")
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Add one batch of masks (N, H, W)."""
+        for predicted, truth in zip(prediction.cpu().numpy(), target.cpu().numpy(), strict=True):
+            counts = count_boundary(truth, predicted, self.labels.num_classes, self.labels.ignore_index)
+            self.images.append(torch.from_numpy(counts)[None])
+
+    def compute(self) -> BoundaryScores:
+        """The scores of all images seen."""
+        counts = torch.cat([image.cpu() for image in self.images])
+        return boundary_scores(counts.numpy())
 
 
 def _band(mask: Mask, width: int) -> NDArray[np.bool_]:
@@ -123,3 +163,29 @@ def _near(line: NDArray[np.bool_], other: NDArray[np.bool_], tolerance: float) -
     distances = cv2.distanceTransform((~other).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[line]
     squared = np.rint(distances.astype(np.float64) ** 2)  # whole numbers, which rounding must not push over the limit
     return int(np.count_nonzero(squared < tolerance**2))
+
+
+def _metric(
+    name: str, title: str, heading: str, score: Callable[[BoundaryScores], Value], meaning: str = ""
+) -> RegisteredMetric:
+    return RegisteredMetric(
+        f"boundary/{name}",
+        title,
+        BoundaryCounts,
+        lambda scores, _: score(scores),
+        rows=class_names if meaning else None,
+        meaning=meaning,
+        heading=heading,
+        compared=False,
+        optional="boundary",
+        applies=lambda labels: labels.coding.exclusive,
+    )
+
+
+for _entry in (
+    _metric("mean_iou", "mean boundary IoU", "Boundary IoU", lambda scores: mean_of_present(scores.iou)),
+    _metric("mean_f_score", "mean boundary F", "Boundary F-score", lambda scores: mean_of_present(scores.f_score)),
+    _metric("iou", "boundary IoU", "Boundary IoU", lambda scores: scores.iou, "IoU of the pixels near an outline"),
+    _metric("f_score", "boundary F", "Boundary F", lambda scores: scores.f_score, "outlines that meet one another"),
+):
+    METRICS["segmentation"].add(_entry.name, _entry)

@@ -4,9 +4,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.distance import cdist
 
-from segzoo.evaluation.boundary import boundary_scores, count_boundary
+from segzoo.data.labels import LabelSpace
+from segzoo.tasks.metrics import metrics_of
+from segzoo.tasks.metrics.boundary import BoundaryCounts, boundary_scores, count_boundary
 
 CLASSES, IGNORED = 4, 255
 
@@ -100,8 +103,14 @@ def test_equal_the_slow_reference(size) -> None:
     assert all(close(scores.iou, iou))
     assert all(close(scores.f_score, f_scores))
     assert scores.iou[CLASSES - 1] is None
-    assert scores.mean_iou == pytest.approx(np.mean([value for value in iou if value is not None]))
-    assert scores.mean_f_score == pytest.approx(np.mean([value for value in f_scores if value is not None]))
+    counter = BoundaryCounts(LabelSpace.from_names([str(number) for number in range(CLASSES)]))
+    for pair in zip(predictions, truths, strict=True):
+        counter.update(*(torch.from_numpy(mask)[None] for mask in pair))
+    assert counter.compute() == scores
+    metrics = metrics_of("segmentation", counter.labels, asked=["boundary"])
+    means = {metric.name: metric.value(scores, counter.labels) for metric in metrics if metric.optional}
+    assert means["boundary/mean_iou"] == pytest.approx(np.mean([value for value in iou if value is not None]))
+    assert means["boundary/mean_f_score"] == pytest.approx(np.mean([value for value in f_scores if value is not None]))
 
 
 def test_the_limit_itself_is_too_far() -> None:
@@ -120,8 +129,7 @@ def test_perfect_and_empty() -> None:
     assert set(scores.f_score) <= {1, None}
     ignored = np.full((30, 30), IGNORED, np.uint8)
     nothing = boundary_scores(count_boundary(ignored, np.zeros_like(ignored), CLASSES, IGNORED)[None])
-    assert nothing.mean_iou is None
-    assert nothing.mean_f_score is None
+    assert set(nothing.iou) == set(nothing.f_score) == {None}
 
 
 def test_the_image_border_is_in_the_band_and_no_outline() -> None:

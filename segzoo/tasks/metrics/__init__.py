@@ -1,0 +1,44 @@
+"""Metrics by name. Tables, metrics.json, the report, `segzoo compare` and validations ask these for what to show."""
+
+from segzoo.tasks.metrics import boundary as _boundary  # noqa: F401  (registers its metrics)
+from segzoo.tasks.metrics import categories as _categories  # noqa: F401  (registers its metrics)
+from segzoo.tasks.metrics import classification as _classification  # noqa: F401  (registers its metrics)
+from segzoo.tasks.metrics import segmentation as _segmentation  # noqa: F401  (registers its metrics)
+from segzoo.tasks.metrics.counting import MetricSet, State
+from segzoo.tasks.metrics.measured import Measured
+from segzoo.tasks.metrics.registry import (
+    METRICS,
+    RegisteredMetric,
+    Shares,
+    Value,
+    Values,
+    metrics_of,
+    register_metric,
+)
+from segzoo.tasks.metrics.validation import (
+    AnyScores,
+    MainMetric,
+    class_scores_by_name,
+    main_metric,
+    no_scores,
+    score_names,
+)
+
+__all__ = [
+    "METRICS",
+    "AnyScores",
+    "MainMetric",
+    "Measured",
+    "MetricSet",
+    "RegisteredMetric",
+    "Shares",
+    "State",
+    "Value",
+    "Values",
+    "class_scores_by_name",
+    "main_metric",
+    "metrics_of",
+    "no_scores",
+    "register_metric",
+    "score_names",
+]
