@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from segzoo.checkpoint.saved import save_model as save_model
     from segzoo.config.fields import Section as Section
     from segzoo.config.load import load_config as load_config
-    from segzoo.data.classification.dataset import register_classification_dataset as register_classification_dataset
+    from segzoo.data.dataset import register_classification_dataset as register_classification_dataset
     from segzoo.data.dataset import register_dataset as register_dataset
     from segzoo.evaluation.evaluate import evaluate as evaluate
     from segzoo.evaluation.evaluate import evaluate_classifier as evaluate_classifier
@@ -58,7 +58,7 @@ _HOMES = {
     "predict": "segzoo.inference.predict",
     "push_to_hub": "segzoo.checkpoint.push",
     "register_backbone": "segzoo.backbones",
-    "register_classification_dataset": "segzoo.data.classification.dataset",
+    "register_classification_dataset": "segzoo.data.dataset",
     "register_dataset": "segzoo.data.dataset",
     "register_decoder": "segzoo.models.decoder",
     "register_loss": "segzoo.tasks.losses",

@@ -10,7 +10,8 @@ from typing import Any
 from segzoo.backbones.weights.published import find_published
 from segzoo.checkpoint.read import AnyTrained, TrainedClassifier, TrainedSegmenter
 from segzoo.config.classification import AnyRunConfig, ClassificationRunConfig, ClassifierModelConfig
-from segzoo.config.classification_data import AnyDataConfig, ClassificationDataConfig
+from segzoo.config.classification_data import ClassificationDataConfig
+from segzoo.config.data import SharedDataConfig
 from segzoo.config.load import dump_config
 from segzoo.config.schema import ModelConfig, RunConfig
 from segzoo.data.pixels import PixelFormat
@@ -127,7 +128,7 @@ def _network(words: Words, source: AnyTrained, config: AnyRunConfig) -> str:
     return f"{behind}: {parameters:,} parameters. {words.sizes(config.data)}"
 
 
-def _preprocessing(words: Words, config: AnyDataConfig) -> str:
+def _preprocessing(words: Words, config: SharedDataConfig) -> str:
     numbers = config.preprocessing
     unit = "pixel / 255" if PixelFormat.of(config).is_rgb8 else "pixel in units of its full range"
     span = f" The full range is {list(config.value_range)}." if config.value_range is not None else ""

@@ -24,11 +24,10 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
     from segzoo.config.load import load_config
     from segzoo.config.schema import RunConfig
+    from segzoo.data.dataset import data_set_names, input_folders
     from segzoo.data.doctor import report as show
     from segzoo.data.doctor.check import check_data
     from segzoo.data.doctor.samples import SAMPLES, write_samples
-    from segzoo.data.listing import input_folders
-    from segzoo.data.names import data_set_names
     from segzoo.errors import ConfigError
     from segzoo.files import check_outputs, make_output
 

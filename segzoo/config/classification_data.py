@@ -4,9 +4,8 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from segzoo.config.data import DataConfig, Preprocessing, neutral_preprocessing, refuse_unfit_pixels
+from segzoo.config.data import SharedDataConfig
 from segzoo.config.fields import (
-    Bands,
     BatchSize,
     FilePath,
     Fraction,
@@ -15,8 +14,6 @@ from segzoo.config.fields import (
     Section,
     Seed,
     Size,
-    ValueRange,
-    Workers,
 )
 
 Degrees = Annotated[float, Field(ge=0, le=180)]
@@ -73,21 +70,23 @@ class ClassificationAugmentation(Section):
     """Mixup's alpha, 0.2 in its paper for ImageNet: images are blended in pairs, and so are their classes; 0: none."""
 
 
-class ClassificationDataConfig(Section):
+class ClassificationDataConfig(SharedDataConfig):
     """Where images and their classes come from, and what training does to them."""
+
+    kind = "data set for classification"
 
     name: str
     """Data set: image_folder, csv, cifar10, imagenet, or one you registered."""
     root: FilePath | None = None
     """Folder of the data set. image_folder: holds a folder for each class, or train and val with these; csv: train.csv
     and val.csv, or labels.csv; cifar10: cifar-10-binary.tar.gz or cifar-10-batches-bin; imagenet: train and val."""
-    train_split: FilePath = "train"
-    """Split to train on."""
     val_split: FilePath = "val"
     """Split to validate on; val of cifar10 is its test batch."""
     classes: Names | None = None
     """image_folder, csv: class names in the order of the network's outputs; without it classes.txt, else those of the
     training split in the order of the alphabet."""
+    batch_size: BatchSize = 32
+    """Images in one batch, over all devices; a step takes trainer.accumulate of them."""
     val_fraction: OpenFraction = 0.2
     """image_folder, csv: share of each class's images held out as val, where nothing else splits them."""
     split_seed: Seed = 0
@@ -96,15 +95,6 @@ class ClassificationDataConfig(Section):
     """csv only: headings, several labels."""
     imagenet: ImageNetConfig = ImageNetConfig()
     """imagenet only: the classes of validation images in one folder."""
-    channels: Bands = 3
-    """Channels of an image. Other than 3: .npy arrays (H, W, C), TIFFs, gray or RGBA pictures, as they are stored."""
-    value_range: ValueRange | None = None
-    """Stored pixel values that mean 0 and 1; values beyond are cut off. null: the full range of the files' type, 255
-    or 65535; pixels of floating-point files need it stated."""
-    preprocessing: Preprocessing = Field(default_factory=neutral_preprocessing)
-    """How pixels become network input."""
-    batch_size: BatchSize = 32
-    """Images in one batch, over all devices; a step takes trainer.accumulate of them."""
     image_size: Size = (299, 299)
     """Height and width of what the network sees in pixels; one number is a square."""
     crop_area: Range = (0.08, 1.0)
@@ -116,18 +106,9 @@ class ClassificationDataConfig(Section):
     largest one."""
     augmentation: ClassificationAugmentation = ClassificationAugmentation()
     """What training does to an image beside cropping it."""
-    num_workers: Workers | None = None
-    """Processes that read and augment; null takes one where the processor itself trains, and with a GPU one per core,
-    at most 8, shared among the devices."""
-
-    @property
-    def is_rgb8(self) -> bool:
-        """Whether images are 8-bit RGB."""
-        return self.channels == 3 and self.value_range is None
 
     @model_validator(mode="after")
-    def _pixels_fit(self) -> "ClassificationDataConfig":
-        refuse_unfit_pixels(self.preprocessing, self.channels, self.value_range)
+    def _augmentation_fits(self) -> "ClassificationDataConfig":
         augmentation = self.augmentation
         if not self.is_rgb8 and (augmentation.color or augmentation.rand_augment is not None):
             raise ValueError("augmentation: color and rand_augment are for 8-bit RGB; leave them out")
@@ -141,18 +122,3 @@ class ClassificationDataConfig(Section):
         if self.crop_area[1] > 1:
             raise ValueError(f"crop_area: {self.crop_area[1]} is more than the whole image, which is 1")
         return self
-
-    @model_validator(mode="after")
-    def _only_the_data_sets_own_options(self) -> "ClassificationDataConfig":
-        """Options of another data set would do nothing."""
-        if self.csv != CsvConfig() and self.name != "csv":
-            raise ValueError(f"csv: data set {self.name} is no table; leave it out, or set data.name=csv")
-        if self.imagenet != ImageNetConfig() and self.name != "imagenet":
-            raise ValueError(f"imagenet: data set {self.name} has no such map; leave it out, or set data.name=imagenet")
-        if self.classes is not None and self.name in {"cifar10", "imagenet"}:
-            raise ValueError(f"classes: data set {self.name} has classes of its own; leave them out")
-        return self
-
-
-AnyDataConfig = DataConfig | ClassificationDataConfig
-"""The `data` section of either kind of run: what both have is read from it."""

@@ -1,8 +1,8 @@
 """The `data` section: where images and masks come from, and how they become network input."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -26,6 +26,7 @@ from segzoo.config.fields import (
     ValueRange,
     Workers,
 )
+from segzoo.config.parts import PartsSection
 
 
 class Preprocessing(Section):
@@ -52,19 +53,51 @@ def neutral_preprocessing(data: dict[str, Any]) -> Preprocessing:
     return Preprocessing(mean=rgb.mean[:1] * data["channels"], std=rgb.std[:1] * data["channels"])
 
 
-def refuse_unfit_pixels(preprocessing: Preprocessing, channels: int, value_range: tuple[float, float] | None) -> None:
-    """Refuse keys that contradict each other.
+class SharedDataConfig(PartsSection):
+    """What the `data` sections of every task have in common; in this order, which their own sections keep."""
 
-    Raises:
-        ValueError: other numbers of channels, or an empty range.
-    """
-    if len(preprocessing.mean) != channels:
-        raise ValueError(
-            f"preprocessing: mean and std have {len(preprocessing.mean)} numbers, but data.channels is {channels}; "
-            "give one for each channel"
-        )
-    if value_range is not None and value_range[0] >= value_range[1]:
-        raise ValueError(f"value_range: {list(value_range)} is empty; write the smaller value first")
+    place = "data"
+
+    name: str
+    root: FilePath | None = None
+    train_split: FilePath = "train"
+    """Split to train on."""
+    val_split: FilePath = "val"
+    """Split to validate on."""
+    classes: Names | None = None
+    channels: Bands = 3
+    """Channels of an image. Other than 3: .npy arrays (H, W, C), TIFFs, gray or RGBA pictures, as they are stored."""
+    value_range: ValueRange | None = None
+    """Stored pixel values that mean 0 and 1; values beyond are cut off. null: the full range of the files' type, 255
+    or 65535; pixels of floating-point files need it stated."""
+    preprocessing: Preprocessing = Field(default_factory=neutral_preprocessing)
+    """How pixels become network input."""
+    batch_size: BatchSize = 16
+    """Images in one batch, over all devices; a step takes trainer.accumulate of them."""
+    num_workers: Workers | None = None
+    """Processes that read and augment; null takes one where the processor itself trains, none for images that are made
+    on the spot, and with a GPU one per core, at most 8, shared among the devices."""
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The data set."""
+        return (self.name,)
+
+    @property
+    def is_rgb8(self) -> bool:
+        """Whether images are 8-bit RGB."""
+        return self.channels == 3 and self.value_range is None
+
+    @model_validator(mode="after")
+    def _pixels_fit(self) -> Self:
+        if len(self.preprocessing.mean) != self.channels:
+            raise ValueError(
+                f"preprocessing: mean and std have {len(self.preprocessing.mean)} numbers, but data.channels is "
+                f"{self.channels}; give one for each channel"
+            )
+        if self.value_range is not None and self.value_range[0] >= self.value_range[1]:
+            raise ValueError(f"value_range: {list(self.value_range)} is empty; write the smaller value first")
+        return self
 
 
 MAX_FACTORS = 10_000
@@ -157,21 +190,16 @@ class SyntheticConfig(Section):
     """Height and width in pixels; one number is a square."""
 
 
-_WITH_CLASSES_OF_THEIR_OWN = frozenset({"voc", "cityscapes", "camvid", "synthetic"})
-
-
-class DataConfig(Section):
+class DataConfig(SharedDataConfig):
     """Where images and masks come from, and what training does to them."""
+
+    kind = "data set"
 
     name: str
     """Data set: voc, cityscapes, camvid, folder, synthetic, or one you registered."""
     root: FilePath | None = None
     """Folder of the data set. voc: VOCdevkit or the VOC2012 inside it; cityscapes: the one that holds leftImg8bit and
     gtFine; camvid: SegNet's, or the one with 701_StillsRaw_full. synthetic needs none."""
-    train_split: FilePath = "train"
-    """Split to train on."""
-    val_split: FilePath = "val"
-    """Split to validate on."""
     classes: Names | None = None
     """folder only: class names in the order of the mask values; without it classes.txt, else class_0, class_1, ..."""
     ignore_classes: Names | None = None
@@ -182,15 +210,6 @@ class DataConfig(Section):
     """folder only: names of the sub-folders, what the masks hold, how images are split."""
     synthetic: SyntheticConfig = SyntheticConfig()
     """synthetic only: how many images, how large."""
-    channels: Bands = 3
-    """Channels of an image. Other than 3: .npy arrays (H, W, C), TIFFs, gray or RGBA pictures, as they are stored."""
-    value_range: ValueRange | None = None
-    """Stored pixel values that mean 0 and 1; values beyond are cut off. null: the full range of the files' type, 255
-    or 65535; pixels of floating-point files need it stated."""
-    preprocessing: Preprocessing = Field(default_factory=neutral_preprocessing)
-    """How pixels become network input."""
-    batch_size: BatchSize = 16
-    """Images in one batch, over all devices; a step takes trainer.accumulate of them."""
     crop_size: Size = (513, 513)
     """Height and width of training crops in pixels; one number is a square."""
     scale_range: Range = (0.5, 2.0)
@@ -207,32 +226,17 @@ class DataConfig(Section):
     cache: FilePath | None = None
     """Folder for decoded images and masks: written when a sample is first read, then read in place of the files.
     Takes height x width x (channels + 1) bytes a sample; null reads the files each time."""
-    num_workers: Workers | None = None
-    """Processes that read and augment; null takes none for synthetic, one where the processor itself trains, and with
-    a GPU one per core, at most 8, shared among the devices."""
+
+    def unread_options(self) -> Iterator[str]:
+        """As the shared section's, with what every data set reads of classes."""
+        advice = " To change classes: data.ignore_classes, data.merge_classes." if self.classes else ""
+        yield from (f"{line}{advice}" for line in super().unread_options())
 
     @model_validator(mode="after")
     def _classes_named_once(self) -> "DataConfig":
         for key in ("mask_values", "colors"):
             if self.classes is not None and getattr(self.folder, key) is not None:
                 raise ValueError(f"classes: folder.{key} names them already; keep one")
-        return self
-
-    @model_validator(mode="after")
-    def _only_the_data_sets_own_options(self) -> "DataConfig":
-        """Options of another data set would do nothing. At their defaults they may stand, as in a dumped config."""
-        if self.name in _WITH_CLASSES_OF_THEIR_OWN and (self.classes is not None or self.folder != FolderConfig()):
-            raise ValueError(
-                f"classes, folder: data set {self.name} has classes and folders of its own and reads neither. Leave "
-                "them out; to change classes, set data.ignore_classes and data.merge_classes"
-            )
-        if self.name == "synthetic" and (self.channels != 3 or self.value_range is not None):
-            raise ValueError("channels, value_range: synthetic scenes are 8-bit RGB; leave both out")
-        return self
-
-    @model_validator(mode="after")
-    def _pixels_fit(self) -> "DataConfig":
-        refuse_unfit_pixels(self.preprocessing, self.channels, self.value_range)
         return self
 
     @model_validator(mode="after")

@@ -108,6 +108,8 @@ class PartsSection(Section):
     @model_serializer(mode="wrap")
     def _without_idle_parts(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What came with a part that is not chosen stays out, or a checkpoint would need a plug-in it never used."""
+        if not isinstance(self, PartsSection):  # something was put into its place unchecked
+            return dump(self)
         read = {key for name in self.chosen for key in self.reads.get(name, ())}
         return {key: value for key, value in dump(self).items() if key not in self.added or key in read}
 

@@ -7,13 +7,12 @@ import torch
 
 from segzoo.config.schema import Preprocessing, RunConfig
 from segzoo.data.augmentation import check_extra_transforms
-from segzoo.data.dataset import SegmentationDataset, build_dataset
+from segzoo.data.dataset import build_dataset, input_folders
 from segzoo.data.images import Array8, write_image
 from segzoo.data.items import AugmentedDataset, Item, WholeDataset
-from segzoo.data.listing import input_folders
 from segzoo.data.pixels import as_picture
 from segzoo.data.preprocessing import normalize
-from segzoo.data.sample import mask_extent
+from segzoo.data.sample import SegmentationDataset, mask_extent
 from segzoo.data.sampling import SampleKey, StepBatchSampler
 from segzoo.data.sheet import Cell, draw_sheet
 from segzoo.data.transforms import train_transform

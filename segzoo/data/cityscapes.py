@@ -5,11 +5,19 @@ from typing import NamedTuple
 
 from segzoo.config.schema import DataConfig
 from segzoo.data.coding import Color
-from segzoo.data.dataset import dataset_root, how_to_get, register_dataset, unknown_split, without_masks
+from segzoo.data.dataset import (
+    FoundLayout,
+    built_from,
+    dataset_root,
+    how_to_get,
+    register_dataset,
+    unknown_split,
+    without_masks,
+)
 from segzoo.data.labels import IGNORED, LabelSpace
-from segzoo.data.listing import Listing, Problem, register_listing
-from segzoo.data.pairs import FileDataset, Pair
-from segzoo.data.pixels import PixelFormat
+from segzoo.data.listing import Listing, Problem
+from segzoo.data.pairs import Pair
+from segzoo.data.sources import Recipe, Source
 from segzoo.data.tree import files_named, subfolders
 from segzoo.errors import ConfigError
 
@@ -92,8 +100,7 @@ _IDS_END = "_gtFine_labelIds.png"
 _TRAIN_IDS_END = "_gtFine_labelTrainIds.png"
 
 
-@register_dataset("cityscapes")
-def build_cityscapes(config: DataConfig, split: str) -> FileDataset:
+def list_cityscapes(config: DataConfig, split: str) -> Listing[Pair]:
     """Pairs of `leftImg8bit/<split>/<city>/*_leftImg8bit.png` and `gtFine/<split>/<city>/*_gtFine_labelIds.png`.
 
     Masks made by createTrainIdLabelImgs (`*_gtFine_labelTrainIds.png`) are used where `gtFine` has no labelIds at all.
@@ -103,19 +110,6 @@ def build_cityscapes(config: DataConfig, split: str) -> FileDataset:
     Args:
         config: `root` holds `leftImg8bit` and `gtFine`.
         split: name of a folder in both. The masks of `test` are not public.
-
-    Raises:
-        ConfigError: a folder or the split is not there, or has no masks.
-        DataError: an image has no mask, or a mask no image; all of them in one go.
-    """
-    listing = list_cityscapes(config, split)
-    labels = listing.labels or LABELS
-    return FileDataset(listing.checked_pairs(), labels, listing.where, PixelFormat.of(config))
-
-
-@register_listing("cityscapes")
-def list_cityscapes(config: DataConfig, split: str) -> Listing:
-    """The files of `build_cityscapes`, with what is wrong with them.
 
     Raises:
         ConfigError: a folder or the split is not there, or has no masks.
@@ -164,3 +158,34 @@ def by_name(folder: Path, end: str) -> dict[str, Path]:
 
 def _mask_of(name: str, root: Path, split: str, end: str) -> str:
     return (root / MASKS / split / f"{name}{end}").relative_to(root).as_posix()
+
+
+def find_cityscapes(folder: Path) -> FoundLayout | None:
+    """Images and masks in the folders that they come in."""
+    if (folder / IMAGES).is_dir() and (folder / MASKS).is_dir():
+        return FoundLayout(folder, f"{IMAGES} with {MASKS}: Cityscapes")
+    return None
+
+
+_HOMEPAGE = "https://www.cityscapes-dataset.com/downloads/"
+RECIPE = Recipe(
+    # A login and an agreement stand before these two, of 11 GB and 241 MB.
+    (
+        Source("leftImg8bit_trainvaltest.zip", IMAGES, f"cityscapes/{IMAGES}", _HOMEPAGE),
+        Source("gtFine_trainvaltest.zip", MASKS, f"cityscapes/{MASKS}", _HOMEPAGE),
+    ),
+    "cityscapes",
+    {"train": 2_975, "val": 500, "test": 1_525},
+    "configs/deeplab_xception_cityscapes.yaml",
+    images=f"{IMAGES}/{{split}}/*/*{IMAGE_END}",
+    unlabelled=frozenset({"test"}),
+)
+register_dataset(
+    "cityscapes",
+    reads=(),
+    listing=list_cityscapes,
+    labels=LABELS,
+    recipes={"cityscapes": RECIPE},
+    recognise=find_cityscapes,
+    scales=(0.75, 1.0, 1.25),  # the DeepLab authors' evaluation
+)(built_from(list_cityscapes))

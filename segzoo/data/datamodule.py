@@ -9,17 +9,17 @@ import lightning
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
-from segzoo.config.classification_data import AnyDataConfig
+from segzoo.config.data import SharedDataConfig
 from segzoo.config.schema import DataConfig
 from segzoo.data.augmentation import check_extra_transforms
 from segzoo.data.cache import cached
 from segzoo.data.cores import START_METHOD, available_cores, leave_signals_to_parent
-from segzoo.data.dataset import SegmentationDataset, build_dataset
+from segzoo.data.dataset import build_dataset, spec_of
 from segzoo.data.items import AugmentedDataset, WholeDataset, as_batch, as_list
 from segzoo.data.labels import LabelSpace
 from segzoo.data.pairs import FileDataset
 from segzoo.data.regroup import single_class
-from segzoo.data.sample import named_in_errors
+from segzoo.data.sample import SegmentationDataset, named_in_errors
 from segzoo.data.sampling import ShardSampler, StepBatchSampler
 from segzoo.data.transforms import train_transform
 from segzoo.errors import ConfigError, DataError, printable
@@ -52,7 +52,7 @@ class LabelledImages(Protocol):
     def __len__(self) -> int: ...
 
 
-Config = TypeVar("Config", bound=AnyDataConfig)
+Config = TypeVar("Config", bound=SharedDataConfig)
 Images = TypeVar("Images", bound=LabelledImages)
 
 
@@ -255,11 +255,11 @@ def whole_split_loader(
     )
 
 
-def worker_count(config: AnyDataConfig, world_size: int = 1) -> int:
+def worker_count(config: SharedDataConfig, world_size: int = 1) -> int:
     """How many processes read and augment for each training process: what the configuration says, or what suits here.
 
     Where the processor trains, one process is enough: it augments over 100 images a second where training takes a few.
-    Synthetic scenes are quicker made than handed over.
+    What is made on the spot is quicker made than handed over.
 
     Args:
         config: the run's `data` section.
@@ -267,7 +267,7 @@ def worker_count(config: AnyDataConfig, world_size: int = 1) -> int:
     """
     if config.num_workers is not None:
         return config.num_workers
-    if config.name == "synthetic":
+    if spec_of(config).drawn:
         return 0
     if not torch.cuda.is_available():
         return min(1, available_cores() - 1)

@@ -13,8 +13,8 @@ from segzoo.data.folder_labels import infer_labels, mask_values, refuse_binary, 
 from segzoo.data.folder_pairs import ClassFiles, NamedFiles, class_folders
 from segzoo.data.hold_out import smallest_hashes
 from segzoo.data.labels import LabelSpace
-from segzoo.data.listing import Listing, Problem, register_listing, with_headers
-from segzoo.data.pairs import FileDataset
+from segzoo.data.listing import Listing, Problem, with_headers
+from segzoo.data.pairs import FileDataset, Pair
 from segzoo.data.pixels import PixelFormat
 from segzoo.data.progress import counted
 from segzoo.data.split_list import scan_split_list
@@ -24,52 +24,13 @@ from segzoo.errors import ConfigError
 _LISTED_SPLITS = ("train", "val", "test")
 
 
-@register_dataset("folder")
-def build_folder(config: DataConfig, split: str) -> FileDataset:
-    """Pairs of `images/` and `masks/` with the same stems, in the root or in one folder per split.
-
-    A folder per split holds both (`train/images`, `train/masks`) or lies in both (`images/train`, `masks/train`).
-    Without split folders, `train.txt` and `val.txt` in the root list the splits' stems, one a line. Without those, a
-    share of the images (`folder.val_fraction`), chosen by their names alone, is `val`, the others are `train`.
-
-    Masks hold class numbers, as gray values or palette indices, unless `folder` says what their values
-    (`mask_values`, `mask_offset`) or their colours (`colors`) mean. Classes are those of `mask_values`, `colors`,
-    `config.classes` or `classes.txt` (one name a line), else class_0, class_1, ... as many as the training masks hold.
-
-    With `folder.multi_label` a pixel may have several classes: `masks` holds a folder for each class, and those hold a
-    mask for each image.
-
-    Args:
-        config: `root` holds `images` and `masks`, or the folders of each split.
-        split: name of a split folder or list, or "train", "val".
-
-    Raises:
-        ConfigError: the folder, its layout or the split is not there.
-        DataError: files do not fit together; all problems in one go.
-    """
-    pixels = PixelFormat.of(config)
-    listing = with_headers(list_folder(config, split), pixels)
-    pairs = listing.checked_pairs()
-    labels = listing.labels
-    if labels is None:
-        training = listing if split == config.train_split else list_folder(config, config.train_split)
-        masks = training.checked_pairs()
-        values = (mask_values(pair) for pair in counted(masks, len(masks), "reading masks"))
-        labels = infer_labels(frozenset().union(*values), config)
-    elif config.folder.mask_values is None and config.folder.colors is None and labels.coding.exclusive:
-        refuse_binary(map(mask_values, pairs), str(config.root))
-    return FileDataset(pairs, labels, listing.where, pixels)
-
-
-@register_listing("folder")
-def list_folder(config: DataConfig, split: str) -> Listing:
+def list_folder(config: DataConfig, split: str, layout: FolderConfig) -> Listing[Pair]:
     """The files of `build_folder`, with what their names show to be wrong.
 
     Raises:
         ConfigError: the folder, its layout or the split is not there.
     """
     root = dataset_root(config)
-    layout = config.folder
     labels = stated_labels(config, root)
     where = f"{root}, split {split}"
     list_files = {name: root / layout.lists / f"{name}.txt" for name in {*_LISTED_SPLITS, split}}
@@ -104,6 +65,50 @@ def list_folder(config: DataConfig, split: str) -> Listing:
     if pairs and not chosen:
         problems.append(Problem("empty split", f"{root}: one image makes no train and val split. Add images."))
     return Listing(chosen, tuple(problems), where, labels, tuple(_passed_over(flat)) if split == "train" else ())
+
+
+def _stated_classes(config: DataConfig, layout: FolderConfig) -> LabelSpace | None:
+    """The classes as far as the configuration names them."""
+    names = config.classes or layout.mask_values or layout.colors
+    return LabelSpace.from_names(tuple(names)) if names else None
+
+
+@register_dataset("folder", options=FolderConfig, reads=("classes",), listing=list_folder, labels=_stated_classes)
+def build_folder(config: DataConfig, split: str, layout: FolderConfig) -> FileDataset:
+    """Pairs of `images/` and `masks/` with the same stems, in the root or in one folder per split.
+
+    A folder per split holds both (`train/images`, `train/masks`) or lies in both (`images/train`, `masks/train`).
+    Without split folders, `train.txt` and `val.txt` in the root list the splits' stems, one a line. Without those, a
+    share of the images (`folder.val_fraction`), chosen by their names alone, is `val`, the others are `train`.
+
+    Masks hold class numbers, as gray values or palette indices, unless `folder` says what their values
+    (`mask_values`, `mask_offset`) or their colours (`colors`) mean. Classes are those of `mask_values`, `colors`,
+    `config.classes` or `classes.txt` (one name a line), else class_0, class_1, ... as many as the training masks hold.
+
+    With `folder.multi_label` a pixel may have several classes: `masks` holds a folder for each class, and those hold a
+    mask for each image.
+
+    Args:
+        config: `root` holds `images` and `masks`, or the folders of each split.
+        split: name of a split folder or list, or "train", "val".
+        layout: names of the sub-folders, what the masks hold, how images are split.
+
+    Raises:
+        ConfigError: the folder, its layout or the split is not there.
+        DataError: files do not fit together; all problems in one go.
+    """
+    pixels = PixelFormat.of(config)
+    listing = with_headers(list_folder(config, split, layout), pixels)
+    pairs = listing.checked()
+    labels = listing.labels
+    if labels is None:
+        training = listing if split == config.train_split else list_folder(config, config.train_split, layout)
+        masks = training.checked()
+        values = (mask_values(pair) for pair in counted(masks, len(masks), "reading masks"))
+        labels = infer_labels(frozenset().union(*values), config)
+    elif layout.mask_values is None and layout.colors is None and labels.coding.exclusive:
+        refuse_binary(map(mask_values, pairs), str(config.root))
+    return FileDataset(pairs, labels, listing.where, pixels)
 
 
 def split_folders(root: Path, config: DataConfig, *, listed: bool) -> dict[str, NamedFiles]:

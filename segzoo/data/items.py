@@ -8,8 +8,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset, default_collate
 
-from segzoo.data.dataset import PartwiseDataset, SegmentationDataset
-from segzoo.data.sample import mask_extent, named_in_errors
+from segzoo.data.sample import PartwiseDataset, SegmentationDataset, mask_extent, named_in_errors
 from segzoo.data.sampling import SampleKey
 from segzoo.data.transforms import TrainTransform
 from segzoo.errors import DataError

@@ -1,25 +1,20 @@
 """The files of one split as names and lists show them, and what is wrong with them, before anything is raised.
 
-A loader raises all problems of its listing at once (`Listing.checked_pairs`); the doctor (`segzoo check-data`) makes
+A loader raises all problems of its listing at once (`Listing.checked`); the doctor (`segzoo check-data`) makes
 the listing with the same function, collects the problems and goes on to the pixels.
 """
 
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from segzoo.config.classification_data import ClassificationDataConfig
-from segzoo.config.schema import DataConfig
-from segzoo.data.classification.dataset import CLASSIFICATION_DATASETS
 from segzoo.data.images import mask_size
 from segzoo.data.labels import LabelSpace
 from segzoo.data.pairs import Pair, raise_all, size_mismatch
 from segzoo.data.pixels import PixelFormat
-from segzoo.errors import DataError, SegzooError, in_groups
-from segzoo.registry import Registry
+from segzoo.errors import DataError, in_groups
 
 logger = logging.getLogger(__name__)
 
@@ -36,67 +31,56 @@ class Problem(NamedTuple):
     line: str
 
 
+class Listed(Protocol):
+    """What a listing holds: an image with its mask, or with its classes."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Those that it lies in."""
+
+
+Item = TypeVar("Item", bound=Listed, covariant=True)
+
+
 @dataclass(frozen=True)
-class Listing:
+class Listing(Generic[Item]):
     """One split as its names and lists show it; no pixel is read.
 
     Args:
-        pairs: images that have a mask, in order; every file of them is there.
+        items: images that have what belongs to them, in order; every file of them is there.
         problems: what keeps the split from being used.
         where: the split in words, for messages.
-        labels: what the values in the masks mean; None where only the masks themselves tell.
+        labels: what the values in the masks mean; None where only the masks themselves tell, or there are none.
         warnings: what is odd, and does not keep the split from being used.
     """
 
-    pairs: tuple[Pair, ...]
+    items: tuple[Item, ...]
     problems: tuple[Problem, ...]
     where: str
     labels: LabelSpace | None = None
     warnings: tuple[Problem, ...] = ()
 
-    def checked_pairs(self) -> tuple[Pair, ...]:
-        """The pairs of a split without a problem; warnings are logged.
+    @property
+    def files(self) -> Iterator[Path]:
+        """Of all images and their masks."""
+        return (file for item in self.items for file in item.files)
+
+    def checked(self, problems: Iterable[Problem] = ()) -> tuple[Item, ...]:
+        """The images of a split without a problem; warnings are logged.
+
+        Args:
+            problems: more of them.
 
         Raises:
             DataError: there are problems; all of them, one line each.
         """
         for line in in_groups(warning.line for warning in self.warnings):
             logger.warning("%s", line)
-        raise_all([problem.line for problem in self.problems])
-        return self.pairs
+        raise_all([problem.line for problem in (*self.problems, *problems)])
+        return self.items
 
 
-ListingBuilder = Callable[[DataConfig, str], Listing]
-
-LISTINGS: Registry[ListingBuilder] = Registry("data set of files")
-
-
-def register_listing(name: str) -> Callable[[ListingBuilder], ListingBuilder]:
-    """Decorate a function `(config, split) -> Listing`, so that the doctor can go on past the first fault.
-
-    Args:
-        name: value of `data.name`.
-
-    Raises:
-        ConfigError: the name is taken.
-    """
-    return LISTINGS.register(name)
-
-
-def input_folders(config: DataConfig | ClassificationDataConfig) -> set[Path]:
-    """The folders that a run's images and masks lie in, where no output belongs; none of a set that is in no files."""
-    files: list[Path] = []
-    for split in {config.train_split, config.val_split}:
-        with suppress(SegzooError):  # the command's own work says what is wrong
-            if isinstance(config, ClassificationDataConfig):
-                files += getattr(CLASSIFICATION_DATASETS[config.name](config, split), "files", ())
-            elif config.name in LISTINGS:
-                pairs = LISTINGS[config.name](config, split).pairs
-                files += (file for pair in pairs for file in (pair.image, *pair.mask_files))
-    return {file.parent for file in files}
-
-
-def with_headers(listing: Listing, pixels: PixelFormat) -> Listing:
+def with_headers(listing: Listing[Pair], pixels: PixelFormat) -> Listing[Pair]:
     """Without the pairs whose headers are unreadable or of different size, each a problem instead.
 
     Args:
@@ -105,7 +89,7 @@ def with_headers(listing: Listing, pixels: PixelFormat) -> Listing:
     """
     sound, problems = [], []
     colored = listing.labels is not None and listing.labels.raw_colors
-    for pair in listing.pairs:
+    for pair in listing.items:
         try:
             image = pixels.size(pair.image)
             masks = {path: mask_size(path, colored=colored) for path in pair.mask_files}
@@ -120,4 +104,4 @@ def with_headers(listing: Listing, pixels: PixelFormat) -> Listing:
         problems += wrong
         if not wrong:
             sound.append(pair)
-    return replace(listing, pairs=tuple(sound), problems=(*listing.problems, *problems))
+    return replace(listing, items=tuple(sound), problems=(*listing.problems, *problems))

@@ -36,6 +36,11 @@ class Pair:
     class_masks: tuple[Path | None, ...] = ()
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """The image and its mask or masks."""
+        return self.image, *self.mask_files
+
+    @property
     def mask_files(self) -> tuple[Path, ...]:
         """The file of the mask, or those of the classes."""
         return tuple(path for path in self.class_masks if path is not None) if self.class_masks else (self.mask,)
@@ -113,7 +118,12 @@ class FileDataset:
 
     def files_of(self, index: int) -> tuple[Path, ...]:
         """The image of a pair, and its mask or masks."""
-        return self.pairs[index].image, *self.pairs[index].mask_files
+        return self.pairs[index].files
+
+    @property
+    def image_files(self) -> tuple[Path, ...]:
+        """Of all pairs."""
+        return tuple(pair.image for pair in self.pairs)
 
     def with_labels(self, labels: LabelSpace) -> "FileDataset":
         """The same files read as other classes."""

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from segzoo.config.classification_data import AnyDataConfig
+from segzoo.config.data import SharedDataConfig
 from segzoo.data.arrays import ARRAY_SUFFIXES, Flags, Stored, check_pages, npy_dtype, npy_size, read_npy, read_tiff
 from segzoo.data.images import (
     IMAGE_SUFFIXES,
@@ -54,7 +54,7 @@ class PixelFormat:
     value_range: tuple[float, float] | None = None
 
     @classmethod
-    def of(cls, config: AnyDataConfig) -> "PixelFormat":
+    def of(cls, config: SharedDataConfig) -> "PixelFormat":
         """The format that `data.channels` and `data.value_range` state."""
         return cls(config.channels, config.value_range)
 

@@ -2,27 +2,22 @@
 
 import logging
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from segzoo.config.classification_data import ClassificationDataConfig
-from segzoo.config.schema import DataConfig
-from segzoo.data import cityscapes
+from segzoo.config.data import SharedDataConfig
 from segzoo.data.archive import unpack
-from segzoo.data.classification import build_classification_dataset
-from segzoo.data.dataset import PREPARED
+from segzoo.data.dataset import DATASET_REGISTRIES, DatasetSpec
 from segzoo.data.download import download, verify
-from segzoo.data.listing import LISTINGS
-from segzoo.data.sbd import write_trainaug
-from segzoo.data.sources import SOURCES, Source
+from segzoo.data.sources import Recipe, Source
 from segzoo.data.tree import is_hidden
-from segzoo.data.voc import TRAINAUG_LIST
 from segzoo.errors import ConfigError, DataError, SegzooError, UnknownNameError, did_you_mean, in_groups
 
 logger = logging.getLogger(__name__)
 
-_VOC = "VOCdevkit/VOC2012"
 _SHOWN = 20  # problems of one split that are spelled out
 
 
@@ -42,95 +37,52 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class _Recipe:
-    """How one data set is made from its archives.
+class _Target:
+    """A data set that can be had: its recipe, the data set itself, and its `data` section in a folder."""
 
-    Args:
-        dataset: `data.name`.
-        archives: keys of the table that `make` needs, in order.
-        splits: published number of images of each.
-        train: what follows `segzoo train`.
-        make: what follows the unpacking, given the root.
-        makes: the file that it makes last, below the root; while it is there, no archive is needed.
-        images: pattern of a split's images where no list says what belongs to it; fewer than published are a problem.
-        unlabelled: splits without masks.
-        classified: images have classes of their own, and no masks.
-    """
-
-    dataset: str
-    archives: tuple[str, ...]
-    splits: Mapping[str, int]
-    train: str
-    make: Callable[[Path], object] = lambda root: None
-    makes: str | None = None
-    images: str | None = None
-    unlabelled: frozenset[str] = frozenset()
-    classified: bool = False
-
-    @property
-    def folder(self) -> str:
-        """`data.root`, below the root of all data sets."""
-        return PREPARED[self.dataset]
+    recipe: Recipe
+    spec: DatasetSpec[Any]
+    config: Callable[[Path], SharedDataConfig]
 
 
-RECIPES: Mapping[str, _Recipe] = {
-    "voc": _Recipe(
-        dataset="voc",
-        archives=("voc",),
-        splits={"train": 1_464, "val": 1_449},
-        train="configs/deeplab_xception.yaml data.train_split=train",
-    ),
-    "sbd": _Recipe(
-        dataset="voc",
-        archives=("voc", "sbd"),
-        splits={"trainaug": 10_582, "val": 1_449},
-        train="configs/deeplab_xception.yaml",
-        make=lambda root: write_trainaug(root / "SBD", root / _VOC),
-        makes=f"{_VOC}/{TRAINAUG_LIST}",
-    ),
-    "cityscapes": _Recipe(
-        dataset="cityscapes",
-        archives=("cityscapes_images", "cityscapes_masks"),
-        splits={"train": 2_975, "val": 500, "test": 1_525},
-        train="configs/deeplab_xception_cityscapes.yaml",
-        images=f"{cityscapes.IMAGES}/{{split}}/*/*{cityscapes.IMAGE_END}",
-        unlabelled=frozenset({"test"}),
-    ),
-    "camvid": _Recipe(
-        dataset="camvid",
-        archives=("camvid",),
-        splits={"train": 367, "val": 101, "test": 233},
-        train="configs/deeplab_xception_camvid.yaml",
-    ),
-    "cifar10": _Recipe(
-        dataset="cifar10",
-        archives=("cifar10",),
-        splits={"train": 50_000, "test": 10_000},
-        train="configs/xception_cifar10.yaml",
-        classified=True,
-    ),
-}
+def recipes() -> dict[str, tuple[str, Recipe]]:
+    """What `prepare` takes: the name of the data set that each makes, and how."""
+    return {name: (target.config(Path()).name, target.recipe) for name, target in _targets().items()}
 
 
-def prepare(
-    name: str, root: str | Path, archives: Sequence[str | Path] = (), sources: Mapping[str, Source] | None = None
-) -> Prepared:
+def _targets() -> dict[str, _Target]:
+    found = {}
+    for registry in DATASET_REGISTRIES.values():
+        for dataset in registry:
+            spec: DatasetSpec[Any] = registry[dataset]
+            for name, recipe in spec.recipes.items():
+                found[name] = _Target(recipe, spec, partial(_section, registry.section, dataset))
+    return found
+
+
+def _section(section: type[Any], dataset: str, folder: Path) -> SharedDataConfig:
+    config: SharedDataConfig = section(name=dataset, root=str(folder))
+    return config
+
+
+def prepare(name: str, root: str | Path, archives: Sequence[str | Path] = ()) -> Prepared:
     """Make a data set ready below `root`, as far as it is not; what is there is never changed.
 
     Args:
-        name: voc, sbd (VOC with SBD's masks, the split `trainaug`), cityscapes, camvid or cifar10.
-        root: folder of all data sets; `data.root` is `VOCdevkit`, `cityscapes`, `camvid` or `cifar10` inside it.
+        name: a recipe of a data set: voc, sbd (VOC with SBD's masks, the split `trainaug`), cityscapes, camvid, ...
+        root: folder of all data sets; `data.root` is `VOCdevkit`, `cityscapes`, ... inside it.
         archives: files to use in place of downloads.
-        sources: another table of archives than ours.
 
     Raises:
         ConfigError: an archive does not exist or belongs to nothing here, or must be fetched by hand.
         DataError: an archive cannot be had, is refused or cannot be written.
     """
-    if name not in RECIPES:
-        raise UnknownNameError(f"unknown data set '{name}'. {did_you_mean(name, RECIPES)}")
-    recipe, root = RECIPES[name], Path(root).expanduser()
-    needed = [(SOURCES if sources is None else sources)[key] for key in recipe.archives]
+    targets = _targets()
+    if name not in targets:
+        raise UnknownNameError(f"unknown data set '{name}'. {did_you_mean(name, targets)}")
+    target, root = targets[name], Path(root).expanduser()
+    recipe = target.recipe
+    needed = recipe.sources
     _refuse_inner_folder(root, needed)
     made = recipe.makes is not None and (root / recipe.makes).is_file()
     missing = [source for source in needed if not made and not (root / source.place).exists()]
@@ -146,7 +98,7 @@ def prepare(
     except OSError as error:
         raise DataError(f"{error.filename or root}: {error.strerror}") from error
     nothing_done = made or (not missing and recipe.makes is None)
-    return _inspect(recipe, root, absent, nothing_done=nothing_done)
+    return _inspect(target, root, absent, nothing_done=nothing_done)
 
 
 def _place(source: Source, root: Path, archive: Path | None) -> None:
@@ -198,13 +150,14 @@ def _by_hand(source: Source) -> str:
     return f"Log in at {source.homepage}, fetch {source.filename} and run this again with --archive {source.filename}"
 
 
-def _inspect(recipe: _Recipe, root: Path, absent: Sequence[Source], *, nothing_done: bool) -> Prepared:
+def _inspect(target: _Target, root: Path, absent: Sequence[Source], *, nothing_done: bool) -> Prepared:
     """Count what is there, by the rules of the data set's loader."""
+    recipe = target.recipe
     folder = root / recipe.folder
     lines = []
     problems = [f"{root / source.place}: not there. {_by_hand(source)}" for source in absent]
     for split, published in recipe.splits.items():
-        count, wrong = _count(recipe, folder, split)
+        count, wrong = _count(target, folder, split)
         lines.append(f"  {split}: {count:,} of {published:,} images")
         if recipe.images is not None and count < published:
             problems.append(f"{folder}: {split} has {count:,} of {published:,} images")
@@ -218,17 +171,17 @@ def _inspect(recipe: _Recipe, root: Path, absent: Sequence[Source], *, nothing_d
     return Prepared((f"{folder}: {state}", *lines), tuple(dict.fromkeys(problems)), command)
 
 
-def _count(recipe: _Recipe, folder: Path, split: str) -> tuple[int, list[str]]:
+def _count(target: _Target, folder: Path, split: str) -> tuple[int, list[str]]:
     """Images of a split, and what its loader says is wrong."""
+    recipe, spec, config = target.recipe, target.spec, target.config(folder)
     found = () if recipe.images is None else folder.glob(recipe.images.format(split=split))
     images = sum(not is_hidden(path.name) for path in found)
     if split in recipe.unlabelled:
         return images, []
     try:
-        if recipe.classified:
-            config = ClassificationDataConfig(name=recipe.dataset, root=str(folder))
-            return len(build_classification_dataset(config, split)), []
-        listing = LISTINGS[recipe.dataset](DataConfig(name=recipe.dataset, root=str(folder)), split)
-    except SegzooError as error:  # training does without a test split
-        return images, [] if split == "test" and not recipe.classified else error.problems
-    return images or len(listing.pairs), [problem.line for problem in listing.problems]
+        if spec.listing is None:
+            return len(spec.build(config, split)), []
+        listing = spec.listing(config, split)
+    except SegzooError as error:
+        return images, [] if split in recipe.optional else error.problems
+    return images or len(listing.items), [problem.line for problem in listing.problems]

@@ -1,8 +1,9 @@
-"""What a data set is: numbered samples, their ids and their labels."""
+"""What a data set is, for each task: numbered samples, their ids and their labels."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from traceback import extract_tb
 from typing import Protocol, runtime_checkable
 
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segzoo.data.labels import LabelSpace
-from segzoo.data.pixels import Pixels
+from segzoo.data.pixels import PixelFormat, Pixels
 from segzoo.errors import DataError, SegzooError, first_line
 
 
@@ -46,6 +47,44 @@ class SegmentationDataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
+
+
+ClassesOf = Sequence[tuple[int, ...]]
+"""The classes of each image: one, or, where the label space says so, any number of them."""
+
+
+class ClassificationDataset(Protocol):
+    """What training and evaluation of classifiers ask of a data set. Any class with these members is one."""
+
+    @property
+    def labels(self) -> LabelSpace:
+        """The classes, without colours (`LabelSpace.of_images`)."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """One id per image, unique in the split, in order, without reading an image."""
+
+    @property
+    def classes(self) -> ClassesOf:
+        """The classes of each image, without reading it."""
+
+    def __len__(self) -> int: ...
+
+    def read_image(self, index: int) -> Pixels:
+        """The pixels of an image. Shape: (H, W, C)."""
+
+
+@runtime_checkable
+class ReadFromFiles(Protocol):
+    """A data set of either task whose images are read from files. Optional."""
+
+    @property
+    def pixels(self) -> PixelFormat:
+        """What the files become."""
+
+    @property
+    def image_files(self) -> Sequence[Path]:
+        """Of all images, in order."""
 
 
 @runtime_checkable

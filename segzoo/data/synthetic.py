@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from segzoo.config.schema import DataConfig
-from segzoo.data.dataset import Sample, register_dataset, unknown_split
+from segzoo.data.dataset import register_dataset, unknown_split
 from segzoo.data.labels import LabelSpace
+from segzoo.data.sample import Sample
+from segzoo.errors import ConfigError
 
 Floats = npt.NDArray[np.floating]
 Region = npt.NDArray[np.bool_]
@@ -75,7 +77,9 @@ class SyntheticDataset:
         return sample
 
 
-@register_dataset("synthetic")
+# Its options are a key of the schema and none of a registration: who takes a configuration of scenes and names another
+# data set in it may leave them there.
+@register_dataset("synthetic", reads=(), labels=LABELS, drawn=True)
 def build_synthetic(config: DataConfig, split: str) -> SyntheticDataset:
     """The built-in scenes.
 
@@ -84,8 +88,10 @@ def build_synthetic(config: DataConfig, split: str) -> SyntheticDataset:
         split: "train" or "val".
 
     Raises:
-        ConfigError: another split.
+        ConfigError: another split, or keys that ask for other pixels than 8-bit RGB.
     """
+    if not config.is_rgb8:
+        raise ConfigError("data: channels, value_range: synthetic scenes are 8-bit RGB; leave both out")
     counts = {"train": config.synthetic.train_images, "val": config.synthetic.val_images}
     if split not in counts:
         raise unknown_split(split, list(counts), "the synthetic data set")

@@ -1,18 +1,28 @@
 """Pascal VOC 2012 in the layout of its devkit, with SBD's masks as the split `trainaug`."""
 
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from segzoo.config.schema import DataConfig
 from segzoo.data.class_lists import find_class_list
-from segzoo.data.dataset import dataset_root, how_to_get, register_dataset, unknown_split, without_masks
-from segzoo.data.images import is_colored_mask, read_stored_mask
-from segzoo.data.labels import LabelSpace, color_number, shown_color, voc_palette
-from segzoo.data.listing import Listing, Problem, register_listing
-from segzoo.data.pairs import FileDataset, Pair
-from segzoo.data.pixels import PixelFormat
+from segzoo.data.dataset import (
+    FoundLayout,
+    built_from,
+    dataset_root,
+    how_to_get,
+    register_dataset,
+    unknown_split,
+    without_masks,
+)
+from segzoo.data.images import is_colored_mask, read_mask, read_stored_mask
+from segzoo.data.labels import IGNORED, LabelSpace, color_number, shown_color, voc_palette
+from segzoo.data.listing import Listing, Problem
+from segzoo.data.pairs import Pair
+from segzoo.data.sources import Recipe, Source
 from segzoo.data.split_list import ListedLine, scan_split_list
 from segzoo.data.tree import files_named
 from segzoo.errors import ConfigError, DataError
@@ -26,14 +36,30 @@ LABELS = LabelSpace(NAMES, voc_palette(len(NAMES)))
 
 IMAGES = "JPEGImages"
 MASKS = "SegmentationClass"
-_LOOKED_AT = 12  # masks whose values tell whether this is VOC
+_LOOKED_AT = 12  # masks whose colours tell whether this is VOC
+_READ = 50  # masks whose numbers do
+_ID = re.compile(r"20\d\d_\d{6}")
 AUGMENTED_MASKS = "SegmentationClassAug"
 LISTS = Path("ImageSets", "Segmentation")
 TRAINAUG_LIST = LISTS / "trainaug.txt"
 
 
-@register_dataset("voc")
-def build_voc(config: DataConfig, split: str) -> FileDataset:
+SOURCE = Source(
+    filename="VOCtrainval_11-May-2012.tar",
+    folder="VOCdevkit/VOC2012",
+    place="VOCdevkit/VOC2012",
+    homepage="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
+    urls=(
+        "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",  # torchvision's, as the checksum
+        # The copy of the book "Dive into Deep Learning"; the university's host is often unreachable.
+        "https://d2l-data.s3-accelerate.amazonaws.com/VOCtrainval_11-May-2012.tar",
+    ),
+    size=1_999_639_040,
+    md5="6cd6e144f989b92b3379bac3b3de84fd",
+)
+
+
+def list_voc(config: DataConfig, split: str) -> Listing[Pair]:
     """Pairs of `JPEGImages` and `SegmentationClass` that `ImageSets/Segmentation/<split>.txt` lists.
 
     Args:
@@ -43,18 +69,6 @@ def build_voc(config: DataConfig, split: str) -> FileDataset:
 
     Raises:
         ConfigError: the folder, its layout or the split is not there, or has no masks, as `test`.
-        DataError: a list names files that are missing.
-    """
-    listing = list_voc(config, split)
-    return FileDataset(listing.checked_pairs(), LABELS, listing.where, PixelFormat.of(config))
-
-
-@register_listing("voc")
-def list_voc(config: DataConfig, split: str) -> Listing:
-    """The files of `build_voc`, with what is wrong with them.
-
-    Raises:
-        ConfigError: the folder, its layout or the split is not there.
     """
     root = voc_folder(config)
     if reason := other_classes(root):
@@ -134,9 +148,75 @@ def voc_folder(config: DataConfig) -> Path:
     raise ConfigError(f"data.root: no {LISTS} in '{root}' or a VOC2012 below it. {how_to_get(config)}")
 
 
+def voc_layout(folder: Path) -> Path | None:
+    """What has VOC2012's sub-folders, whatever classes are in them: a folder, or one up to two levels below."""
+    places = (folder, folder / "VOC2012", folder / "VOCdevkit" / "VOC2012")
+    return next((root for root in places if (root / IMAGES).is_dir() and (root / LISTS).is_dir()), None)
+
+
+def find_voc(folder: Path) -> FoundLayout | None:
+    """VOC2012 with its own classes."""
+    root = voc_layout(folder)
+    if root is None or other_classes(root) or other_numbers(root):
+        return None
+    has_sbd = (root / TRAINAUG_LIST).is_file() and (root / AUGMENTED_MASKS).is_dir()
+    split = "trainaug" if has_sbd else "train"
+    return FoundLayout(root, f"{IMAGES} with {LISTS.as_posix()}: Pascal VOC", split)
+
+
+def other_numbers(root: Path) -> str | None:
+    """Why the numbers in the masks are not VOC's: larger ones, or few, without its images."""
+    looked_at = []
+    for path in files_named(root / MASKS, ".png")[:_READ]:
+        with suppress(DataError):  # comes up again when every mask is read
+            looked_at.append(set(np.unique(read_mask(path)).tolist()) - {IGNORED})
+    beyond = [max(numbers) for numbers in looked_at if max(numbers, default=0) >= len(NAMES)]
+    if 2 * len(beyond) > len(looked_at):
+        return f"the masks hold up to {max(beyond)}, and VOC has {len(NAMES)} classes"
+    numbers = set().union(*looked_at)
+    if numbers != set(range(len(numbers))) or len(numbers) >= len(NAMES):
+        return None
+    if any(_ID.fullmatch(path.stem) for path in (root / IMAGES).iterdir()):
+        return None
+    return f"no image has a name of VOC's, such as 2007_000032, and the masks hold 0 to {len(numbers) - 1} only"
+
+
 def _is_plain(text: str) -> bool:
     return not any(mark in text for mark in "/\\:")
 
 
 def _pair(line: ListedLine, images: Path, masks: Path) -> Pair:
     return Pair(line.text, images / f"{line.text}.jpg", masks / f"{line.text}.png", line.place)
+
+
+def _write_trainaug(root: Path) -> None:
+    from segzoo.data.sbd import write_trainaug  # which knows this data set
+
+    write_trainaug(root / SBD.place, root / SOURCE.place)
+
+
+SBD = Source(
+    filename="benchmark.tgz",
+    folder="benchmark_RELEASE/dataset",
+    place="SBD",
+    homepage="http://home.bharathh.info/pubs/codes/SBD/download.html",
+    # As in torchvision, and the checksum, too.
+    urls=("https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",),
+    size=1_419_539_633,
+    md5="82b4d87ceb2ed10f6038a1cba92111cb",
+)
+_CONFIG = "configs/deeplab_xception.yaml"
+RECIPES = {
+    "voc": Recipe((SOURCE,), "VOCdevkit", {"train": 1_464, "val": 1_449}, f"{_CONFIG} data.train_split=train"),
+    "sbd": Recipe(
+        (SOURCE, SBD),
+        "VOCdevkit",
+        {"trainaug": 10_582, "val": 1_449},
+        _CONFIG,
+        make=_write_trainaug,
+        makes=f"{SOURCE.place}/{TRAINAUG_LIST}",
+    ),
+}
+register_dataset("voc", reads=(), listing=list_voc, labels=LABELS, recipes=RECIPES, recognise=find_voc)(
+    built_from(list_voc)
+)

@@ -9,9 +9,10 @@ from typing import Any, Self
 from segzoo.checkpoint.read import TrainedSegmenter
 from segzoo.config.schema import RunConfig
 from segzoo.data.datamodule import evaluation_loader
-from segzoo.data.dataset import SegmentationDataset, build_dataset
+from segzoo.data.dataset import build_dataset
 from segzoo.data.items import Item, WholeDataset
 from segzoo.data.pixels import as_picture
+from segzoo.data.sample import SegmentationDataset
 from segzoo.errors import ConfigError, data_errors_about, printable
 from segzoo.evaluation.counts import ImageCounts, SplitCounts, image_counts
 from segzoo.evaluation.evaluator import Evaluator, Job, weights_kind

@@ -13,9 +13,10 @@ from torch import Tensor
 from segzoo.checkpoint.read import TrainedClassifier
 from segzoo.config.classification import ClassificationRunConfig
 from segzoo.data.classification.datamodule import central_loader
-from segzoo.data.classification.dataset import ClassificationDataset, build_classification_dataset
 from segzoo.data.classification.items import CentralDataset, as_class_batch
 from segzoo.data.classification.views import CenterView
+from segzoo.data.dataset import build_classification_dataset
+from segzoo.data.sample import ClassificationDataset
 from segzoo.errors import ConfigError, data_errors_about
 from segzoo.evaluation.classify.files import write_metrics, write_per_image
 from segzoo.evaluation.classify.results import ClassEvaluation, ClassifiedImage, ClassProtocol

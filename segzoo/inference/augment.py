@@ -9,6 +9,7 @@ from torch import Tensor
 
 from segzoo.config.schema import RunConfig
 from segzoo.data.coding import MaskCoding
+from segzoo.data.dataset import DATASETS
 from segzoo.inference.tile_plan import GRID
 from segzoo.inference.tiles import Compute
 
@@ -46,8 +47,7 @@ class TestTimeAugmentation:
         return GRID * math.lcm(*(Fraction(scale).limit_denominator(_FINEST_STEP).denominator for scale in self.scales))
 
 
-_VOC = TestTimeAugmentation((0.5, 0.75, 1.0, 1.25, 1.5, 1.75), flip=True)
-_PUBLISHED = {"cityscapes": TestTimeAugmentation((0.75, 1.0, 1.25), flip=True)}
+_VOC = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 
 
 def published_augmentation(dataset_name: str) -> TestTimeAugmentation:
@@ -58,7 +58,8 @@ def published_augmentation(dataset_name: str) -> TestTimeAugmentation:
     >>> published_augmentation("cityscapes").scales
     (0.75, 1.0, 1.25)
     """
-    return _PUBLISHED.get(dataset_name, _VOC)
+    scales = DATASETS[dataset_name].scales if dataset_name in DATASETS else None
+    return TestTimeAugmentation(scales or _VOC, flip=True)
 
 
 def configured_augmentation(config: RunConfig) -> TestTimeAugmentation | None:

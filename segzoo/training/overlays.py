@@ -6,10 +6,9 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from PIL import Image
 
-from segzoo.data.dataset import Sample, SegmentationDataset
 from segzoo.data.images import write_image
 from segzoo.data.labels import LabelSpace
-from segzoo.data.sample import named_in_errors
+from segzoo.data.sample import Sample, SegmentationDataset, named_in_errors
 from segzoo.tasks.segmentation import SegmentationTask
 from segzoo.training.callbacks import as_task
 from segzoo.training.run_dir import RunDir

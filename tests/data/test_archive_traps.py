@@ -13,7 +13,7 @@ import pytest
 
 from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.data.archive import is_archive, unpack
-from segzoo.data.classification import build_classification_dataset
+from segzoo.data.dataset import build_classification_dataset
 from segzoo.errors import DataError
 
 

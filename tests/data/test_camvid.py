@@ -9,7 +9,7 @@ from PIL import Image
 from segzoo.config.schema import DataConfig
 from segzoo.data import build_dataset
 from segzoo.data.camvid import FULL_COLORS, segnet_split
-from segzoo.data.dataset import SegmentationDataset
+from segzoo.data.sample import SegmentationDataset
 from segzoo.errors import ConfigError, DataError
 
 SKY, ROAD, VOID = (128, 128, 128), (128, 64, 128), (0, 0, 0)

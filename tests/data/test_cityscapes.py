@@ -9,7 +9,7 @@ from PIL import Image
 from segzoo.config.schema import DataConfig
 from segzoo.data import build_dataset
 from segzoo.data.cityscapes import CITYSCAPES_LABELS, LABELS
-from segzoo.data.dataset import SegmentationDataset
+from segzoo.data.sample import SegmentationDataset
 from segzoo.errors import ConfigError, DataError
 
 IDS = np.array([[7, 8, 26, 0, 1, 33]], np.uint8)

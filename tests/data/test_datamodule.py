@@ -12,11 +12,11 @@ from PIL import Image
 
 from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.config.schema import DataConfig, SyntheticConfig
-from segzoo.data import DATASETS, LabelSpace, build_dataset
+from segzoo.data import LabelSpace, build_dataset, register_dataset
 from segzoo.data.classification.datamodule import ClassificationDataModule
 from segzoo.data.datamodule import SegmentationDataModule, worker_count
-from segzoo.data.dataset import Sample
 from segzoo.data.doctor.scan import scan_sample
+from segzoo.data.sample import Sample
 from segzoo.data.sampling import StepBatchSampler
 from segzoo.data.statistics import class_pixels
 from segzoo.errors import ConfigError, DataError
@@ -213,9 +213,8 @@ def test_too_few_training_samples_are_refused() -> None:
     assert len(stream(data_module(batch_size=11))) == 6
 
 
+@pytest.mark.usefixtures("own_parts")
 def test_a_user_registers_a_data_set() -> None:
-    name = "of_a_user"
-
     class Own:
         def __init__(self, config: DataConfig, split: str) -> None:
             self.samples = build_dataset(config.model_copy(update={"name": "synthetic"}), split)
@@ -228,10 +227,9 @@ def test_a_user_registers_a_data_set() -> None:
         def __getitem__(self, index: int) -> Sample:
             return self.samples[index]
 
-    if name not in DATASETS:
-        DATASETS.add(name, Own)
+    register_dataset("of_a_user")(Own)
     with pytest.raises(DataError, match="different classes"):
-        data_module(name=name)
+        data_module(name="of_a_user")
 
 
 def test_real_camvid_stream_is_the_same_with_workers(shared: Path) -> None:
@@ -336,6 +334,7 @@ def test_errors_of_a_data_set_of_ones_own_outside_of_loaders_too() -> None:
         ((24, 24), r"have the shape \(24, 24\) in place of \(H, W, C\)"),
     ],
 )
+@pytest.mark.usefixtures("own_parts")
 def test_images_of_other_channels_are_refused_before_training(shape: tuple[int, ...], words: str) -> None:
     class Own:
         labels = LabelSpace.from_names(["a", "b"])
@@ -348,8 +347,7 @@ def test_images_of_other_channels_are_refused_before_training(shape: tuple[int, 
             return Sample(np.zeros(shape, np.uint8), np.zeros((24, 24), np.uint8), self.ids[index])
 
     name = f"own_{'_'.join(map(str, shape))}"
-    if name not in DATASETS:
-        DATASETS.add(name, lambda config, split: Own())
+    register_dataset(name)(lambda config, split: Own())
     with pytest.raises(ConfigError, match=f"data.channels: 3, but images of {name}, split train, {words}") as caught:
         data_module(name=name, synthetic=SyntheticConfig())
     assert len(caught.value.problems) == 1

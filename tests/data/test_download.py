@@ -14,7 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from segzoo.data.download import Limits, download, verify
-from segzoo.data.sources import SOURCES, Source
+from segzoo.data.sources import Source
+from segzoo.data.voc import SBD, SOURCE
 from segzoo.errors import DataError
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
@@ -321,12 +322,12 @@ def test_what_cannot_be_written_ends_at_once_and_resumes(server, tmp_path):
 def test_the_table_is_torchvisions_where_that_has_entries():
     voc = pytest.importorskip("torchvision.datasets.voc").DATASET_YEAR_DICT["2012"]
     sbd = pytest.importorskip("torchvision.datasets.sbd").SBDataset
-    assert (SOURCES["voc"].filename, SOURCES["voc"].md5) == (voc["filename"], voc["md5"])
-    assert (SOURCES["sbd"].filename, SOURCES["sbd"].md5) == (sbd.filename, sbd.md5)
-    older = f"{SOURCES['voc'].homepage}{SOURCES['voc'].filename}"  # the server's other name, in torchvision 0.26
-    assert voc["url"] in (older, SOURCES["voc"].urls[0])
-    assert SOURCES["sbd"].urls == (sbd.url,)
-    assert SOURCES["voc"].folder == voc["base_dir"]
+    assert (SOURCE.filename, SOURCE.md5) == (voc["filename"], voc["md5"])
+    assert (SBD.filename, SBD.md5) == (sbd.filename, sbd.md5)
+    older = f"{SOURCE.homepage}{SOURCE.filename}"  # the server's other name, in torchvision 0.26
+    assert voc["url"] in (older, SOURCE.urls[0])
+    assert SBD.urls == (sbd.url,)
+    assert SOURCE.folder == voc["base_dir"]
 
 
 def test_checksums_are_checked_of_any_file(tmp_path):

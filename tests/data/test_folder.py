@@ -8,7 +8,7 @@ from PIL import Image
 
 from segzoo.config.schema import DataConfig
 from segzoo.data import build_dataset
-from segzoo.data.dataset import SegmentationDataset
+from segzoo.data.sample import SegmentationDataset
 from segzoo.errors import ConfigError, DataError
 
 MASK = np.array([[0, 1, 2, 255]], np.uint8)

@@ -9,9 +9,9 @@ from PIL import Image
 from segzoo.config.load import config_from_tree
 from segzoo.config.schema import DataConfig, FolderConfig
 from segzoo.data import build_dataset, folder_labels
-from segzoo.data.dataset import SegmentationDataset
 from segzoo.data.folder import held_out_ids
 from segzoo.data.labels import voc_palette
+from segzoo.data.sample import SegmentationDataset
 from segzoo.errors import ConfigError, DataError
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
@@ -205,9 +205,12 @@ def test_masks_are_read_once_for_both_splits(tmp_path: Path, monkeypatch: pytest
             "data: classes: folder.mask_values names them already",
         ),
         ({"channels": 4, "preprocessing": {"mean": [0.5], "std": [0.5]}}, "1 numbers, but data.channels is 4"),
-        ({"name": "voc", "classes": ["a"]}, "data: classes, folder: data set voc has classes"),
-        ({"name": "camvid", "folder": {"mask_offset": 1}}, "data: classes, folder: data set camvid has classes"),
-        ({"name": "synthetic", "channels": 4}, "data: channels, value_range: synthetic scenes are 8-bit RGB"),
+        (
+            {"name": "voc", "classes": ["a"]},
+            "data: data set voc does not read data.classes. Leave that out, or take a data set that does: folder. To "
+            "change classes: data.ignore_classes, data.merge_classes",
+        ),
+        ({"name": "camvid", "folder": {"mask_offset": 1}}, "data: data set camvid does not read data.folder. Leave"),
         ({"value_range": [3.0, 1.0]}, "value_range: [3.0, 1.0] is empty"),
     ],
 )
@@ -216,6 +219,13 @@ def test_contradictions_in_the_configuration(data: dict[str, object], message: s
         config_from_tree({"data": {"name": "folder", **data}, "trainer": {"max_steps": 1}})
     (line,) = caught.value.problems
     assert message in line
+
+
+@pytest.mark.parametrize("pixels", [{"channels": 4}, {"value_range": [0, 1]}])
+def test_synthetic_scenes_have_pixels_of_their_own(pixels: dict[str, object]) -> None:
+    config = DataConfig.model_validate({"name": "synthetic", **pixels})
+    with pytest.raises(ConfigError, match="data: channels, value_range: synthetic scenes are 8-bit RGB"):
+        build_dataset(config, "train")
 
 
 def test_a_wrong_number_of_channels_is_one_problem() -> None:

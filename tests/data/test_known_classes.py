@@ -3,7 +3,7 @@
 import pytest
 
 from segzoo.config.schema import DataConfig
-from segzoo.data.known_classes import count_classes
+from segzoo.data.dataset import count_classes
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from PIL import Image
 from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.config.schema import DataConfig
 from segzoo.data import build_dataset
-from segzoo.data.classification.dataset import build_classification_dataset
+from segzoo.data.dataset import build_classification_dataset
 from segzoo.data.images import read_image
 from segzoo.errors import ConfigError, DataError
 from segzoo.inference.listing import find_images

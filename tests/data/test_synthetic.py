@@ -10,7 +10,7 @@ from sklearn.metrics import jaccard_score
 
 from segzoo.config.schema import DataConfig, SyntheticConfig
 from segzoo.data import build_dataset
-from segzoo.data.dataset import SegmentationDataset
+from segzoo.data.sample import SegmentationDataset
 from segzoo.data.synthetic import LABELS, SyntheticDataset
 from segzoo.errors import ConfigError
 

@@ -12,7 +12,7 @@ from PIL import Image
 from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.config.schema import DataConfig
 from segzoo.data import build_dataset
-from segzoo.data.classification import build_classification_dataset
+from segzoo.data.dataset import build_classification_dataset
 from segzoo.data.make_config.make import make_config
 from segzoo.data.tree import files_below
 from segzoo.errors import ConfigError, DataError

@@ -24,8 +24,7 @@ from segzoo.config.load import config_from_tree, load_config, read_yaml
 from segzoo.config.packaged import packaged_configs
 from segzoo.config.schema import RunConfig
 from segzoo.config.stages import merged
-from segzoo.data.dataset import PREPARED
-from segzoo.data.prepare import RECIPES
+from segzoo.data.prepare import recipes
 from segzoo.errors import SegzooError
 from segzoo.tasks.names import known_names
 
@@ -237,7 +236,7 @@ def test_headers_of_the_ready_configurations_are_commands(repository, monkeypatc
         commands = [shlex.split(line, comments=True) for line in lines]
         assert commands[-1][1:3] in (["train", f"configs/{name}.yaml"],)
         assert [command_problems(words, repository, monkeypatch) for words in commands] == [[]] * len(commands)
-        roots = [f"data/{PREPARED[RECIPES[words[2]].dataset]}" for words in commands if words[1] == "prepare-data"]
+        roots = [f"data/{recipes()[words[2]][1].folder}" for words in commands if words[1] == "prepare-data"]
         assert roots in ([], [load_config(path).data.root])
 
 

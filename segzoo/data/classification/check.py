@@ -10,11 +10,12 @@ from typing import Any
 from rich.table import Table
 
 from segzoo.config.classification_data import ClassificationDataConfig
-from segzoo.data.classification.dataset import ClassificationDataset, build_classification_dataset
 from segzoo.data.cores import map_on_all_cores
+from segzoo.data.dataset import build_classification_dataset
 from segzoo.data.doctor.findings import Finding
 from segzoo.data.doctor.summary import Extent
 from segzoo.data.labels import LabelSpace
+from segzoo.data.sample import ClassificationDataset
 from segzoo.errors import DataError
 
 _NAMED = 3  # images named in a finding about many

@@ -8,14 +8,26 @@ import numpy as np
 
 from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.data.archive import DAMAGE, open_tar
-from segzoo.data.classification.dataset import ImageArrays, register_classification_dataset
-from segzoo.data.dataset import dataset_root, how_to_get, unknown_split
+from segzoo.data.dataset import dataset_root, how_to_get, register_dataset, unknown_split
 from segzoo.data.images import Array8
 from segzoo.data.labels import LabelSpace
-from segzoo.data.sources import SOURCES
+from segzoo.data.pixels import Pixels
+from segzoo.data.sample import ClassesOf
+from segzoo.data.sources import Recipe, Source
 from segzoo.errors import ConfigError, DataError, first_line
 
 FOLDER = "cifar-10-batches-bin"
+SOURCE = Source(
+    filename="cifar-10-binary.tar.gz",
+    folder=FOLDER,
+    place=f"cifar10/{FOLDER}",
+    homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
+    urls=("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
+    size=170_052_171,
+    md5="c32a1d4ab5d03f1284b67883e8d87530",  # from the page
+)
+RECIPE = Recipe((SOURCE,), "cifar10", {"train": 50_000, "test": 10_000}, train="configs/xception_cifar10.yaml")
+
 _PICKLED = ("cifar-10-batches-py", "batches.meta", "cifar-10-python.tar.gz")  # what shows that it is the python version
 _SIDE = 32
 _ROW = 1 + 3 * _SIDE * _SIDE  # bytes of an image: its class, then all red, all green and all blue values
@@ -27,7 +39,31 @@ _LARGEST = 64 * 2**20  # bytes of one file, of which the largest published one h
 _MOST_MEMBERS = 100  # of an archive, of which the published one has 9
 
 
-@register_classification_dataset("cifar10")
+class ImageArrays:
+    """Images that are in memory.
+
+    Args:
+        images: 8-bit RGB, (N, H, W, 3).
+        classes: of the images.
+        labels: the classes.
+        ids: of the images.
+    """
+
+    def __init__(self, images: Array8, classes: ClassesOf, labels: LabelSpace, ids: Sequence[str]) -> None:
+        self.images = images
+        self.classes = classes
+        self.labels = labels
+        self.ids = ids
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read_image(self, index: int) -> Pixels:
+        """An image of its own memory."""
+        return np.array(self.images[index], order="C")
+
+
+@register_dataset("cifar10", task="classification", reads=(), recipes={"cifar10": RECIPE})
 def build_cifar10(config: ClassificationDataConfig, split: str) -> ImageArrays:
     """The 50,000 training images, or the 10,000 test images, which the field validates on: `test` or `val`.
 
@@ -75,17 +111,16 @@ def _rows(name: str, content: bytes, classes: int) -> Array8:
 def _read_files(config: ClassificationDataConfig, names: Sequence[str]) -> dict[str, bytes]:
     """The content of files by their names, from the folder or else the archive."""
     root = dataset_root(config)
-    source = SOURCES["cifar10"]
     folder = next((path for path in (root / FOLDER, root) if (path / _NAMES).is_file()), None)
-    archive = root / source.filename
+    archive = root / SOURCE.filename
     if folder is not None:
         return {name: _from_folder(folder, name) for name in names}
     if not archive.is_file():
         pickled = next((root / name for name in _PICKLED if (root / name).exists()), None)
         instead = f" {pickled} is the python version, whose pickles could run code: not read." if pickled else ""
         raise ConfigError(
-            f"data.root: neither {FOLDER} nor {source.filename} in '{root}'.{instead} {how_to_get(config)}; or fetch "
-            f"{source.urls[0]} elsewhere and put it there"
+            f"data.root: neither {FOLDER} nor {SOURCE.filename} in '{root}'.{instead} {how_to_get(config)}; or fetch "
+            f"{SOURCE.urls[0]} elsewhere and put it there"
         )
     try:
         with open_tar(archive) as (opened, _):
@@ -98,7 +133,7 @@ def _read_files(config: ClassificationDataConfig, names: Sequence[str]) -> dict[
 def _from_folder(folder: Path, name: str) -> bytes:
     path = folder / name
     if not path.is_file():
-        raise DataError(f"{path}: not there; unpack {SOURCES['cifar10'].filename} again")
+        raise DataError(f"{path}: not there; unpack {SOURCE.filename} again")
     if path.stat().st_size > _LARGEST:
         raise DataError(f"{path}: {path.stat().st_size:,} bytes are no file of CIFAR-10")
     return path.read_bytes()

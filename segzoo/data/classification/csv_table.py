@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from segzoo.config.classification_data import ClassificationDataConfig, CsvConfig
-from segzoo.data.classification.dataset import ImageFiles, register_classification_dataset
-from segzoo.data.classification.files import ImageList, NamedImage, names_in, stated_names
-from segzoo.data.dataset import dataset_root, unknown_split
+from segzoo.data.classification.files import ImageFiles, NamedImage, image_files
+from segzoo.data.dataset import dataset_root, register_dataset, unknown_split
 from segzoo.data.hold_out import held_out_of_each
+from segzoo.data.listing import Listing, Problem
 from segzoo.data.spelling import spellings
 from segzoo.data.tree import composed, files_named, is_file
 from segzoo.errors import ConfigError, DataError, did_you_mean
@@ -20,32 +20,7 @@ _WHOLE = "labels.csv"
 _LISTED_SPLITS = ("train", "val", "test")
 
 
-@register_classification_dataset("csv")
-def build_csv(config: ClassificationDataConfig, split: str) -> ImageFiles:
-    """`train.csv` and `val.csv`, or `labels.csv` for all splits, with a column of files and one of classes.
-
-    `labels.csv` may have a column that says which split a row belongs to; without it, a share of each class's images
-    (`val_fraction`), chosen by their paths alone, is `val`, the others are `train`. Line endings of any system, a
-    byte-order mark and blank lines are fine.
-
-    Args:
-        config: `root` holds the tables, `csv` says how they are written.
-        split: name of a table or of a row's split.
-
-    Raises:
-        ConfigError: the folder, the tables or the split are not there.
-        DataError: headings, files or classes that are not there; all problems in one go.
-    """
-    root = dataset_root(config)
-    images = list_csv(config, split)
-    names = stated_names(config, root)
-    if not names:
-        training = images if split == config.train_split else list_csv(config, config.train_split)
-        names = names_in(training.images)
-    return images.dataset(names, config, several=config.csv.multi_label)
-
-
-def list_csv(config: ClassificationDataConfig, split: str) -> ImageList:
+def list_csv(config: ClassificationDataConfig, split: str, options: CsvConfig) -> Listing[NamedImage]:
     """The images of `build_csv`, as the tables show them.
 
     Raises:
@@ -54,10 +29,10 @@ def list_csv(config: ClassificationDataConfig, split: str) -> ImageList:
     root = dataset_root(config)
     tables = sorted({path.stem for path in files_named(root, ".csv")} - {Path(_WHOLE).stem})
     if (root / f"{split}.csv").is_file():
-        rows = _Table(root / f"{split}.csv", root, config.csv)
+        rows = _Table(root / f"{split}.csv", root, options)
         return rows.listing(rows.images)
     if (root / _WHOLE).is_file():
-        return _part(_Table(root / _WHOLE, root, config.csv), split, config)
+        return _part(_Table(root / _WHOLE, root, options), split, config)
     if any(name in tables for name in (*_LISTED_SPLITS, config.train_split)):
         instead = (
             f", or rename {tables[0]}.csv to {_WHOLE}: then a share of its images is held out (data.val_fraction)."
@@ -65,11 +40,31 @@ def list_csv(config: ClassificationDataConfig, split: str) -> ImageList:
         raise unknown_split(split, tables, str(root), instead)
     raise ConfigError(
         f"data.root: '{root}' has neither {config.train_split}.csv nor {_WHOLE}, with the headings "
-        f"{config.csv.file_column},{config.csv.label_column}. Folders for classes: data.name=image_folder."
+        f"{options.file_column},{options.label_column}. Folders for classes: data.name=image_folder."
     )
 
 
-def _part(table: "_Table", split: str, config: ClassificationDataConfig) -> ImageList:
+@register_dataset("csv", task="classification", options=CsvConfig, reads=("classes",), listing=list_csv)
+def build_csv(config: ClassificationDataConfig, split: str, options: CsvConfig) -> ImageFiles:
+    """`train.csv` and `val.csv`, or `labels.csv` for all splits, with a column of files and one of classes.
+
+    `labels.csv` may have a column that says which split a row belongs to; without it, a share of each class's images
+    (`val_fraction`), chosen by their paths alone, is `val`, the others are `train`. Line endings of any system, a
+    byte-order mark and blank lines are fine.
+
+    Args:
+        config: `root` holds the tables.
+        split: name of a table or of a row's split.
+        options: how the tables are written.
+
+    Raises:
+        ConfigError: the folder, the tables or the split are not there.
+        DataError: headings, files or classes that are not there; all problems in one go.
+    """
+    return image_files(lambda name: list_csv(config, name, options), config, split, several=options.multi_label)
+
+
+def _part(table: "_Table", split: str, config: ClassificationDataConfig) -> Listing[NamedImage]:
     """The rows of one split in a table of all."""
     images = table.images
     if table.has_splits:
@@ -101,15 +96,15 @@ class _Table:
         self._root = root
         self._config = config
         self._several = config.multi_label
-        self._problems: list[str] = []
-        self._warnings: list[str] = []
+        self._problems: list[Problem] = []
+        self._warnings: list[Problem] = []
         self._seen: dict[str, NamedImage] = {}
         for number, row in self._rows():
             self._add(number, row)
 
-    def listing(self, images: list[NamedImage]) -> ImageList:
+    def listing(self, images: list[NamedImage]) -> Listing[NamedImage]:
         """Some of the images, with all that is wrong with the table."""
-        return ImageList(tuple(images), str(self.path), self._problems, self._warnings)
+        return Listing(tuple(images), tuple(self._problems), str(self.path), warnings=tuple(self._warnings))
 
     def _rows(self) -> Iterator[tuple[int, Mapping[str, str]]]:
         reader = csv.DictReader(io.StringIO(text_of(self.path), newline=""), restkey="", restval="")
@@ -139,19 +134,19 @@ class _Table:
         place = f"{self.path}:{number}"
         name = row[self._config.file_column].strip()
         if not name:
-            self._problems.append(f"{place}: no file in column '{self._config.file_column}'")
+            self._refuse(place, "no file", f"no file in column '{self._config.file_column}'")
             return
         if ".." in re.split(r"[/\\]", name):
-            self._problems.append(f"{place}: '{name}' leads out of the data set; remove '..'")
+            self._refuse(place, "refused line", f"'{name}' leads out of the data set; remove '..'")
             return
         files = (self._root / spelling for spelling in spellings(name))
         image = NamedImage(name, next(filter(is_file, files), self._root / name), self._classes(row), place)
         if not image.classes and not self._several:
-            self._problems.append(f"{place}: no class in column '{self._config.label_column}'")
+            self._refuse(place, "no class", f"no class in column '{self._config.label_column}'")
         elif not is_file(image.file):
-            self._problems.append(f"{place}: no image {image.file}. Add the file or take the line out.")
+            self._refuse(place, "missing image", f"no image {image.file}. Add the file or take the line out.")
         elif self.has_splits and not row[self._config.split_column].strip():
-            self._problems.append(f"{place}: no split in column '{self._config.split_column}'")
+            self._refuse(place, "no split", f"no split in column '{self._config.split_column}'")
         elif self._is_new(image):
             self.images.append(image)
             self.splits[name] = row.get(self._config.split_column, "").strip()
@@ -167,13 +162,17 @@ class _Table:
         if first is image:
             return True
         if first.classes == image.classes:
-            self._warnings.append(f"{image.place}: '{image.id}' is listed twice; counted once")
+            self._warnings.append(
+                Problem("duplicate line", f"{image.place}: '{image.id}' is listed twice; counted once")
+            )
             return False
         advice = "name its classes in one row" if self._several else "keep the right row"
-        self._problems.append(
-            f"{image.place}: '{image.id}' is {_listed(image)} here and {_listed(first)} in {first.place}; {advice}"
-        )
+        line = f"'{image.id}' is {_listed(image)} here and {_listed(first)} in {first.place}; {advice}"
+        self._refuse(image.place, "two classes", line)
         return False
+
+    def _refuse(self, place: str, kind: str, line: str) -> None:
+        self._problems.append(Problem(kind, f"{place}: {line}"))
 
 
 def _listed(image: NamedImage) -> str:

@@ -3,45 +3,16 @@
 from pathlib import Path
 
 from segzoo.config.classification_data import ClassificationDataConfig
-from segzoo.data.classification.dataset import ImageFiles, register_classification_dataset
-from segzoo.data.classification.files import (
-    ImageList,
-    NamedImage,
-    names_in,
-    stated_names,
-)
-from segzoo.data.dataset import dataset_root, unknown_split
+from segzoo.data.classification.files import ImageFiles, NamedImage, image_files
+from segzoo.data.dataset import dataset_root, register_dataset, unknown_split
 from segzoo.data.hold_out import held_out_of_each
+from segzoo.data.listing import Listing, Problem
 from segzoo.data.pixels import PixelFormat
 from segzoo.data.tree import files_below, left_out_line, name_of, subfolders, unlisted_lines
 from segzoo.errors import ConfigError, printable
 
 
-@register_classification_dataset("image_folder")
-def build_image_folder(config: ClassificationDataConfig, split: str) -> ImageFiles:
-    """Images at any depth below a folder for each class: `train/cat/a.jpg`, `val/cat/b.jpg`; or `cat/a.jpg`.
-
-    Without folders for the splits, a share of each class's images (`val_fraction`), chosen by their names alone, is
-    `val`, the others are `train`.
-
-    Args:
-        config: `root` holds the folders.
-        split: name of a split's folder, or "train", "val".
-
-    Raises:
-        ConfigError: the folder or the split is not there.
-        DataError: a split without images, or with images of a class that training does not have.
-    """
-    root = dataset_root(config)
-    images = list_image_folder(config, split)
-    names = stated_names(config, root)
-    if not names:
-        training = images if split == config.train_split else list_image_folder(config, config.train_split)
-        names = names_in(training.images)
-    return images.dataset(names, config)
-
-
-def list_image_folder(config: ClassificationDataConfig, split: str) -> ImageList:
+def list_image_folder(config: ClassificationDataConfig, split: str) -> Listing[NamedImage]:
     """The images of `build_image_folder`, as the folders show them.
 
     Raises:
@@ -58,14 +29,32 @@ def list_image_folder(config: ClassificationDataConfig, split: str) -> ImageList
     everything = _listed(root, where, config)
     if split not in {"train", "val"}:
         raise unknown_split(split, ["train", "val"], str(root))
-    ids = [image.id for image in everything.images]
-    groups = [image.classes for image in everything.images]
+    ids = [image.id for image in everything.items]
+    groups = [image.classes for image in everything.items]
     held_out = held_out_of_each(ids, groups, config.val_fraction, config.split_seed)
-    chosen = tuple(image for image in everything.images if (image.id in held_out) == (split == "val"))
-    return ImageList(chosen, where, everything.problems, everything.warnings if split == "train" else [])
+    chosen = tuple(image for image in everything.items if (image.id in held_out) == (split == "val"))
+    return Listing(chosen, everything.problems, where, warnings=everything.warnings if split == "train" else ())
 
 
-def _listed(folder: Path, where: str, config: ClassificationDataConfig) -> ImageList:
+@register_dataset("image_folder", task="classification", reads=("classes",), listing=list_image_folder)
+def build_image_folder(config: ClassificationDataConfig, split: str) -> ImageFiles:
+    """Images at any depth below a folder for each class: `train/cat/a.jpg`, `val/cat/b.jpg`; or `cat/a.jpg`.
+
+    Without folders for the splits, a share of each class's images (`val_fraction`), chosen by their names alone, is
+    `val`, the others are `train`.
+
+    Args:
+        config: `root` holds the folders.
+        split: name of a split's folder, or "train", "val".
+
+    Raises:
+        ConfigError: the folder or the split is not there.
+        DataError: a split without images, or with images of a class that training does not have.
+    """
+    return image_files(lambda name: list_image_folder(config, name), config, split)
+
+
+def _listed(folder: Path, where: str, config: ClassificationDataConfig) -> Listing[NamedImage]:
     suffixes = PixelFormat.of(config).suffixes
     classes = subfolders(folder)
     if not classes:
@@ -81,7 +70,12 @@ def _listed(folder: Path, where: str, config: ClassificationDataConfig) -> Image
         for path, found in files.items()
         for file in found
     ]
-    empty = [f"{path}: no image in this folder; left out" for path, found in files.items() if not found]
-    left_out = left_out_line(folder, others)
-    warnings = [*empty, *([left_out] if left_out else [])]
-    return ImageList(tuple(images), where, list(unlisted_lines(unlisted)), warnings)
+    warnings = [
+        Problem("empty folder", f"{path}: no image in this folder; left out")
+        for path, found in files.items()
+        if not found
+    ]
+    if left_out := left_out_line(folder, others):
+        warnings.append(Problem("files left out", left_out))
+    problems = [Problem("unlisted folder", line) for line in unlisted_lines(unlisted)]
+    return Listing(tuple(images), tuple(problems), where, warnings=tuple(warnings))

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from segzoo.data.classification.dataset import ClassificationDataset
 from segzoo.data.classification.views import CenterView, TrainView
 from segzoo.data.items import as_batch
-from segzoo.data.sample import named_in_errors
+from segzoo.data.sample import ClassificationDataset, named_in_errors
 from segzoo.data.sampling import SampleKey
 
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from segzoo.config.schema import DataConfig
+from segzoo.data.dataset import DATASETS
 from segzoo.data.doctor.findings import Finding, depth_findings, mask_findings, split_findings, value_findings
 from segzoo.data.doctor.scan import scan_pair
 from segzoo.data.doctor.splits import SplitScan, empty_split_problems
-from segzoo.data.listing import LISTINGS, Listing
+from segzoo.data.listing import Listing
 from segzoo.data.pairs import Pair, raise_all
 from segzoo.data.pixels import PixelFormat
 from segzoo.data.regroup import regrouped_labels
@@ -36,12 +37,13 @@ def quick_check(config: DataConfig, samples: int = _SAMPLES, seconds: float = _S
         ConfigError: the folder or a split is not there.
         DataError: everything that would stop training, one line each.
     """
-    if config.name not in LISTINGS:
+    list_split = DATASETS[config.name].listing
+    if list_split is None:
         return
     findings: list[Finding] = []
     splits = []
     for name in dict.fromkeys((config.train_split, config.val_split)):
-        listing = LISTINGS[config.name](config, name)
+        listing = list_split(config, name)
         split = _glance(listing, name, config, samples, seconds)
         findings += split_findings(split)
         findings += value_findings(split, split.labels) if split.labels else ()
@@ -55,12 +57,12 @@ def quick_check(config: DataConfig, samples: int = _SAMPLES, seconds: float = _S
     raise_all(list(dict.fromkeys(finding.line for finding in findings if finding.severity == "error")))
 
 
-def _glance(listing: Listing, name: str, config: DataConfig, samples: int, seconds: float) -> SplitScan:
+def _glance(listing: Listing[Pair], name: str, config: DataConfig, samples: int, seconds: float) -> SplitScan:
     labels = regrouped_labels(listing.labels, config) if listing.labels else None
     pixels = PixelFormat.of(config)
     deadline = time.monotonic() + seconds
     scans = []
-    for pair in _some(listing.pairs, samples):
+    for pair in _some(listing.items, samples):
         if time.monotonic() > deadline:
             break
         scans.append(scan_pair(pair, pixels, labels))

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from segzoo.config.schema import DataConfig
-from segzoo.data.dataset import Sample, SegmentationDataset, build_dataset
+from segzoo.data.dataset import DATASETS, build_dataset
 from segzoo.data.doctor.check import Report, SplitReport
 from segzoo.data.images import write_image
 from segzoo.data.labels import LabelSpace
-from segzoo.data.listing import LISTINGS
 from segzoo.data.pairs import FileDataset
 from segzoo.data.pixels import PixelFormat, as_picture
+from segzoo.data.sample import Sample, SegmentationDataset
 from segzoo.data.sheet import Cell, draw_sheet
 from segzoo.files import make_output
 
@@ -56,7 +56,7 @@ def _rows(config: DataConfig, split: SplitReport, labels: LabelSpace) -> Iterato
 def _sound_samples(config: DataConfig, split: SplitReport, labels: LabelSpace) -> SegmentationDataset | None:
     if split.pairs:
         return FileDataset(split.pairs, labels, split.name, PixelFormat.of(config))
-    if config.name in LISTINGS or not split.samples:
+    if DATASETS[config.name].listing or not split.samples:
         return None
     return build_dataset(config, split.name)
 

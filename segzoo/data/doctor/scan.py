@@ -8,14 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from segzoo.data.class_masks import read_class_masks
-from segzoo.data.dataset import SegmentationDataset
 from segzoo.data.doctor.mask_facts import MaskFacts, mask_facts
 from segzoo.data.images import ImageKind, read_color_mask, read_stored_mask
 from segzoo.data.labels import LabelSpace
 from segzoo.data.listing import Problem
 from segzoo.data.pairs import Pair, size_mismatch
 from segzoo.data.pixels import PixelFormat
-from segzoo.data.sample import mask_extent, named_in_errors
+from segzoo.data.sample import SegmentationDataset, mask_extent, named_in_errors
 from segzoo.errors import DataError
 
 _PIXELS_AT_ONCE = 1 << 17

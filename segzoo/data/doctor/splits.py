@@ -5,11 +5,11 @@ from functools import partial
 
 from segzoo.config.schema import DataConfig
 from segzoo.data.cores import map_on_all_cores
-from segzoo.data.dataset import build_dataset
+from segzoo.data.dataset import DATASETS, build_dataset
 from segzoo.data.doctor.scan import Scan, scan_pair, scan_sample
 from segzoo.data.labels import LabelSpace
-from segzoo.data.listing import LISTINGS, Listing, Problem
-from segzoo.data.pairs import empty_split
+from segzoo.data.listing import Listing, Problem
+from segzoo.data.pairs import Pair, empty_split
 from segzoo.data.pixels import PixelFormat
 from segzoo.data.regroup import regrouped_labels
 from segzoo.errors import ConfigError, DataError
@@ -58,19 +58,20 @@ def scan_splits(config: DataConfig, *, progress: bool) -> list[SplitScan]:
 
 
 def _scan_split(config: DataConfig, split: str, *, progress: bool) -> SplitScan:
-    if config.name not in LISTINGS:
+    list_split = DATASETS[config.name].listing
+    if list_split is None:
         return _scan_samples(config, split, progress=progress)
-    listing = LISTINGS[config.name](config, split)
+    listing = list_split(config, split)
     labels = regrouped_labels(listing.labels, config) if listing.labels else None
     read = partial(scan_pair, pixels=PixelFormat.of(config), labels=labels)
-    scans = map_on_all_cores(read, listing.pairs, f"reading {split}", progress=progress)
+    scans = map_on_all_cores(read, listing.items, f"reading {split}", progress=progress)
     errors = (*listing.problems, *empty_split_problems(listing))
     return SplitScan(split, tuple(scans), labels, errors, listing.warnings)
 
 
-def empty_split_problems(listing: Listing) -> list[Problem]:
+def empty_split_problems(listing: Listing[Pair]) -> list[Problem]:
     """That there is no sample, where no other problem is the reason."""
-    return [] if listing.pairs or listing.problems else [Problem("empty split", empty_split(listing.where))]
+    return [] if listing.items or listing.problems else [Problem("empty split", empty_split(listing.where))]
 
 
 def _scan_samples(config: DataConfig, split: str, *, progress: bool) -> SplitScan:

@@ -11,12 +11,13 @@ import numpy as np
 
 from segzoo.config.schema import DataConfig
 from segzoo.data.cores import map_on_all_cores
+from segzoo.data.dataset import DATASETS
 from segzoo.data.doctor.mask_facts import MaskFacts, find_smoothing, palette_conflict
 from segzoo.data.doctor.scan import pair_mask
 from segzoo.data.folder_labels import infer_labels
 from segzoo.data.images import is_colored_mask
 from segzoo.data.labels import IGNORED, LabelSpace
-from segzoo.data.listing import LISTINGS, Listing
+from segzoo.data.listing import Listing
 from segzoo.data.make_config.layout import Layout
 from segzoo.data.pairs import Pair, empty_split, raise_all, size_mismatch
 from segzoo.data.pixels import PixelFormat
@@ -80,7 +81,7 @@ def collect_facts(
     train, val, problems = _listings(config)
     pixels = PixelFormat.of(config)
     labels = train.labels if layout.name != "folder" or layout.class_folders or stated else None
-    colored = labels.raw_colors if labels else _are_colored(train.pairs)
+    colored = labels.raw_colors if labels else _are_colored(train.items)
     look = partial(_look_at_all, train, val, pixels, labels, progress=progress)
     train_looks, val_looks = look(colored=colored)
     raise_all([*problems, *(line for found in (*train_looks, *val_looks) for line in found.problems)])
@@ -102,8 +103,8 @@ def collect_facts(
     if stated and not labels:
         labels = infer_labels(values, config)
     return Facts(
-        len(train.pairs),
-        len(val.pairs),
+        len(train.items),
+        len(val.items),
         int(median(heights)),
         int(median(widths)),
         max(height * width for height, width in (found.size for found in looks)),
@@ -117,12 +118,18 @@ def collect_facts(
 
 
 def _look_at_all(
-    train: Listing, val: Listing, pixels: PixelFormat, labels: LabelSpace | None, *, colored: bool, progress: bool
+    train: Listing[Pair],
+    val: Listing[Pair],
+    pixels: PixelFormat,
+    labels: LabelSpace | None,
+    *,
+    colored: bool,
+    progress: bool,
 ) -> tuple[list["_Look"], list["_Look"]]:
     """Pairs of both splits, as many as are read."""
     look = partial(_look, pixels=pixels, labels=labels, colored=colored)
-    train_looks = map_on_all_cores(look, _spread(train.pairs), "reading train", progress=progress)
-    return train_looks, map_on_all_cores(look, _spread(val.pairs), "reading val", progress=progress)
+    train_looks = map_on_all_cores(look, _spread(train.items), "reading train", progress=progress)
+    return train_looks, map_on_all_cores(look, _spread(val.items), "reading val", progress=progress)
 
 
 def _speak_of(known_colors: Collection[int], looks: Sequence["_Look"]) -> bool:
@@ -173,20 +180,23 @@ def _are_colored(pairs: Sequence[Pair]) -> bool:
     return 2 * sum(colored) > len(colored)
 
 
-def _listings(config: DataConfig) -> tuple[Listing, Listing, list[str]]:
+def _listings(config: DataConfig) -> tuple[Listing[Pair], Listing[Pair], list[str]]:
     """Both splits, and all that their names show to be wrong.
 
     Raises:
         ConfigError: a split is not there, or there is no pair at all.
         DataError: a split has no pair.
     """
-    train, val = (LISTINGS[config.name](config, split) for split in (config.train_split, config.val_split))
+    list_split = DATASETS[config.name].listing
+    if list_split is None:
+        raise ConfigError(f"data.name: {config.name} is not read from files that could be looked at.")
+    train, val = (list_split(config, split) for split in (config.train_split, config.val_split))
     problems = [problem.line for listing in (train, val) for problem in listing.problems]
-    problems += [empty_split(listing.where) for listing in (train, val) if not listing.pairs and not listing.problems]
+    problems += [empty_split(listing.where) for listing in (train, val) if not listing.items and not listing.problems]
     problems = list(dict.fromkeys(problems))
-    if not train.pairs and not val.pairs:
+    if not train.items and not val.items:
         raise ConfigError(in_groups(problems))
-    if not train.pairs or not val.pairs:
+    if not train.items or not val.items:
         raise_all(problems)
     return train, val, problems
 

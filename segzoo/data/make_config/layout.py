@@ -1,25 +1,21 @@
 """How a folder of images and masks is laid out: which data set it is, and where its parts are."""
 
-import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
-
-from segzoo.data import cityscapes, voc
+from segzoo.data import voc
 from segzoo.data.affixes import NO_AFFIXES, Affixes
 from segzoo.data.arrays import ARRAY_SUFFIXES
+from segzoo.data.dataset import DATASETS
 from segzoo.data.folder_advice import lying_together
 from segzoo.data.folder_files import TRAIN_FOLDERS, VAL_FOLDERS
 from segzoo.data.folder_pairs import NamedFiles
-from segzoo.data.images import IMAGE_SUFFIXES, read_mask
-from segzoo.data.labels import IGNORED
+from segzoo.data.images import IMAGE_SUFFIXES
 from segzoo.data.make_config.stated import Stated
 from segzoo.data.tree import files_named, subfolders
-from segzoo.errors import ConfigError, DataError
+from segzoo.errors import ConfigError
 
 _IMAGES = ("images", "image", "imgs", "img", "jpegimages", "inputs", "input", "photos", "rgb", "img_dir", "image_dir")
 _MASKS = (
@@ -27,8 +23,6 @@ _MASKS = (
     "segmentation", "segmentations", "gt", "groundtruth", "ground_truth", "targets", "target", "ann_dir", "mask_dir",
 )  # fmt: skip
 _KINDS_OF_MASKS = (*(f"data.folder.{key}" for key in asdict(NO_AFFIXES)), "data.folder.multi_label")
-_VOC_ID = re.compile(r"20\d\d_\d{6}")
-_LOOKED_AT = 50  # masks whose values tell whether this is VOC
 _IN_WORDS = {
     "image_prefix": "images begin with",
     "image_suffix": "images end in",
@@ -93,8 +87,8 @@ def find_layout(folder: Path, stated: Stated) -> Layout:
     if not any(folder.iterdir()):
         raise ConfigError(f"{folder}: an empty folder. Put images/ and masks/ into it.")
     names = _Names.of(stated)
-    known = _voc(folder, names) or _cityscapes(folder) or _camvid(folder)
-    layout = known or _split_folders(folder, names) or _inner_split_folders(folder, names) or _one_folder(folder, names)
+    layout = _published(folder) or _like_voc(folder, names) or _split_folders(folder, names)
+    layout = layout or _inner_split_folders(folder, names) or _one_folder(folder, names)
     if layout is None:
         raise ConfigError(lying_together(folder) or _advice(folder))
     layout = _as_stated(layout, stated)
@@ -132,61 +126,28 @@ def _as_stated(layout: Layout, stated: Stated) -> Layout:
     return replace(layout, train_split=config.train_split, val_split=config.val_split, affixes=affixes, **folder)
 
 
-def _voc(folder: Path, names: _Names) -> Layout | None:
-    for root in (folder, folder / "VOC2012", folder / "VOCdevkit" / "VOC2012"):
-        if (root / voc.IMAGES).is_dir() and (root / voc.LISTS).is_dir():
-            reason = voc.other_classes(root) or _have_other_numbers(root)
-            if reason is not None:
-                return _like_voc(root, reason, names)
-            has_sbd = (root / voc.TRAINAUG_LIST).is_file() and (root / voc.AUGMENTED_MASKS).is_dir()
-            split = "trainaug" if has_sbd else "train"
-            return Layout("voc", root, f"{voc.IMAGES} with {voc.LISTS.as_posix()}: Pascal VOC", train_split=split)
+def _published(folder: Path) -> Layout | None:
+    """A data set that knows itself."""
+    for name in DATASETS:
+        recognise = DATASETS[name].recognise
+        found = recognise(folder) if recognise else None
+        if found is not None:
+            return Layout(name, found.root, found.reason, train_split=found.train_split)
     return None
 
 
-def _have_other_numbers(root: Path) -> str | None:
-    """Why the numbers in the masks are not VOC's: larger ones, or few, without its images."""
-    looked_at = []
-    for path in files_named(root / voc.MASKS, ".png")[:_LOOKED_AT]:
-        with suppress(DataError):  # comes up again when every mask is read
-            looked_at.append(set(np.unique(read_mask(path)).tolist()) - {IGNORED})
-    beyond = [max(numbers) for numbers in looked_at if max(numbers, default=0) >= len(voc.NAMES)]
-    if 2 * len(beyond) > len(looked_at):
-        return f"the masks hold up to {max(beyond)}, and VOC has {len(voc.NAMES)} classes"
-    numbers = set().union(*looked_at)
-    if numbers != set(range(len(numbers))) or len(numbers) >= len(voc.NAMES):
-        return None
-    if any(_VOC_ID.fullmatch(path.stem) for path in (root / voc.IMAGES).iterdir()):
-        return None
-    return f"no image has a name of VOC's, such as 2007_000032, and the masks hold 0 to {len(numbers) - 1} only"
-
-
-def _like_voc(root: Path, reason: str, names: _Names) -> Layout | None:
+def _like_voc(folder: Path, names: _Names) -> Layout | None:
     """Other classes in VOC's layout, with its lists where they make a training and a validation split."""
-    layout = _one_folder(root, names)
-    if layout is None:
+    root = voc.voc_layout(folder)
+    layout = None if root is None else _one_folder(root, names)
+    if root is None or layout is None:
         return None
     stems = {path.stem.lower(): path.stem for path in files_named(root / voc.LISTS, ".txt")}
     train, val = (_first(stems, usual) for usual in (names.train, names.val))
-    reason = f"{layout.reason}, as in Pascal VOC, but {reason}"
+    reason = f"{layout.reason}, as in Pascal VOC, but {voc.other_classes(root) or voc.other_numbers(root)}"
     if train is None or val is None:
         return replace(layout, reason=reason)
     return replace(layout, reason=reason, train_split=train, val_split=val, lists=voc.LISTS.as_posix())
-
-
-def _cityscapes(folder: Path) -> Layout | None:
-    if (folder / cityscapes.IMAGES).is_dir() and (folder / cityscapes.MASKS).is_dir():
-        return Layout("cityscapes", folder, f"{cityscapes.IMAGES} with {cityscapes.MASKS}: Cityscapes")
-    return None
-
-
-def _camvid(folder: Path) -> Layout | None:
-    if (folder / "701_StillsRaw_full").is_dir():
-        return Layout("camvid", folder, "701_StillsRaw_full: CamVid with its 32 colours")
-    lists = [folder / "train.txt", folder / "val.txt"]
-    if all(path.is_file() for path in lists) and (folder / "trainannot").is_dir():
-        return Layout("camvid", folder, "trainannot with lists of pairs: CamVid in SegNet's layout")
-    return None
 
 
 def _split_folders(folder: Path, names: _Names) -> Layout | None:
@@ -251,7 +212,8 @@ def _advice(folder: Path) -> str:
     inside = ", ".join(sorted(path.name for path in folder.iterdir())[:8])
     loose = any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
     move = " The images lie in the folder itself: move them into images/." if loose else ""
+    known = ", ".join(name for name in DATASETS if DATASETS[name].recognise)
     return (
-        f"{folder}: no images/ and masks/ (or img, labels, annotations, ...), no train/ and val/ with or in these, no "
-        f"Pascal VOC, Cityscapes or CamVid; only {inside}.{move}"
+        f"{folder}: no images/ and masks/ (or img, labels, annotations, ...), no train/ and val/ with or in these, and "
+        f"none of the data sets {known}; only {inside}.{move}"
     )

@@ -9,8 +9,8 @@ from pathlib import Path
 from segzoo.config.json_schema import schema_line
 from segzoo.config.load import load_config
 from segzoo.data.class_lists import find_class_list
+from segzoo.data.dataset import input_folders
 from segzoo.data.labels import color_number
-from segzoo.data.listing import input_folders
 from segzoo.data.make_config.choose import Choice, Choices, choose_training
 from segzoo.data.make_config.classes import Classes, choose_classes
 from segzoo.data.make_config.facts import Facts, collect_facts

@@ -8,7 +8,7 @@ import pytest
 from data.classification.cifar_files import FOLDER, files, write_archive, write_python_version
 from torchvision.datasets import CIFAR10
 
-from segzoo.data.classification import build_classification_dataset
+from segzoo.data.dataset import build_classification_dataset
 from segzoo.errors import ConfigError, DataError
 
 

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from segzoo.data.classification import build_classification_dataset
+from segzoo.data.dataset import build_classification_dataset
 from segzoo.errors import ConfigError, DataError
 
 FILES = [f"photos/{number}.png" for number in range(10)]

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from segzoo.data.classification import build_classification_dataset
+from segzoo.data.dataset import build_classification_dataset
 from segzoo.errors import ConfigError, DataError
 
 CATS = [f"cat/{number}.png" for number in range(5)]
@@ -24,7 +24,7 @@ def test_split_folders_are_read_as_torchvision_reads_them(tmp_path, make_images,
         dataset = build_classification_dataset(data_config(name="image_folder", root=str(tmp_path)), split)
         theirs = ImageFolder(tmp_path / split)
         assert list(dataset.labels.names) == theirs.classes
-        found = [(str(file), k) for file, (k,) in zip(dataset.files, dataset.classes, strict=True)]
+        found = [(str(file), k) for file, (k,) in zip(dataset.image_files, dataset.classes, strict=True)]
         assert sorted(found) == sorted(theirs.samples)
         for index, (path, _) in enumerate(found):
             assert np.array_equal(dataset.read_image(index), np.asarray(Image.open(path).convert("RGB")))

@@ -14,9 +14,10 @@ from laboratory.baseline import ENCODER, baseline_network, baseline_with_our_enc
 from laboratory.benchmarks.loader import PlainDataset
 from laboratory.benchmarks.subjects import CHANNELS, as_trained
 from segzoo.config.schema import RunConfig
-from segzoo.data.dataset import SegmentationDataset, build_dataset
+from segzoo.data.dataset import build_dataset
 from segzoo.data.labels import LabelSpace
 from segzoo.data.pairs import FileDataset
+from segzoo.data.sample import SegmentationDataset
 from segzoo.data.sampling import StepBatchSampler
 from segzoo.errors import ConfigError
 from segzoo.evaluation.bench import Bench, build_predictor

@@ -10,9 +10,9 @@ from laboratory.benchmarks.rates import Rate, rate_table, rates
 from laboratory.benchmarks.rounds import Clock, take_turns
 from laboratory.benchmarks.subjects import untrained
 from segzoo.config.schema import RunConfig
-from segzoo.data.dataset import SegmentationDataset, build_dataset
+from segzoo.data.dataset import build_dataset
 from segzoo.data.items import WholeDataset
-from segzoo.data.sample import Sample
+from segzoo.data.sample import Sample, SegmentationDataset
 from segzoo.evaluation.bench import Bench, build_predictor
 from segzoo.evaluation.evaluate import measure
 from segzoo.evaluation.evaluator import Job

@@ -19,10 +19,11 @@ from laboratory.benchmarks.rounds import Clock, Way, take_turns
 from segzoo.config.schema import DataConfig
 from segzoo.data.augmentation import plain_pipeline
 from segzoo.data.cache import cached
-from segzoo.data.dataset import SegmentationDataset, build_dataset
+from segzoo.data.dataset import build_dataset
 from segzoo.data.items import AugmentedDataset, as_batch
 from segzoo.data.pairs import FileDataset, Pair
 from segzoo.data.preprocessing import normalize
+from segzoo.data.sample import SegmentationDataset
 from segzoo.data.sampling import SampleKey, StepBatchSampler
 from segzoo.data.transforms import train_transform
 from segzoo.errors import ConfigError

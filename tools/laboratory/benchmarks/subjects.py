@@ -20,7 +20,7 @@ from segzoo.backbones.classifier import Classifier
 from segzoo.checkpoint.format import Description
 from segzoo.checkpoint.read import TrainedSegmenter
 from segzoo.config.schema import BackboneConfig, ModelConfig, RunConfig
-from segzoo.data.known_classes import count_classes
+from segzoo.data.dataset import count_classes
 from segzoo.data.labels import LabelSpace
 from segzoo.errors import ConfigError
 from segzoo.models.build import build_segmenter

@@ -10,7 +10,8 @@ from laboratory.experiments.paper import Experiment, Measure, Variant
 from laboratory.experiments.results import Network, chance_level, finished_networks, verdict
 from laboratory.experiments.runs import Run, plan_runs, train_runs
 from segzoo.config.classification import AnyRunConfig, ClassificationRunConfig
-from segzoo.data.classification import ClassificationDataset, build_classification_dataset
+from segzoo.data.dataset import build_classification_dataset
+from segzoo.data.sample import ClassificationDataset
 from segzoo.files import check_outputs, make_output, write_atomically
 from segzoo.markdown import Column, markdown_table
 
