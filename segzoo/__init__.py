@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from segzoo.models.decoder import register_decoder as register_decoder
     from segzoo.models.smp.encoders import register_smp_encoders as register_smp_encoders
     from segzoo.plugins import load_plugins as load_plugins
+    from segzoo.tasks.confusion import ConfusionMatrix as ConfusionMatrix
+    from segzoo.tasks.confusion import MeanIoU as MeanIoU
     from segzoo.tasks.losses import register_loss as register_loss
     from segzoo.tasks.metrics import register_metric as register_metric
     from segzoo.tasks.processes import is_first_process as is_first_process
@@ -41,6 +43,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ClassPredictor": "segzoo.inference.class_predictor",
+    "ConfusionMatrix": "segzoo.tasks.confusion",
+    "MeanIoU": "segzoo.tasks.confusion",
     "Predictor": "segzoo.inference.predictor",
     "Section": "segzoo.config.fields",
     "build_backbone": "segzoo.backbones",

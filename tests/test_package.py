@@ -32,7 +32,7 @@ def test_the_promised_names_are_there_and_no_others() -> None:
     promised |= {
         f"register_{kind}" for kind in ("backbone", "decoder", "dataset", "classification_dataset", "loss", "metric")
     }
-    promised |= {"register_smp_encoders", "Section", "load_plugins"}
+    promised |= {"register_smp_encoders", "Section", "load_plugins", "ConfusionMatrix", "MeanIoU"}
     assert promised == set(segzoo.__all__)
 
 

@@ -1,6 +1,7 @@
 """mIoU as it means one thing here: from one int64 table of counts over a whole split."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -9,35 +10,85 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities.plot import plot_confusion_matrix, plot_single_or_multi_val
 
 from segzoo.data.labels import LabelSpace
 
 
 class ConfusionMatrix(Metric):
-    """What `MaskCoding.count` gives, over a split; exact for any order, batch size and number of processes.
+    """Counts of pixels by truth and prediction, over a split; exact for any order, batch size and number of processes.
 
     Counts are int64: float32 loses pixels above 2**24, and torchmetrics' own mean IoU averages per image.
 
+    >>> matrix = ConfusionMatrix(2)
+    >>> matrix(torch.tensor([[0, 1, 1]]), torch.tensor([[0, 0, 255]]))
+    tensor([[1, 1],
+            [0, 0]])
+
     Args:
-        labels: the classes.
+        classes: a data set's, or their names, or how many there are; without a data set's, 255 is ignored.
     """
 
     full_state_update = False
+    is_differentiable = False
     counts: Tensor
 
-    def __init__(self, labels: LabelSpace, **kwargs: Any) -> None:
+    def __init__(self, classes: LabelSpace | Sequence[str] | int, **kwargs: Any) -> None:
         super().__init__(**kwargs)  # torchmetrics' own options, such as dist_sync_on_step
-        self.coding = labels.coding
-        zeros = torch.zeros(labels.coding.table_shape, dtype=torch.int64)
+        names = [f"class {index}" for index in range(classes)] if isinstance(classes, int) else classes
+        self.labels = names if isinstance(names, LabelSpace) else LabelSpace.from_names(names)
+        zeros = torch.zeros(self.labels.coding.table_shape, dtype=torch.int64)
         self.add_state("counts", default=zeros, dist_reduce_fx="sum")
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
-        """Add one batch of masks."""
-        self.counts += self.coding.count(prediction, target)
+        """Add one batch.
+
+        Shape: masks (N, H, W), or (N, K, H, W) where a pixel may have several classes; for the prediction a network's
+            scores (N, K, H, W), which are floating-point, too.
+        """
+        coding = self.labels.coding
+        self.counts += coding.count(
+            coding.predict(prediction) if prediction.is_floating_point() else prediction, target
+        )
 
     def compute(self) -> Tensor:
         """The int64 counts: (K, K), rows the truth, or (K, 2, 2) where a pixel may have several classes."""
         return self.counts
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """A figure and its axes; see torchmetrics."""
+        return plot_confusion_matrix(self.compute() if val is None else val, ax=ax, labels=list(self.labels.names))
+
+
+class MeanIoU(ConfusionMatrix):
+    """mIoU over all pixels counted, as one number; otherwise as `ConfusionMatrix`.
+
+    Classes in neither truth nor prediction are left out of the mean; NaN where there are no others.
+
+    >>> metric = MeanIoU(2)
+    >>> metric(torch.tensor([[0, 1, 1]]), torch.tensor([[0, 0, 255]]))
+    tensor(0.2500)
+    """
+
+    higher_is_better = True
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
+
+    def compute(self) -> Tensor:
+        """Shape: ()."""
+        miou = Scores.from_matrix(self.counts).miou
+        return torch.tensor(math.nan if miou is None else miou, device=self.counts.device)
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """A figure and its axes; see torchmetrics."""
+        return plot_single_or_multi_val(
+            self.compute() if val is None else val,
+            ax,
+            higher_is_better=True,
+            lower_bound=0.0,
+            upper_bound=1.0,
+            name="mIoU",
+        )
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,17 @@
 
 import math
 
+import lightning
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, jaccard_score, multilabel_confusion_matrix
 from sklearn.metrics import confusion_matrix as sklearn_confusion_matrix
+from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from segzoo.data.labels import LabelSpace
-from segzoo.tasks.confusion import ConfusionMatrix, Scores
+from segzoo.tasks.confusion import ConfusionMatrix, MeanIoU, Scores
 
 CLASSES = 7
 OVERLAPPING = LabelSpace.from_names("abcd", multi_label=True)
@@ -143,3 +145,79 @@ def test_class_tables_of_any_batches_add_up() -> None:
     assert metric.compute().dtype == torch.int64
     with pytest.raises(ValueError, match="outside 0..1"):
         metric.update(prediction + 1, target)
+
+
+def random_masks(count: int = 7) -> tuple[torch.Tensor, torch.Tensor]:
+    """Masks of five classes, the last of which is in neither; a part of the truth is ignored."""
+    generator = torch.Generator().manual_seed(0)
+    prediction, target = torch.randint(0, 4, (2, count, 9, 11), generator=generator)
+    return prediction, torch.where(torch.rand(target.shape, generator=generator) < 0.2, 255, target)
+
+
+@pytest.mark.parametrize("sizes", [[7], [1] * 7, [3, 4], [2, 5]])
+def test_mean_iou_is_that_of_torchmetrics_and_scikit_learn(sizes: list[int]) -> None:
+    """For any batches and order; torchmetrics' own of segmentation averages over images instead."""
+    prediction, target = random_masks()
+    order = torch.randperm(7)
+    metric = MeanIoU(5)
+    theirs = MulticlassJaccardIndex(5, ignore_index=255)
+    for part in order.split(sizes):
+        metric.update(prediction[part], target[part])
+        theirs.update(prediction[part], target[part])
+    kept = target != 255
+    expected = jaccard_score(target[kept], prediction[kept], average="macro")
+    assert metric.compute().item() == pytest.approx(expected, rel=1e-6)
+    assert metric.compute().item() == pytest.approx(theirs.compute().item(), rel=1e-6)
+    assert metric.compute().shape == ()
+
+
+def test_scores_of_a_network_are_masks_too() -> None:
+    prediction, target = random_masks()
+    logits = torch.nn.functional.one_hot(prediction, 5).movedim(-1, 1).float()
+    metric, other = MeanIoU(list("abcde")), MeanIoU(5)
+    assert metric(logits, target) == other(prediction, target)
+    decisions, truth = multi_label_case(0)
+    overlapping, same = (MeanIoU(OVERLAPPING) for _ in range(2))
+    assert overlapping(decisions.float() - 0.5, truth) == same(decisions, truth)
+
+
+def test_nothing_to_judge_is_nan() -> None:
+    metric = MeanIoU(3)
+    metric.update(torch.zeros(1, 2, 2, dtype=torch.int64), torch.full((1, 2, 2), 255))
+    assert metric.compute().isnan()
+
+
+def test_a_collection_counts_once_and_both_have_pictures() -> None:
+    prediction, target = random_masks()
+    collection = MetricCollection({"miou": MeanIoU(5), "matrix": ConfusionMatrix(5)})
+    for part in (slice(0, 3), slice(3, 7)):
+        collection.update(prediction[part], target[part])
+    assert len(collection.compute_groups) == 1
+    found = collection.compute()
+    assert found["miou"].item() == pytest.approx(Scores.from_matrix(found["matrix"]).miou, rel=1e-6)
+    _, axes = collection["miou"].plot()
+    assert axes.get_ylim()[1] <= 1.1
+    assert len(axes.lines) >= 1
+    _, axes = collection["matrix"].plot()
+    assert [label.get_text() for label in axes.get_xticklabels()] == list(collection["matrix"].labels.names)
+
+
+def test_logged_under_any_trainer_it_is_that_of_the_whole_split(tmp_path) -> None:
+    """`self.log` of the metric itself: computed and reset at the end of the epoch, whatever the batches."""
+    prediction, target = random_masks()
+
+    class Module(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.miou = MeanIoU(5)
+
+        def validation_step(self, batch: list[torch.Tensor], index: int) -> None:
+            self.miou(*batch)
+            self.log("val/miou", self.miou)
+
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(prediction, target), batch_size=3)
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    trainer = lightning.Trainer(default_root_dir=tmp_path, logger=False, accelerator="cpu", **quiet)
+    (found,) = trainer.validate(Module(), loader, verbose=False)
+    whole = MeanIoU(5)
+    assert found["val/miou"] == whole(prediction, target).item()
