@@ -151,7 +151,7 @@ TINY = {
         "crop_size": [48, 64],
         "synthetic": {"train_images": 12, "val_images": 5, "size": [48, 64]},
     },
-    "model": {"backbone": {"name": "xception", "width": 0.1}},
+    "model": {"decoder": "deeplabv3plus_smp", "backbone": {"name": "xception", "width": 0.1}},
     "optimizer": {"name": "adamw", "learning_rate": 0.002},
     "trainer": {"max_steps": 6, "val_every_steps": 3, "log_every_steps": 1, "progress": False},
 }

@@ -61,7 +61,7 @@ class ModelConfig(NormSettings, PartsSection):
     """Checkpoint, run directory or saved model (its folder, or owner/name on the Hugging Face hub) whose whole network
     this run starts from, instead of backbone.weights; with other classes, the layers that give class scores start anew.
     It has to be of the same backbone and decoder."""
-    decoder: str = "deeplabv3plus_smp"
+    decoder: str = "deeplabv3plus"
     """What turns taps into class scores: the papers' deeplabv3plus or deeplabv3; SMP's deeplabv3plus_smp,
     deeplabv3_smp, unet, unetplusplus, fpn, pspnet, pan, linknet, manet, upernet, segformer; or one you registered."""
     output_stride: OutputStride = 16
