@@ -1,6 +1,6 @@
 """Images in, masks out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -20,9 +20,9 @@ from segzoo.inference.augment import TestTimeAugmentation, augmented_scores, pub
 from segzoo.inference.base_predictor import BasePredictor, Picture
 from segzoo.inference.engines.base import Precision
 from segzoo.inference.prediction import Prediction, Probabilities
-from segzoo.inference.tile_plan import GRID, check_tiling
+from segzoo.inference.tile_plan import GRID
 from segzoo.inference.tile_size import choose_batch, choose_tile
-from segzoo.inference.tiles import tiled_classes, tiled_scores
+from segzoo.inference.tiles import Tiling, tiled
 from segzoo.models.segmenter import pad_to_multiple
 
 T = TypeVar("T", bound=np.generic)
@@ -64,15 +64,18 @@ class Predictor(BasePredictor[Prediction]):
         super().__init__(loaded, device, engine=engine, precision=precision)
         self.tta = published_augmentation(loaded.config.data.name) if tta is True else tta or None
         self.overlap = overlap
-        self.tile = choose_tile(loaded, self.device, self.tta) if tile == "auto" else tile
-        if self.tile is not None:
-            check_tiling(self.tile, overlap, "tile")
-        self._tiles_together = 1 if self.tile is None else choose_batch(loaded, self.device, self.tile, self.tta)
+        self._tiling = None if tile is None else self.tiling(None if tile == "auto" else tile, overlap)
+        self.tile = None if self._tiling is None else self._tiling.tile
 
-    @property
-    def grid(self) -> int:
-        """Pixels at whose multiples tiles begin."""
-        return GRID if self.tta is None else self.tta.grid
+    def tiling(self, tile: int | None, overlap: float) -> Tiling:
+        """How images are cut into tiles of so many pixels for this network; None takes what fits into memory.
+
+        Raises:
+            ConfigError: a tile or an overlap that makes no plan.
+        """
+        tile = tile or choose_tile(self.source, self.device, self.tta)
+        grid = GRID if self.tta is None else self.tta.grid
+        return Tiling(tile, overlap, grid, choose_batch(self.source, self.device, tile, self.tta))
 
     @torch.inference_mode()
     def whole_scores(self, images: Tensor) -> Tensor:
@@ -84,10 +87,7 @@ class Predictor(BasePredictor[Prediction]):
     @torch.inference_mode()
     def scores(self, images: Tensor) -> Tensor:
         """As `logits`, made of tiles and of augmented images where these were asked for."""
-        if not self.is_tiled(images.shape[-2:]):
-            return self.whole_scores(images)
-        tile, together = self.tile or 0, self._tiles_together
-        return tiled_scores(self.whole_scores, images, tile, self.overlap, grid=self.grid, batch=together)
+        return self._computed(images)
 
     @torch.inference_mode()
     def classes(self, images: Tensor) -> Tensor:
@@ -95,18 +95,7 @@ class Predictor(BasePredictor[Prediction]):
 
         With tiles, the scores of a whole image are never in memory.
         """
-        predict_mask = self.labels.coding.predict_mask
-        if not self.is_tiled(images.shape[-2:]):
-            return predict_mask(self.scores(images))
-        return tiled_classes(
-            self.whole_scores,
-            images,
-            self.tile or 0,
-            self.overlap,
-            grid=self.grid,
-            batch=self._tiles_together,
-            predict_mask=predict_mask,
-        )
+        return self._computed(images, self.labels.coding.predict_mask)
 
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
@@ -178,6 +167,13 @@ class Predictor(BasePredictor[Prediction]):
         """Segment an image that was read; arguments and errors as `BasePredictor`."""
         with data_errors_about([image] if isinstance(image, str | Path) else []):
             return self.segment([pixels])[0].without(self.lost(image))
+
+    def _computed(self, images: Tensor, predict_mask: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Scores, or the masks that `predict_mask` makes of them."""
+        if self._tiling is not None and self.is_tiled(images.shape[-2:]):
+            return tiled(self.whole_scores, images, self._tiling, predict_mask)
+        scores = self.whole_scores(images)
+        return scores if predict_mask is None else predict_mask(scores)
 
     def _padded(self, size: tuple[int, int]) -> tuple[int, int]:
         decoder = self.source.segmenter.decoder

@@ -16,9 +16,8 @@ from segzoo.data.progress import item_bar
 from segzoo.data.tiff_header import read_tiff_header
 from segzoo.errors import printable
 from segzoo.inference.raster_file import RasterSource, created_mask, opened_raster
-from segzoo.inference.tile_plan import Span, check_tiling
-from segzoo.inference.tile_size import choose_batch, choose_tile
-from segzoo.inference.tiles import Compute, Read, Tiling, count_tiles, score_blocks
+from segzoo.inference.tile_plan import Span
+from segzoo.inference.tiles import Compute, Read, count_tiles, score_blocks
 
 if TYPE_CHECKING:
     from segzoo.inference.predictor import Predictor
@@ -42,7 +41,7 @@ def segment_raster(
 ) -> tuple[int, ...]:
     """Segment a raster of any size, in the memory of a few tiles.
 
-    What is written is what `tiled_classes` gives for the raster in memory. Pixels without data become the ignored
+    What is written is what `tiled` gives for the raster in memory. Pixels without data become the ignored
     value, which is the mask's nodata.
 
     Args:
@@ -59,10 +58,7 @@ def segment_raster(
         ConfigError: rasterio is not installed, or a tile too small.
         DataError: the raster is damaged, has other channels, or its mask cannot be written.
     """
-    size = tile or choose_tile(predictor.source, predictor.device, predictor.tta)
-    check_tiling(size, overlap)
-    batch = choose_batch(predictor.source, predictor.device, size, predictor.tta)
-    tiling = Tiling(size, overlap, predictor.grid, batch)
+    tiling = predictor.tiling(tile, overlap)
     with opened_raster(source, predictor.pixels) as raster, created_mask(target, raster, predictor.labels) as mask:
         compute = _once_for_nothing(predictor.whole_scores, raster.gray)
         with _counted(raster, f"segmenting {source.name}", count_tiles(raster.size, tiling)) as read:

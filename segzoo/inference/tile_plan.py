@@ -101,22 +101,21 @@ def plan_panels(width: int, widest: int, step: int) -> Iterator[tuple[int, int]]
     yield from pairwise(sorted({0, width, *(edge for edge in inner if 0 < edge < width)}))
 
 
-def check_tiling(tile: int, overlap: float, key: str = "tile") -> None:
+def check_tiling(tile: int, overlap: float) -> None:
     """Refuse what `evaluation.tile` and `evaluation.tile_overlap` refuse, for callers in Python.
 
     Args:
         tile: pixels a side.
         overlap: share of that.
-        key: what the caller's user calls the tile.
 
     Raises:
         ConfigError: all problems in one go.
     """
     problems = []
     if tile < SMALLEST_TILE:
-        problems.append(f"{key}: {tile} pixels; tiles have at least {SMALLEST_TILE} a side, better 512 or more.")
+        problems.append(f"tile: {tile} pixels; tiles have at least {SMALLEST_TILE} a side, better 512 or more.")
     if not 0 <= overlap <= LARGEST_OVERLAP:
-        problems.append(f"{key}_overlap: {overlap}; a share of the tile from 0 to {LARGEST_OVERLAP} belongs there.")
+        problems.append(f"tile_overlap: {overlap}; a share of the tile from 0 to {LARGEST_OVERLAP} belongs there.")
     if problems:
         raise ConfigError(problems)
 

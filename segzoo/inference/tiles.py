@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from segzoo.config.evaluation import TILE_OVERLAP
-from segzoo.inference.tile_plan import GRID, Span, plan_axis, plan_panels
+from segzoo.inference.tile_plan import GRID, Span, check_tiling, plan_axis, plan_panels
 
 Compute = Callable[[Tensor], Tensor]
 """Scores (N, K, h, w) of images (N, C, h, w)."""
@@ -29,12 +29,18 @@ class Tiling:
         overlap: context that neighbours share, as a share of the tile (`plan_axis`).
         grid: tiles begin at multiples of so many pixels.
         batch: tiles of one size that the network gets together.
+
+    Raises:
+        ConfigError: a tile or an overlap that makes no plan.
     """
 
     tile: int
     overlap: float = TILE_OVERLAP
     grid: int = GRID
     batch: int = 1
+
+    def __post_init__(self) -> None:
+        check_tiling(self.tile, self.overlap)
 
 
 @dataclass(frozen=True)
@@ -52,59 +58,25 @@ class Block:
     scores: Tensor
 
 
-def tiled_scores(
-    compute: Compute, image: Tensor, tile: int, overlap: float = TILE_OVERLAP, *, grid: int = GRID, batch: int = 1
+def tiled(
+    compute: Compute, image: Tensor, tiling: Tiling, predict_mask: Callable[[Tensor], Tensor] | None = None
 ) -> Tensor:
     """Scores of an image, computed by tiles; those of the whole where the network looks no further than the overlap.
 
     Args:
         compute: the network, or what `augmented_scores` makes of it.
         image: of any type; `compute` gets tiles of it.
-        tile: as in `Tiling`, like all that follow.
-        overlap: share of the tile.
-        grid: pixels.
-        batch: tiles.
+        tiling: how it is cut.
+        predict_mask: makes uint8 masks of scores. Then these are the result, on the CPU, and the scores of the whole
+            image are never in memory: beside the image and the result there is what `score_blocks` takes.
 
-    Shape: (N, C, H, W) to (N, K, H, W).
-
-    Raises:
-        ConfigError: a tile or an overlap that makes no plan.
+    Shape: (N, C, H, W) to (N, K, H, W), or to what `predict_mask` gives.
     """
     size = (image.shape[-2], image.shape[-1])
-    return _assembled(score_blocks(compute, reader(image), size, Tiling(tile, overlap, grid, batch)), size)
-
-
-def tiled_classes(
-    compute: Compute,
-    image: Tensor,
-    tile: int,
-    overlap: float = TILE_OVERLAP,
-    *,
-    predict_mask: Callable[[Tensor], Tensor],
-    grid: int = GRID,
-    batch: int = 1,
-) -> Tensor:
-    """As `tiled_scores`, but the masks that they stand for, without ever holding the scores of the whole image.
-
-    Memory beside the image and the result is that of `score_blocks`.
-
-    Args:
-        compute: as in `tiled_scores`, like all others but one.
-        image: of any type.
-        tile: pixels a side.
-        overlap: share of the tile.
-        predict_mask: makes uint8 (N, h, w), or (N, K, h, w), of scores (N, K, h, w).
-        grid: pixels.
-        batch: tiles.
-
-    Shape: (N, C, H, W) to what `predict_mask` gives, on the CPU.
-
-    Raises:
-        ConfigError: a tile or an overlap that makes no plan.
-    """
-    size = (image.shape[-2], image.shape[-1])
-    blocks = score_blocks(compute, reader(image), size, Tiling(tile, overlap, grid, batch))
-    return _assembled((replace(block, scores=predict_mask(block.scores).cpu()) for block in blocks), size)
+    blocks = score_blocks(compute, reader(image), size, tiling)
+    if predict_mask is not None:
+        blocks = (replace(block, scores=predict_mask(block.scores).cpu()) for block in blocks)
+    return _assembled(blocks, size)
 
 
 def reader(image: Tensor) -> Read:
@@ -124,9 +96,6 @@ def score_blocks(compute: Compute, read: Read, size: tuple[int, int], tiling: Ti
         read: gives the pixels of a tile.
         size: height and width of the image.
         tiling: how it is cut.
-
-    Raises:
-        ConfigError: a tile or an overlap that makes no plan.
     """
     rows = plan_axis(size[0], tiling.tile, tiling.overlap, tiling.grid)
     columns = plan_axis(size[1], tiling.tile, tiling.overlap, tiling.grid)

@@ -12,7 +12,7 @@ from segzoo.checkpoint.read import TrainedSegmenter
 from segzoo.config.classification import AnyRunConfig
 from segzoo.errors import ConfigError
 from segzoo.inference.tile_size import choose_tile
-from segzoo.inference.tiles import tiled_classes
+from segzoo.inference.tiles import Tiling, tiled
 from segzoo.models.segmenter import Segmenter
 from segzoo.tasks.classification import ClassificationTask
 from segzoo.tasks.segmentation import SegmentationTask
@@ -37,14 +37,9 @@ class RunTask(SegmentationTask):
         tile = self._auto_tile() if evaluation.tile == "auto" else evaluation.tile
         if tile is None or max(image.shape[-2:]) <= tile:
             return super().predicted(image, ids)
-        masks = tiled_classes(
-            lambda part: self.checked_scores(self(part), ids),
-            image,
-            tile,
-            evaluation.tile_overlap,
-            predict_mask=self.labels.coding.predict_mask,
-        )
-        return masks.to(image.device)
+        tiling = Tiling(tile, evaluation.tile_overlap)
+        predict_mask = self.labels.coding.predict_mask
+        return tiled(lambda part: self.checked_scores(self(part), ids), image, tiling, predict_mask).to(image.device)
 
     def _auto_tile(self) -> int:
         about = Description(self.config, self.labels, {}, 0)

@@ -15,7 +15,7 @@ from segzoo.inference.augment import (
     configured_augmentation,
     published_augmentation,
 )
-from segzoo.inference.tiles import tiled_scores
+from segzoo.inference.tiles import Tiling, tiled
 from segzoo.models.segmenter import pad_to_multiple
 
 VOC = TestTimeAugmentation((0.5, 0.75, 1.0, 1.25, 1.5, 1.75), flip=True)
@@ -135,9 +135,9 @@ def test_tiles_of_augmented_images_equal_the_whole(tile: int, flip: bool) -> Non
         return augmented_scores(strided, images, wanted, coding_of())
 
     whole = augmented(image)
-    assert torch.allclose(tiled_scores(augmented, image, tile, 0.25, grid=wanted.grid), whole, atol=1e-5, rtol=0)
+    assert torch.allclose(tiled(augmented, image, Tiling(tile, 0.25, wanted.grid)), whole, atol=1e-5, rtol=0)
     if not flip:
-        assert not torch.allclose(tiled_scores(augmented, image, tile, 0.25), whole, atol=1e-3, rtol=0)
+        assert not torch.allclose(tiled(augmented, image, Tiling(tile, 0.25)), whole, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize(("scales", "grid"), [((1.0,), 32), ((0.5, 1.0), 64), ((0.75, 1.25), 128), ((1.5, 0.2), 320)])

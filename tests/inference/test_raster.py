@@ -21,7 +21,7 @@ from segzoo.inference.predictor import Predictor
 from segzoo.inference.raster import is_raster, segment_raster
 from segzoo.inference.raster_file import opened_raster
 from segzoo.inference.tile_plan import Span
-from segzoo.inference.tiles import tiled_classes
+from segzoo.inference.tiles import Tiling, tiled
 from segzoo.training.train import TrainResult
 
 rasterio = pytest.importorskip("rasterio")
@@ -42,16 +42,15 @@ class SmallPredictor:
 
     pixels: PixelFormat = field(default_factory=PixelFormat)
     labels: LabelSpace = field(default_factory=lambda: LabelSpace.from_names(NAMES))
-    grid: int = 32
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    source: None = None
-    tta: None = None
 
     def __post_init__(self) -> None:
         torch.manual_seed(0)
         channels = self.pixels.channels
         self.network = nn.Sequential(nn.Conv2d(channels, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 5, 3, padding=1))
         self.network.requires_grad_(False)
+
+    def tiling(self, tile: int, overlap: float) -> Tiling:
+        return Tiling(tile, overlap)
 
     def whole_scores(self, images: Tensor) -> Tensor:
         return self.network((images if images.is_floating_point() else images / 255) - 0.5)
@@ -79,7 +78,7 @@ def test_a_raster_is_its_tiles_in_memory_with_its_place_on_earth(tmp_path: Path,
     segment_raster(predictor, source, target, tile=96, overlap=0.25)
     lost = (colors == 0).all(0)
     seen = torch.from_numpy(np.where(lost, 128, colors).astype(np.uint8))[None]
-    expected = np.where(lost, 255, tiled_classes(predictor.whole_scores, seen, 96, 0.25, predict_mask=largest)[0])
+    expected = np.where(lost, 255, tiled(predictor.whole_scores, seen, Tiling(96, 0.25), largest)[0])
     with rasterio.open(source) as before, rasterio.open(target) as after:
         assert np.array_equal(after.read(1), expected)
         assert (after.crs, after.transform, after.shape) == (before.crs, before.transform, before.shape)
@@ -120,9 +119,7 @@ def test_many_channels_of_16_bits(tmp_path: Path, interleave: str) -> None:
     segment_raster(predictor, source, tmp_path / "mask.tif", tile=64, overlap=0.25)
     seen = torch.from_numpy(predictor.pixels.read(source).transpose(2, 0, 1)[None])
     with rasterio.open(tmp_path / "mask.tif") as mask:
-        assert np.array_equal(
-            mask.read(1), tiled_classes(predictor.whole_scores, seen, 64, 0.25, predict_mask=largest)[0]
-        )
+        assert np.array_equal(mask.read(1), tiled(predictor.whole_scores, seen, Tiling(64, 0.25), largest)[0])
 
 
 def test_not_a_number_where_there_is_nothing(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from segzoo.data.labels import LabelSpace
 from segzoo.inference.tile_plan import plan_axis
-from segzoo.inference.tiles import Tiling, count_tiles, reader, score_blocks, tiled_classes, tiled_scores
+from segzoo.inference.tiles import Tiling, count_tiles, reader, score_blocks, tiled
 from segzoo.models.segmenter import pad_to_multiple
 
 
@@ -60,20 +60,20 @@ def test_the_receptive_field_is_what_the_tests_below_say() -> None:
 def test_tiles_give_the_whole_images_scores(image: Tensor, tile: int, overlap: float) -> None:
     assert overlap * tile >= 2 * Local.reach + 1
     network = inferring()
-    whole, tiled = network(image), tiled_scores(network, image, tile, overlap)
-    assert tiled.shape == whole.shape
-    assert torch.allclose(tiled, whole, atol=1e-5, rtol=0)
+    whole, by_tiles = network(image), tiled(network, image, Tiling(tile, overlap))
+    assert by_tiles.shape == whole.shape
+    assert torch.allclose(by_tiles, whole, atol=1e-5, rtol=0)
 
 
 def test_without_enough_overlap_they_do_not(image: Tensor) -> None:
     network = inferring()
     for tile, overlap in ((96, 0.0), (96, 0.1)):
-        assert (tiled_scores(network, image, tile, overlap) - network(image)).abs().max() > 1e-3
+        assert (tiled(network, image, Tiling(tile, overlap)) - network(image)).abs().max() > 1e-3
 
 
 def test_an_image_of_one_tile_has_the_very_numbers_of_the_network(image: Tensor) -> None:
     network = inferring()
-    assert torch.equal(tiled_scores(network, image, 512), network(image))
+    assert torch.equal(tiled(network, image, Tiling(512)), network(image))
 
 
 def test_blending_equals_a_slow_reference() -> None:
@@ -83,7 +83,7 @@ def test_blending_equals_a_slow_reference() -> None:
     def compute(tiles: Tensor) -> Tensor:
         return torch.full((1, 2, *tiles.shape[-2:]), float(next(answers)))
 
-    tiled = tiled_scores(compute, torch.zeros(1, 1, 150, 200), 96, 0.25)
+    by_tiles = tiled(compute, torch.zeros(1, 1, 150, 200), Tiling(96, 0.25))
     rows, columns = plan_axis(150, 96, 0.25), plan_axis(200, 96, 0.25)
     expected = np.zeros((150, 200))
     for y in range(150):
@@ -93,8 +93,8 @@ def test_blending_equals_a_slow_reference() -> None:
                     if row.first <= y < row.last and column.first <= x < column.last:
                         weight = float(row.weights[y - row.first]) * float(column.weights[x - column.first])
                         expected[y, x] += weight * (1 + i * len(columns) + j)
-    assert np.allclose(tiled[0, 0], expected, atol=1e-4)
-    assert torch.equal(tiled[0, 0], tiled[0, 1])
+    assert np.allclose(by_tiles[0, 0], expected, atol=1e-4)
+    assert torch.equal(by_tiles[0, 0], by_tiles[0, 1])
 
 
 def test_blocks_cover_the_image_once(image: Tensor) -> None:
@@ -113,34 +113,34 @@ def test_wide_images_are_cut_into_panels_that_do_not_show() -> None:
         calls.append(len(tiles))
         return network(tiles)
 
-    tiled = tiled_scores(compute, wide, 112, 0.42)
-    assert torch.allclose(tiled, network(wide), atol=1e-5, rtol=0)
+    by_tiles = tiled(compute, wide, Tiling(112, 0.42))
+    assert torch.allclose(by_tiles, network(wide), atol=1e-5, rtol=0)
     assert len(calls) == count_tiles((70, 1417), Tiling(112, 0.42)) > len(plan_axis(1417, 112, 0.42))
 
 
 def test_several_images_and_tiles_at_a_time_change_nothing(image: Tensor) -> None:
     network = inferring()
-    one = tiled_scores(network, image, 128, 0.4)
-    several = tiled_scores(network, torch.cat([image, image.flip(-1)]), 128, 0.4, batch=3)
+    one = tiled(network, image, Tiling(128, 0.4))
+    several = tiled(network, torch.cat([image, image.flip(-1)]), Tiling(128, 0.4, batch=3))
     assert torch.allclose(several[:1], one, atol=1e-6)
-    assert torch.allclose(several[1:], tiled_scores(network, image.flip(-1), 128, 0.4), atol=1e-6)
+    assert torch.allclose(several[1:], tiled(network, image.flip(-1), Tiling(128, 0.4)), atol=1e-6)
 
 
 def test_classes_are_those_of_the_scores(image: Tensor) -> None:
     network = inferring()
-    scores = tiled_scores(network, image, 128, 0.4)
-    classes = tiled_classes(network, image, 128, 0.4, predict_mask=largest)
+    scores = tiled(network, image, Tiling(128, 0.4))
+    classes = tiled(network, image, Tiling(128, 0.4), largest)
     assert classes.dtype == torch.uint8
     assert torch.equal(classes.long(), scores.argmax(1))
     labels = LabelSpace.from_names(list("abcde"), multi_label=True)
-    several = tiled_classes(network, image, 128, 0.4, predict_mask=labels.coding.predict_mask)
+    several = tiled(network, image, Tiling(128, 0.4), labels.coding.predict_mask)
     assert torch.equal(several, (scores > 0).to(torch.uint8))
 
 
 MEMORY = """
 import torch
 from laboratory.benchmarks.memory import forget_peak, peak_bytes, resident_bytes
-from segzoo.inference.tiles import tiled_classes
+from segzoo.inference.tiles import Tiling, tiled
 torch.set_num_threads(1)
 weights = torch.randn(32, 3, 1, 1)
 
@@ -152,7 +152,7 @@ def added(height, width):
     image = torch.zeros((1, 3, height, width), dtype=torch.uint8)
     forget_peak()
     before = resident_bytes()
-    tiled_classes(compute, image, 256, predict_mask=lambda scores: scores.max(1).indices.to(torch.uint8))
+    tiled(compute, image, Tiling(256), lambda scores: scores.max(1).indices.to(torch.uint8))
     return peak_bytes() - before - height * width
 
 added(512, 512)  # what the first call alone takes
