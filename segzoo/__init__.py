@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from segzoo.checkpoint.saved import save_model as save_model
     from segzoo.config.fields import Section as Section
     from segzoo.config.load import load_config as load_config
+    from segzoo.data.datamodule import SegmentationDataModule as SegmentationDataModule
     from segzoo.data.dataset import register_classification_dataset as register_classification_dataset
     from segzoo.data.dataset import register_dataset as register_dataset
     from segzoo.evaluation.evaluate import evaluate as evaluate
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from segzoo.tasks.losses import register_loss as register_loss
     from segzoo.tasks.metrics import register_metric as register_metric
     from segzoo.tasks.processes import is_first_process as is_first_process
+    from segzoo.tasks.segmentation import SegmentationTask as SegmentationTask
     from segzoo.training.train import train as train
 
 __version__ = "0.1.0"
@@ -46,6 +48,8 @@ _HOMES = {
     "ConfusionMatrix": "segzoo.tasks.confusion",
     "MeanIoU": "segzoo.tasks.confusion",
     "Predictor": "segzoo.inference.predictor",
+    "SegmentationDataModule": "segzoo.data.datamodule",
+    "SegmentationTask": "segzoo.tasks.segmentation",
     "Section": "segzoo.config.fields",
     "build_backbone": "segzoo.backbones",
     "build_classifier": "segzoo.backbones",

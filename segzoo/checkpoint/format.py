@@ -4,6 +4,7 @@ Plain values only (text, numbers, lists, dictionaries), so that torch reads them
 """
 
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -46,9 +47,24 @@ class Description:
     versions: dict[str, str] = field(default_factory=dict)
 
 
-def describe(config: AnyRunConfig, labels: LabelSpace, metrics: dict[str, float | None], step: int) -> dict[str, Any]:
-    """A `Description` as plain values, with the versions that wrote it."""
+def describe(
+    config: AnyRunConfig,
+    labels: LabelSpace,
+    metrics: dict[str, float | None],
+    step: int,
+    own_parts: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """A `Description` as plain values, with the versions that wrote it.
+
+    Args:
+        config: the resolved run.
+        labels: its classes.
+        metrics: the validation's results.
+        step: optimiser steps done.
+        own_parts: "network", "loss", "optimizer" -> the class of one that the configuration does not describe.
+    """
     return {
+        **({"own_parts": dict(own_parts)} if own_parts else {}),
         "format_version": FORMAT_VERSION,
         "config": config.model_dump(mode="json"),
         "labels": labels.to_dict(),
@@ -58,15 +74,17 @@ def describe(config: AnyRunConfig, labels: LabelSpace, metrics: dict[str, float 
     }
 
 
-def parse_description(plain: dict[str, Any], source: str) -> Description:
+def parse_description(plain: dict[str, Any], source: str, *, needs_network: bool = True) -> Description:
     """Read `describe`'s result back.
 
     Args:
         plain: its result.
         source: what to call it in messages.
+        needs_network: the configuration has to describe the network.
 
     Raises:
-        CheckpointError: a newer format, content that does not fit it, or plug-ins that nobody has loaded.
+        CheckpointError: a newer format, content that does not fit it, plug-ins that nobody has loaded, or a network of
+            somebody's own.
     """
     found = plain.get("format_version")
     check_format(found, source)
@@ -75,6 +93,12 @@ def parse_description(plain: dict[str, Any], source: str) -> Description:
     missing = not_loaded(config.get("plugins") if isinstance(config, dict) else None)
     if missing:
         raise CheckpointError(f"{source}: {how_to_allow(missing)}")
+    own = plain.get("own_parts")
+    if needs_network and isinstance(own, dict) and "network" in own:
+        raise CheckpointError(
+            f"{source}: its network is a module of your own ({own['network']}), which no configuration describes. "
+            "SegmentationTask.load_from_checkpoint takes one beside the file: network=..."
+        )
     try:
         task = plain["config"].get("task", "segmentation")  # the first checkpoints did not say
         labels = LabelSpace.from_dict(plain["labels"])

@@ -61,13 +61,13 @@ class StepDataModule(lightning.LightningDataModule, ABC, Generic[Config, Images]
 
     Args:
         config: the run's `data` section.
-        steps: optimiser steps in the whole run; None counts `epochs`.
-        epochs: passes over the training split, where `steps` is None.
+        steps: in a pass of the training loader, which `segzoo.train` takes for the whole run; None counts `epochs`.
+        epochs: passes over the training split in one of the loader, where `steps` is None; None is 1.
         seed: decides order and augmentation.
         eval_batch_size: validation images read at a time.
         accumulate: batches of `data.batch_size` that make a step, and come as one.
 
-    Set `start_step` before training to go on at a later step.
+    Set `start_step` before training to go on at a later step; a Trainer's checkpoint does.
 
     Raises:
         ConfigError: there are fewer training samples than a step takes, or the data set is not there.
@@ -78,10 +78,10 @@ class StepDataModule(lightning.LightningDataModule, ABC, Generic[Config, Images]
         self,
         config: Config,
         *,
-        steps: int | None,
+        steps: int | None = None,
         epochs: int | None = None,
-        seed: int,
-        eval_batch_size: int,
+        seed: int = 0,
+        eval_batch_size: int = 1,
         accumulate: int = 1,
     ) -> None:
         super().__init__()
@@ -106,6 +106,14 @@ class StepDataModule(lightning.LightningDataModule, ABC, Generic[Config, Images]
                 f"data.batch_size: {config.batch_size} is more than the {len(self.train_dataset)} samples of "
                 f"split {config.train_split}. Set it to {len(self.train_dataset)} or less."
             )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where training goes on."""
+        return {"step": 0 if self.trainer is None else self.trainer.global_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on there."""
+        self.start_step = state_dict["step"]
 
     @abstractmethod
     def _dataset(self, split: str) -> Images:

@@ -36,6 +36,8 @@ def _permutation(seed: int, epoch: int, num_samples: int) -> npt.NDArray[np.int6
 class StepBatchSampler(Sampler[list[SampleKey]]):
     """The batches of a whole run, from any step on, for one of several processes.
 
+    A Trainer that passes over it several times calls `set_epoch`, and each pass goes on in the stream.
+
     Args:
         num_samples: size of the data set.
         batch_size: samples in one step, over all processes together.
@@ -66,14 +68,26 @@ class StepBatchSampler(Sampler[list[SampleKey]]):
         self.steps = steps
         self.seed = seed
         self.start_step = start_step
+        self.epoch = max(0, start_step - 1) // steps  # the pass that this step is in
         self.rank = rank
         self.world_size = world_size
 
     def __len__(self) -> int:
         return self.steps
 
+    @property
+    def sampler(self) -> "StepBatchSampler":
+        """Where Lightning looks for `set_epoch`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say how many passes came before the next one."""
+        self.epoch = epoch
+
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        for step in range(self.start_step, self.steps):
+        first, end = self.epoch * self.steps, (self.epoch + 1) * self.steps
+        start = self.start_step if first <= self.start_step <= end else first
+        for step in range(start, end):
             yield self.batch(step)
 
     def batch(self, step: int) -> list[SampleKey]:

@@ -71,7 +71,9 @@ def build_segmenter(
     check_taps(config.backbone.name, taps, config.output_stride)
     decoder = DECODERS[config.decoder].build(taps, num_classes, config)
     auxiliary = AuxiliaryHead(taps[-2], num_classes, config) if config.auxiliary_weight else None
-    return Segmenter(backbone, decoder, auxiliary)
+    segmenter = Segmenter(backbone, decoder, auxiliary)
+    segmenter.built_from = config
+    return segmenter
 
 
 def list_decoders() -> list[str]:

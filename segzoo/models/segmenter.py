@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from segzoo.backbones import Backbone
 from segzoo.backbones.network import Network
+from segzoo.config.schema import ModelConfig
 from segzoo.models.auxiliary import AuxiliaryHead
 from segzoo.models.decoder import Decoder
 
@@ -26,6 +27,8 @@ class Segmenter(Network):
     """
 
     score_axes = ("batch", "classes", "height", "width")
+    built_from: ModelConfig | None = None
+    """The model section that describes it; None for one that was put together by hand."""
 
     def __init__(self, backbone: Backbone, decoder: Decoder, auxiliary: AuxiliaryHead | None = None) -> None:
         super().__init__(backbone)

@@ -57,7 +57,7 @@ class Task(LightningModule, ABC):
     It optimises by hand, so that `training_step` is the whole of a step.
 
     `step_loss` is the loss of the newest step, over all processes. `without_scores` are this process's images in a
-    validation for which the network's scores were no numbers.
+    validation for which the network's scores were no numbers. `own_parts` are those that no configuration describes.
 
     Args:
         config: the run.
@@ -81,6 +81,7 @@ class Task(LightningModule, ABC):
         self.steps = steps
         self.samples = samples
         self.main_metric: MainMetric = main_metric(config, labels)
+        self.own_parts: dict[str, str] = {}
         self.step_loss = torch.tensor(float("nan"))
         self.without_scores: list[str] = []
         self.average: WeightAverage | None = None
@@ -249,9 +250,11 @@ class Task(LightningModule, ABC):
     def on_validation_epoch_end(self) -> None:
         """Turn what was noted into `scores`, and log them."""
         self.measure_all()
+        if self.trainer.sanity_checking:  # of a few images
+            self.scores = None
+            return
         stage = "test" if self.trainer.testing else "val"
-        if not self.trainer.sanity_checking:
-            self.log_dict({name.replace("val", stage, 1): value for name, value in self.numbers().items()})
+        self.log_dict({name.replace("val", stage, 1): value for name, value in self.numbers().items()})
 
     def measure_all(self) -> None:
         """Turn what every process noted into `scores`.
@@ -271,6 +274,10 @@ class Task(LightningModule, ABC):
         """Go on with the weights themselves."""
         if self.average is not None:
             self.average.swap(self.network)
+
+    def test_step(self, batch: Any, batch_index: int) -> None:
+        """As a validation's."""
+        self.validation_step(batch, batch_index)
 
     def on_test_start(self) -> None:
         """As a validation's."""
@@ -321,7 +328,9 @@ class Task(LightningModule, ABC):
             TrainingError: the weights have learnt from a loss that was no number.
         """
         self.check_losses()
-        checkpoint["segzoo"] = describe(self.config, self.labels, self.scores_by_name(), self.global_step)
+        checkpoint["segzoo"] = describe(
+            self.config, self.labels, self.scores_by_name(), self.global_step, self.own_parts
+        )
         if self.average is not None:
             state = checkpoint["state_dict"]
             other = state | {self.prefix + name: tensor for name, tensor in self.average.tensors.items()}
