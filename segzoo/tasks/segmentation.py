@@ -14,12 +14,12 @@ from segzoo.checkpoint.format import parse_description
 from segzoo.checkpoint.read import load_strictly, network_state, read_checkpoint
 from segzoo.config.load import config_from_tree, for_segmentation
 from segzoo.config.schema import ModelConfig, RunConfig
+from segzoo.cpu.training_pass import TrainingPass
 from segzoo.data.items import Item
 from segzoo.data.labels import LabelSpace
 from segzoo.errors import ConfigError
 from segzoo.models.build import build_segmenter
 from segzoo.models.evaluation import planned_for_evaluation
-from segzoo.models.lean.rewrite import TrainingPass
 from segzoo.models.segmenter import Segmenter
 from segzoo.tasks.confusion import ConfusionMatrix, Scores
 from segzoo.tasks.losses import SegmentationLoss, build_loss, loss_share
@@ -43,7 +43,7 @@ class Batch(TypedDict):
 class SegmentationTask(Task):
     """A segmenter that trains and is measured by mIoU, under `segzoo.train` or any `lightning.Trainer`.
 
-    It is made by a run's configuration, or by `from_network` from parts. A batch for training is a dictionary of `image`
+    It is made of a configuration, or by `from_network` of parts. A batch for training is a dictionary of `image`
     and `mask`, and `id` where messages should name images; or a pair (image, mask). A validation takes the same, or a
     list of samples of unequal sizes. It logs `train/loss`, `val/miou`, `val/pixel_accuracy` and `val/iou/<class>`.
 
@@ -82,7 +82,7 @@ class SegmentationTask(Task):
         self.loss = build_loss(config.loss, labels) if loss is None else loss  # first, for it may refuse the classes
         self.segmenter = self._built(pretrained) if network is None else cast(Segmenter, network)
         if not isinstance(self.segmenter, Segmenter):
-            self._training_pass = TrainingPass("forward", lean=False)
+            self._training_pass = TrainingPass("forward", recompute=False)
         self._own_optimizer = optimizer
         self.confusion = ConfusionMatrix(labels)
         self.scores: Scores | None = None
