@@ -41,13 +41,14 @@ def calls(tiny_run, tiny_classifier_run, tiny_config, tmp_path, monkeypatch):
         "register_dataset": {"name": "voc"},
         "register_decoder": {"name": "unet"},
         "register_loss": {"name": "dice"},
+        "register_metric": {"name": "miou"},
         "save_model": {"checkpoint": run, "folder": tmp_path},
         "train": {"config": config, "name": "x"},
     }
 
 
 WITHOUT_ARGUMENTS = {"Section", "SegmentationDataModule", "SegmentationTask", "__version__", "is_first_process"}
-WITHOUT_ARGUMENTS |= {"list_backbones", "register_smp_encoders"}
+WITHOUT_ARGUMENTS |= {"ConfusionMatrix", "MeanIoU", "list_backbones", "register_smp_encoders"}
 
 
 def test_every_public_function_is_tried(calls):
