@@ -7,8 +7,7 @@ from segzoo.cli import CommandParser
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser = CommandParser(__doc__, prog)
-    names = ["voc", "sbd", "cityscapes", "camvid", "cifar10"]
-    parser.add_argument("name", metavar="NAME", choices=names, help="%(choices)s")
+    parser.add_argument("name", metavar="NAME", help="voc, sbd, cityscapes, camvid, cifar10, or one of a plug-in")
     parser.add_argument("--root", metavar="DIR", default="data", help="folder of all data sets (default: data)")
     parser.add_argument(
         "--archive",

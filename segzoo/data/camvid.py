@@ -10,7 +10,7 @@ from segzoo.data.labels import IGNORED, LabelSpace, color_number
 from segzoo.data.listing import Listing, Problem
 from segzoo.data.pairs import Pair
 from segzoo.data.sources import Recipe, Source
-from segzoo.data.split_list import ListedLine, scan_split_list
+from segzoo.data.splits import ListedLine, scan_split_list
 from segzoo.data.tree import files_named
 from segzoo.errors import ConfigError, DataError
 from segzoo.files import text_of

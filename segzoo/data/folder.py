@@ -4,20 +4,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from segzoo.config.schema import DataConfig, FolderConfig
-from segzoo.data.affixes import Affixes
 from segzoo.data.class_masks import class_mask_labels
 from segzoo.data.dataset import dataset_root, register_dataset, unknown_split
 from segzoo.data.folder_advice import lying_together
-from segzoo.data.folder_files import TRAIN_FOLDERS
+from segzoo.data.folder_files import TRAIN_FOLDERS, Affixes
 from segzoo.data.folder_labels import infer_labels, mask_values, refuse_binary, stated_labels
 from segzoo.data.folder_pairs import ClassFiles, NamedFiles, class_folders
-from segzoo.data.hold_out import smallest_hashes
 from segzoo.data.labels import LabelSpace
 from segzoo.data.listing import Listing, Problem, with_headers
 from segzoo.data.pairs import FileDataset, Pair
 from segzoo.data.pixels import PixelFormat
 from segzoo.data.progress import counted
-from segzoo.data.split_list import scan_split_list
+from segzoo.data.splits import scan_split_list, smallest_hashes
 from segzoo.data.tree import composed, is_file, is_folder, subfolders
 from segzoo.errors import ConfigError
 

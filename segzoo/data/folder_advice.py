@@ -6,8 +6,16 @@ from collections.abc import Mapping
 from itertools import chain, islice
 from pathlib import Path
 
-from segzoo.data.affixes import NO_AFFIXES, Affixes, affixes_in_one_folder, likely_affixes
-from segzoo.data.folder_files import TRAIN_FOLDERS, VAL_FOLDERS, Files, are_of_classes
+from segzoo.data.folder_files import (
+    NO_AFFIXES,
+    TRAIN_FOLDERS,
+    VAL_FOLDERS,
+    Affixes,
+    Files,
+    affixes_in_one_folder,
+    are_of_classes,
+    likely_affixes,
+)
 from segzoo.data.images import IMAGE_SUFFIXES
 from segzoo.data.tree import files_below, files_named, is_of_kind, subfolders
 

@@ -5,14 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from segzoo.data.affixes import NO_AFFIXES, Affixes, likely_affixes
 from segzoo.data.folder_advice import no_folder, why_none
-from segzoo.data.folder_files import Files, are_of_classes, read_files, stem_of
+from segzoo.data.folder_files import NO_AFFIXES, Affixes, Files, are_of_classes, likely_affixes, read_files, stem_of
 from segzoo.data.images import IMAGE_SUFFIXES
 from segzoo.data.listing import Problem
 from segzoo.data.pairs import Pair
-from segzoo.data.spelling import find_named, halves
-from segzoo.data.split_list import ListedLine, listed_twice
+from segzoo.data.splits import ListedLine, find_named, halves, listed_twice
 from segzoo.data.tree import composed, files_below, is_folder, left_out_line, name_of, subfolders
 from segzoo.errors import printable
 

@@ -1,13 +1,17 @@
 """Pascal VOC 2012 in the layout of its devkit, with SBD's masks as the split `trainaug`."""
 
+import logging
 import re
+import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from segzoo.config.schema import DataConfig
+from segzoo.data.archive import folder_beside
 from segzoo.data.class_lists import find_class_list
 from segzoo.data.dataset import (
     FoundLayout,
@@ -18,14 +22,16 @@ from segzoo.data.dataset import (
     unknown_split,
     without_masks,
 )
-from segzoo.data.images import is_colored_mask, read_mask, read_stored_mask
+from segzoo.data.images import is_colored_mask, read_mask, read_stored_mask, write_mask
 from segzoo.data.labels import IGNORED, LabelSpace, color_number, shown_color, voc_palette
 from segzoo.data.listing import Listing, Problem
 from segzoo.data.pairs import Pair
+from segzoo.data.progress import item_bar
 from segzoo.data.sources import Recipe, Source
-from segzoo.data.split_list import ListedLine, scan_split_list
+from segzoo.data.splits import ListedLine, read_split_list, scan_split_list
 from segzoo.data.tree import files_named
-from segzoo.errors import ConfigError, DataError
+from segzoo.errors import ConfigError, DataError, first_line
+from segzoo.files import write_atomically
 
 NAMES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -42,21 +48,6 @@ _ID = re.compile(r"20\d\d_\d{6}")
 AUGMENTED_MASKS = "SegmentationClassAug"
 LISTS = Path("ImageSets", "Segmentation")
 TRAINAUG_LIST = LISTS / "trainaug.txt"
-
-
-SOURCE = Source(
-    filename="VOCtrainval_11-May-2012.tar",
-    folder="VOCdevkit/VOC2012",
-    place="VOCdevkit/VOC2012",
-    homepage="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
-    urls=(
-        "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",  # torchvision's, as the checksum
-        # The copy of the book "Dive into Deep Learning"; the university's host is often unreachable.
-        "https://d2l-data.s3-accelerate.amazonaws.com/VOCtrainval_11-May-2012.tar",
-    ),
-    size=1_999_639_040,
-    md5="6cd6e144f989b92b3379bac3b3de84fd",
-)
 
 
 def list_voc(config: DataConfig, split: str) -> Listing[Pair]:
@@ -189,12 +180,121 @@ def _pair(line: ListedLine, images: Path, masks: Path) -> Pair:
     return Pair(line.text, images / f"{line.text}.jpg", masks / f"{line.text}.png", line.place)
 
 
-def _write_trainaug(root: Path) -> None:
-    from segzoo.data.sbd import write_trainaug  # which knows this data set
+logger = logging.getLogger(__name__)
 
-    write_trainaug(root / SBD.place, root / SOURCE.place)
+_REAL_VOC = (1_464, 1_449)  # train and val of VOC 2012
+_REAL_TRAINAUG = 10_582
 
 
+def write_trainaug(sbd: Path, voc: Path) -> int:
+    """Write the masks and the list of `trainaug`; how many images it has.
+
+    Images of VOC's own train split keep VOC's mask, whose objects have a border of ignored pixels (255). All others
+    get SBD's mask, which has none. The images are VOC's: its JPEGImages hold all that SBD has masks for.
+
+    Args:
+        sbd: SBD's folder with `cls`, `train.txt` and `val.txt`.
+        voc: the VOC2012 folder.
+
+    Raises:
+        DataError: a file is missing or damaged, or the real VOC does not give 10,582 images.
+
+    Source: Hariharan et al., "Semantic Contours from Inverse Detectors", ICCV 2011. The split is that of DeepLab
+    (Chen et al., arXiv:1606.00915, section 4.1).
+    """
+    voc_train, voc_val = (_ids(voc / LISTS / f"{split}.txt") for split in ("train", "val"))
+    sbd_ids = [name for split in ("train", "val") for name in _ids(sbd / f"{split}.txt")]
+    ids = trainaug_ids(voc_train, voc_val, sbd_ids)
+    _write_masks(ids, set(voc_train), sbd, voc)
+    # Last: who finds the list finds the masks.
+    write_atomically(voc / TRAINAUG_LIST, "".join(f"{name}\n" for name in ids).encode())
+    logger.info("%s and %s are written; %s is not needed any more", voc / AUGMENTED_MASKS, voc / TRAINAUG_LIST, sbd)
+    return len(ids)
+
+
+def trainaug_ids(voc_train: Sequence[str], voc_val: Sequence[str], sbd: Sequence[str]) -> list[str]:
+    """SBD's images, train and val alike, without those of VOC's val, and VOC's train; sorted.
+
+    Raises:
+        DataError: VOC's lists have their real sizes, and the result has not.
+
+    >>> trainaug_ids(voc_train=["b"], voc_val=["c"], sbd=["a", "b", "c"])
+    ['a', 'b']
+    """
+    ids = sorted(set(sbd) - set(voc_val) | set(voc_train))
+    if (len(voc_train), len(voc_val)) == _REAL_VOC and len(ids) != _REAL_TRAINAUG:
+        raise DataError(
+            f"trainaug: {len(ids):,} images instead of {_REAL_TRAINAUG:,}. SBD's lists are incomplete; fetch it again."
+        )
+    return ids
+
+
+def read_sbd_mask(path: Path) -> npt.NDArray[np.uint8]:
+    """The class numbers of one of SBD's `cls/*.mat`.
+
+    Args:
+        path: MATLAB 5 file with a struct `GTcls` that has a field `Segmentation`.
+
+    Shape: (H, W).
+
+    Raises:
+        DataError: the file is missing, damaged or another, or holds a value that is no class.
+    """
+    from scipy.io import loadmat  # half a second, for this one data set
+
+    try:
+        values = np.asarray(loadmat(path, variable_names=["GTcls"])["GTcls"]["Segmentation"][0, 0])
+    except Exception as error:  # the reader lets nearly every type through on damaged files
+        raise DataError(f"{path}: no mask of SBD (GTcls.Segmentation): {first_line(error)}") from error
+    if values.ndim != 2 or values.dtype.kind not in "ui":
+        raise DataError(f"{path}: GTcls.Segmentation is no table of class numbers")
+    try:
+        return LABELS.encode(values)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _write_masks(ids: Sequence[str], of_voc: set[str], sbd: Path, voc: Path) -> None:
+    """All masks or none; a folder that has them already is left as it is."""
+    masks = voc / AUGMENTED_MASKS
+    if masks.is_dir():
+        missing = [name for name in ids if not (masks / f"{name}.png").is_file()]
+        if missing:
+            raise DataError(f"{masks}: {len(missing):,} of {len(ids):,} masks are missing. Move the folder away.")
+        return
+    with folder_beside(masks) as temporary, item_bar("converting masks", len(ids)) as move_to:
+        for number, name in enumerate(ids, start=1):
+            target = temporary / f"{name}.png"
+            if name in of_voc:
+                shutil.copyfile(voc / MASKS / target.name, target)
+            else:
+                write_mask(target, read_sbd_mask(sbd / "cls" / f"{name}.mat"), LABELS.flat_palette())
+            move_to(number)
+        temporary.replace(masks)
+
+
+def _ids(path: Path) -> list[str]:
+    if not path.is_file():
+        raise DataError(f"{path}: no such list; is this folder complete?")
+    names = [line.text for line in read_split_list(path)]
+    if odd := [name for name in names if Path(name).name != name]:
+        raise DataError(f"{path}: '{odd[0]}' is no plain image id")
+    return names
+
+
+SOURCE = Source(
+    filename="VOCtrainval_11-May-2012.tar",
+    folder="VOCdevkit/VOC2012",
+    place="VOCdevkit/VOC2012",
+    homepage="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
+    urls=(
+        "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",  # torchvision's, as the checksum
+        # The copy of the book "Dive into Deep Learning"; the university's host is often unreachable.
+        "https://d2l-data.s3-accelerate.amazonaws.com/VOCtrainval_11-May-2012.tar",
+    ),
+    size=1_999_639_040,
+    md5="6cd6e144f989b92b3379bac3b3de84fd",
+)
 SBD = Source(
     filename="benchmark.tgz",
     folder="benchmark_RELEASE/dataset",
@@ -213,7 +313,7 @@ RECIPES = {
         "VOCdevkit",
         {"trainaug": 10_582, "val": 1_449},
         _CONFIG,
-        make=_write_trainaug,
+        make=lambda root: write_trainaug(root / SBD.place, root / SOURCE.place),
         makes=f"{SOURCE.place}/{TRAINAUG_LIST}",
     ),
 }

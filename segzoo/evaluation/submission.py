@@ -19,7 +19,7 @@ from segzoo.data.dataset import dataset_root, how_to_get
 from segzoo.data.images import image_size, write_image, write_mask
 from segzoo.data.labels import LabelSpace
 from segzoo.data.progress import counted
-from segzoo.data.split_list import read_split_list
+from segzoo.data.splits import read_split_list
 from segzoo.errors import ConfigError, DataError, did_you_mean, first_line
 from segzoo.evaluation.bench import CHANGEABLE, build_predictor
 from segzoo.evaluation.evaluator import Job, changed_config, default_output

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from segzoo.data.images import IMAGE_SUFFIXES
-from segzoo.data.spelling import halves, spellings
-from segzoo.data.split_list import numbered_lines
+from segzoo.data.splits import halves, numbered_lines, spellings
 from segzoo.data.tree import files_below, is_file, is_folder, is_hidden, is_of_kind, left_out_line, unlisted_lines
 from segzoo.errors import ConfigError, DataError
 

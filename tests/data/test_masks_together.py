@@ -16,7 +16,7 @@ from segzoo.data import build_dataset
 from segzoo.data.datamodule import SegmentationDataModule
 from segzoo.data.doctor.check import Report, check_data
 from segzoo.data.doctor.quick import quick_check
-from segzoo.data.make_config.machine import Machine
+from segzoo.data.make_config.choose import Machine
 from segzoo.data.make_config.make import make_config
 from segzoo.errors import ConfigError, DataError
 

@@ -21,7 +21,7 @@ from segzoo.data.doctor.check import check_data
 from segzoo.data.doctor.quick import quick_check
 from segzoo.data.labels import LabelSpace
 from segzoo.data.listing import Listing, Problem
-from segzoo.data.make_config.machine import Machine
+from segzoo.data.make_config.choose import Machine
 from segzoo.data.make_config.make import make_config
 from segzoo.data.pairs import FileDataset, Pair
 from segzoo.data.prepare import prepare

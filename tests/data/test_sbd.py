@@ -11,7 +11,7 @@ from torchvision.datasets import SBDataset, VOCSegmentation
 
 from segzoo.config.schema import DataConfig
 from segzoo.data import build_dataset
-from segzoo.data.sbd import read_sbd_mask, trainaug_ids, write_trainaug
+from segzoo.data.voc import read_sbd_mask, trainaug_ids, write_trainaug
 from segzoo.errors import DataError
 
 SIZE = (6, 9)

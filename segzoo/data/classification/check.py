@@ -12,8 +12,8 @@ from rich.table import Table
 from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.data.cores import map_on_all_cores
 from segzoo.data.dataset import build_classification_dataset
+from segzoo.data.doctor.check import Extent
 from segzoo.data.doctor.findings import Finding
-from segzoo.data.doctor.summary import Extent
 from segzoo.data.labels import LabelSpace
 from segzoo.data.sample import ClassificationDataset
 from segzoo.errors import DataError

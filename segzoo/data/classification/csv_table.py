@@ -9,9 +9,8 @@ from pathlib import Path
 from segzoo.config.classification_data import ClassificationDataConfig, CsvConfig
 from segzoo.data.classification.files import ImageFiles, NamedImage, image_files
 from segzoo.data.dataset import dataset_root, register_dataset, unknown_split
-from segzoo.data.hold_out import held_out_of_each
 from segzoo.data.listing import Listing, Problem
-from segzoo.data.spelling import spellings
+from segzoo.data.splits import held_out_of_each, spellings
 from segzoo.data.tree import composed, files_named, is_file
 from segzoo.errors import ConfigError, DataError, did_you_mean
 from segzoo.files import text_of

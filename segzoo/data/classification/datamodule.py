@@ -1,8 +1,14 @@
 """Images and their classes to batches, for Lightning."""
 
 from segzoo.config.classification_data import ClassificationDataConfig
-from segzoo.data.classification.items import CentralDataset, CroppedDataset, as_class_batch, as_class_batch_or_nothing
-from segzoo.data.classification.mixing import ChainedBatchSampler, Mixup
+from segzoo.data.classification.items import (
+    CentralDataset,
+    ChainedBatchSampler,
+    CroppedDataset,
+    Mixup,
+    as_class_batch,
+    as_class_batch_or_nothing,
+)
 from segzoo.data.classification.views import CenterView, TrainView
 from segzoo.data.datamodule import SampleLoader, StepDataModule, training_loader, whole_split_loader, worker_count
 from segzoo.data.dataset import build_classification_dataset

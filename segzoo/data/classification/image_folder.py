@@ -5,9 +5,9 @@ from pathlib import Path
 from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.data.classification.files import ImageFiles, NamedImage, image_files
 from segzoo.data.dataset import dataset_root, register_dataset, unknown_split
-from segzoo.data.hold_out import held_out_of_each
 from segzoo.data.listing import Listing, Problem
 from segzoo.data.pixels import PixelFormat
+from segzoo.data.splits import held_out_of_each
 from segzoo.data.tree import files_below, left_out_line, name_of, subfolders, unlisted_lines
 from segzoo.errors import ConfigError, printable
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from segzoo.data.doctor.mask_facts import find_smoothing, palette_conflict
-from segzoo.data.doctor.scan import Scan, facts_labels
-from segzoo.data.doctor.splits import SplitScan
+from segzoo.data.doctor.scan import Scan, SplitScan, facts_labels
 from segzoo.data.labels import LabelSpace
 from segzoo.data.listing import Problem
 from segzoo.data.pixels import dark_line

@@ -9,8 +9,7 @@ import numpy as np
 from segzoo.config.schema import DataConfig
 from segzoo.data.dataset import DATASETS
 from segzoo.data.doctor.findings import Finding, depth_findings, mask_findings, split_findings, value_findings
-from segzoo.data.doctor.scan import scan_pair
-from segzoo.data.doctor.splits import SplitScan, empty_split_problems
+from segzoo.data.doctor.scan import SplitScan, empty_split_problems, scan_pair
 from segzoo.data.listing import Listing
 from segzoo.data.pairs import Pair, raise_all
 from segzoo.data.pixels import PixelFormat

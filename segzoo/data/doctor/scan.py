@@ -1,21 +1,26 @@
-"""What one image and its mask hold: read once, in any process, and handed back as a few numbers."""
+"""What images, masks and whole splits hold: read once, in any process, and handed back as a few numbers."""
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from segzoo.config.schema import DataConfig
 from segzoo.data.class_masks import read_class_masks
+from segzoo.data.cores import map_on_all_cores
+from segzoo.data.dataset import DATASETS, build_dataset
 from segzoo.data.doctor.mask_facts import MaskFacts, mask_facts
 from segzoo.data.images import ImageKind, read_color_mask, read_stored_mask
 from segzoo.data.labels import LabelSpace
-from segzoo.data.listing import Problem
-from segzoo.data.pairs import Pair, size_mismatch
+from segzoo.data.listing import Listing, Problem
+from segzoo.data.pairs import Pair, empty_split, size_mismatch
 from segzoo.data.pixels import PixelFormat
+from segzoo.data.regroup import regrouped_labels
 from segzoo.data.sample import SegmentationDataset, mask_extent, named_in_errors
-from segzoo.errors import DataError
+from segzoo.errors import ConfigError, DataError
 
 _PIXELS_AT_ONCE = 1 << 17
 
@@ -160,3 +165,73 @@ def _moments(channel: npt.NDArray[Any]) -> tuple[float, float]:
         total += float(piece.sum())
         squares += float(piece @ piece)
     return total, squares
+
+
+@dataclass(frozen=True)
+class SplitScan:
+    """One split, read as far as it can be.
+
+    Args:
+        name: of the split.
+        scans: its samples, in order.
+        labels: None where only the masks tell, or nothing does.
+        errors: what names and lists show to be wrong.
+        warnings: what they show to be odd.
+    """
+
+    name: str
+    scans: tuple[Scan, ...] = ()
+    labels: LabelSpace | None = None
+    errors: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+
+
+def scan_splits(config: DataConfig, *, progress: bool) -> list[SplitScan]:
+    """The training and the validation split.
+
+    Args:
+        config: the run's `data` section.
+        progress: show a bar on standard error.
+
+    Raises:
+        ConfigError: neither split is there, or there is no such data set.
+    """
+    names = dict.fromkeys((config.train_split, config.val_split))
+    scanned, refusals = [], []
+    for name in names:
+        try:
+            scanned.append(_scan_split(config, name, progress=progress))
+        except ConfigError as error:
+            refusals += error.problems
+            scanned.append(SplitScan(name, errors=tuple(Problem("no split", line) for line in error.problems)))
+    if len(refusals) >= len(names):
+        raise ConfigError(dict.fromkeys(refusals))
+    return scanned
+
+
+def _scan_split(config: DataConfig, split: str, *, progress: bool) -> SplitScan:
+    list_split = DATASETS[config.name].listing
+    if list_split is None:
+        return _scan_samples(config, split, progress=progress)
+    listing = list_split(config, split)
+    labels = regrouped_labels(listing.labels, config) if listing.labels else None
+    read = partial(scan_pair, pixels=PixelFormat.of(config), labels=labels)
+    scans = map_on_all_cores(read, listing.items, f"reading {split}", progress=progress)
+    errors = (*listing.problems, *empty_split_problems(listing))
+    return SplitScan(split, tuple(scans), labels, errors, listing.warnings)
+
+
+def empty_split_problems(listing: Listing[Pair]) -> list[Problem]:
+    """That there is no sample, where no other problem is the reason."""
+    return [] if listing.items or listing.problems else [Problem("empty split", empty_split(listing.where))]
+
+
+def _scan_samples(config: DataConfig, split: str, *, progress: bool) -> SplitScan:
+    """A data set of one's own class, whose files only it knows."""
+    try:
+        dataset = build_dataset(config, split)
+    except DataError as error:
+        return SplitScan(split, errors=tuple(Problem("refused by the loader", line) for line in error.problems))
+    read = partial(scan_sample, dataset)
+    scans = map_on_all_cores(read, range(len(dataset)), f"reading {split}", progress=progress)
+    return SplitScan(split, tuple(scans), dataset.labels.of_indices())

@@ -1,8 +1,8 @@
-"""A folder looked at, and a configuration written for it."""
+"""A folder looked at, and a configuration written for it, with the reason for each choice beside it."""
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,18 +11,57 @@ from segzoo.config.load import load_config
 from segzoo.data.class_lists import find_class_list
 from segzoo.data.dataset import input_folders
 from segzoo.data.labels import color_number
-from segzoo.data.make_config.choose import Choice, Choices, choose_training
+from segzoo.data.make_config.choose import Choice, Choices, Machine, choose_training, this_machine
 from segzoo.data.make_config.classes import Classes, choose_classes
 from segzoo.data.make_config.facts import Facts, collect_facts
-from segzoo.data.make_config.layout import Layout, find_layout
-from segzoo.data.make_config.machine import Machine, this_machine
+from segzoo.data.make_config.layout import Layout, Stated, find_layout
 from segzoo.data.make_config.pixels import find_pixels
-from segzoo.data.make_config.stated import Stated
-from segzoo.data.make_config.write import config_text
 from segzoo.data.pixels import PixelFormat
 from segzoo.data.tree import is_folder
-from segzoo.errors import ConfigError
+from segzoo.errors import ConfigError, printable
+from segzoo.escapes import yaml_value
 from segzoo.files import atomic_write, check_outputs, make_output, possible_output
+
+
+def config_text(head: Sequence[str], choices: Choices, classes: Classes) -> str:
+    """The file.
+
+    Args:
+        head: comment lines at the top.
+        choices: every key, in order; keys of a section next to each other.
+        classes: for the key that names the classes, which comes one line a class.
+    """
+    lines = [f"# {printable(line)}" for line in head]
+    sections: list[str] = []
+    for key, choice in choices.items():
+        *parents, name = key.split(".")
+        for depth, parent in enumerate(parents):
+            if sections[: depth + 1] != parents[: depth + 1]:
+                lines.append(f"{'  ' * depth}{parent}:")
+                sections = parents[: depth + 1]
+        sections = parents
+        indent = "  " * len(parents)
+        if key == classes.key:
+            lines.append(f"{indent}{name}:{_comment(choice)}")
+            lines += (f"{indent}  {line}" for line in _class_lines(classes))
+        else:
+            lines.append(f"{indent}{name}: {yaml_value(choice.value)}{_comment(choice)}")
+    return "\n".join(lines) + "\n"
+
+
+def _class_lines(classes: Classes) -> Iterator[str]:
+    """Each class with its share of the training pixels."""
+    total = max(sum(classes.pixels), 1)
+    for index, (name, count) in enumerate(zip(classes.names, classes.pixels, strict=True)):
+        share = f" # {100 * count / total:.3g} % of the pixels"
+        if classes.values:
+            yield f"{yaml_value(name)}: {yaml_value(classes.values[index])}{share}"
+        else:
+            yield f"- {yaml_value(name)}{share}"
+
+
+def _comment(choice: Choice) -> str:
+    return f" # {printable(choice.reason)}" if choice.reason else ""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ import torch
 from scipy import stats
 
 from segzoo.data.classification.datamodule import ClassificationDataModule
-from segzoo.data.classification.items import CroppedDataset
-from segzoo.data.classification.mixing import Mixup
+from segzoo.data.classification.items import CroppedDataset, Mixup
 from segzoo.data.classification.views import TrainView
 from segzoo.data.sampling import StepBatchSampler
 from segzoo.errors import ConfigError, DataError

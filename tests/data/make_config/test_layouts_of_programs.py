@@ -13,7 +13,7 @@ from segzoo.config.schema import DataConfig, RunConfig
 from segzoo.data import build_dataset
 from segzoo.data.doctor.check import check_data
 from segzoo.data.labels import voc_palette
-from segzoo.data.make_config.machine import Machine
+from segzoo.data.make_config.choose import Machine
 from segzoo.data.make_config.make import make_config
 from segzoo.errors import ConfigError, DataError
 

@@ -11,7 +11,7 @@ from segzoo.config.json_schema import schema_line
 from segzoo.config.load import load_config
 from segzoo.config.schema import RunConfig
 from segzoo.data import build_dataset
-from segzoo.data.make_config.machine import Machine, this_machine
+from segzoo.data.make_config.choose import Machine, this_machine
 from segzoo.data.make_config.make import make_config
 from segzoo.errors import ConfigError, DataError
 

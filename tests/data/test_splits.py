@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from segzoo.data.split_list import read_split_list
+from segzoo.data.splits import read_split_list
 from segzoo.errors import DataError
 
 
