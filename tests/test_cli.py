@@ -74,7 +74,7 @@ def test_every_name_is_printed_in_every_encoding(encoding: str) -> None:
 
 
 def test_an_option_goes_before_a_key_of_its_name() -> None:
-    """`task` is a key of the configuration, and an option of tools/benchmark.py."""
+    """`task` is a key of the configuration, and could be an option of a command."""
     parser = CommandParser("", "segzoo", explains_keys=True)
     parser.add_argument("--task")
     parser.add_argument("overrides", nargs="*")

@@ -1,13 +1,13 @@
 """Measure how fast this machine runs what segzoo does, beside what a user would run instead: a Markdown table.
 
-Parts: inference and training (ours beside SMP's network in every mode that torch has for it; with
---task classification beside timm's), engines and predict (from files to masks), evaluate, loader, and scaling (time and
-memory against image area, batch and processes). All rows of a table take turns in one process. For figures worth
-keeping, leave the machine alone meanwhile.
+Parts: inference and training (ours beside SMP's network in every mode that torch has for it), engines (from files to
+masks), loader, and scaling (time and memory against image area, batch and processes). All rows of a table take turns in
+one process. For figures worth keeping, leave the machine alone meanwhile.
 """
 
-from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from argparse import ArgumentParser, BooleanOptionalAction
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from laboratory.benchmarks.settings import PARTS, Settings, unread
@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             inputs = input_folders(config.data)
             check_outputs([file], overwrite=arguments.overwrite, inputs=inputs, option=option)
             make_output(file.parent, option)
-    report = measure_part(arguments.part, config, _settings(arguments))
+    settings = Settings(**{setting.name: getattr(arguments, setting.name) for setting in fields(Settings)})
+    report = measure_part(arguments.part, config, settings)
     print(report.markdown())
     if arguments.output:
         write_atomically(arguments.output, report.json().encode())
@@ -47,12 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _add_settings(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--rounds", metavar="N", type=int, default=Settings.rounds, help="counted rounds (default: %(default)s)")
-    add("--images", metavar="N", type=int, default=Settings.images, help="of loader, engines, predict and evaluate: "
-        "images a round (default: %(default)s)")  # fmt: skip
-    add("--engines", metavar="NAME,...", default="", help="which (default: all that are installed)")
-    add("--task", choices=["segmentation", "classification"], default=Settings.task, help="of inference and training: "
-        "DeepLabV3+, or Chollet's classifier (default: %(default)s)")  # fmt: skip
-    add("--size", metavar="N", type=int, help="of inference and training: pixels a side (default: 512; 256; 299)")
+    add("--images", metavar="N", type=int, default=Settings.images, help="of loader and engines: images a round "
+        "(default: %(default)s)")  # fmt: skip
+    add("--engines", metavar="NAME,...", type=_names, default=(), help="which (default: all that are installed)")
+    add("--size", metavar="N", type=int, help="of inference and training: pixels a side (default: 512; 256)")
     add("--batch", metavar="N", type=int, help="of inference and training: images at a time (default: 1; 4)")
     add("--device", default=Settings.device, help="of inference, training and scaling (default: %(default)s)")
     add("--compiled", action=BooleanOptionalAction, help="rows of torch.compile (default: in inference)")
@@ -61,20 +60,8 @@ def _add_settings(parser: ArgumentParser) -> None:
     add("--quick", action="store_true", help="the smallest sizes, only to see that everything runs")
 
 
-def _settings(arguments: Namespace) -> Settings:
-    settings = Settings(
-        rounds=arguments.rounds,
-        images=arguments.images,
-        engines=tuple(filter(None, arguments.engines.split(","))),
-        task=arguments.task,
-        size=arguments.size,
-        batch=arguments.batch,
-        device=arguments.device,
-        compiled=arguments.compiled,
-        memory=arguments.memory,
-        plot=arguments.plot,
-    )
-    return settings.quickly() if arguments.quick else settings
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split(",")))
 
 
 if __name__ == "__main__":

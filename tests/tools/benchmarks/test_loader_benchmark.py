@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from laboratory.benchmarks.loader import PlainDataset, loader_table, measure_loader
+from laboratory.benchmarks.harness import row_table
+from laboratory.benchmarks.loader import PlainDataset, measure_loader
 from segzoo.config.schema import DataConfig
 from segzoo.data import build_dataset
 from segzoo.data.sampling import SampleKey
@@ -34,10 +35,10 @@ def test_every_way_is_measured_and_the_process_is_left_as_it_was(data: DataConfi
     before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None, torch.get_num_threads()
     speeds = measure_loader(data, images=4, rounds=2)
     assert (os.sched_getaffinity(0) if before[0] else None, torch.get_num_threads()) == before
-    assert [speed.name for speed in speeds][:2] == ["plain", "segzoo"]
+    assert [speed.way for speed in speeds][:2] == ["plain", "segzoo"]
     assert speeds[0].ratio == 1
     assert all(speed.images_per_second > 0 for speed in speeds)
-    assert [row["loader"] for row in parsed(loader_table(speeds))] == [speed.name for speed in speeds]
+    assert [row["way"] for row in parsed(row_table(speeds))] == [speed.way for speed in speeds]
 
 
 @pytest.mark.parametrize(("images", "read"), [(4, 4), (3, 2), (1, 1)], ids=["even", "no half batches", "one"])

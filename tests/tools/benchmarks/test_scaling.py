@@ -1,7 +1,9 @@
+from dataclasses import asdict
+
 import pytest
 from PIL import Image
 
-from laboratory.benchmarks.scaling import Curve, Point, draw_scaling, exponent, scaling_rows, scaling_table
+from laboratory.benchmarks.scaling import Curve, Point, draw_scaling, exponent, scaling_table
 
 
 def curve(grows, power, memory_power, values=(1, 2, 4, 8)):
@@ -20,7 +22,7 @@ def test_curves_become_a_table_rows_and_a_plot(parsed, tmp_path) -> None:
     assert [row["time grows as"] for row in table] == ["x^1.00", "x^2.00", "x^0.00"]
     assert table[1]["memory grows as"] == "x^0.50"
     assert table[0]["ms"] == "500 – 4,000"
-    assert [row.time_exponent for row in scaling_rows(curves)] == pytest.approx([1, 2, 0], abs=1e-9)
+    assert [asdict(curve)["time_exponent"] for curve in curves] == pytest.approx([1, 2, 0], abs=1e-9)
     draw_scaling(curves, tmp_path / "plot.png")
     width, height = Image.open(tmp_path / "plot.png").size
     assert width > height > 500

@@ -3,8 +3,7 @@
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,8 +13,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from laboratory.benchmarks.predict import one_image
-from laboratory.benchmarks.rounds import Clock, take_turns
+from laboratory.benchmarks.harness import Clock, Prepared, Row, measure_ways
 from laboratory.benchmarks.subjects import Subject, as_trained, numbered_labels
 from segzoo.checkpoint.read import TrainedSegmenter
 from segzoo.config.schema import RunConfig
@@ -24,51 +22,14 @@ from segzoo.data.labels import LabelSpace
 from segzoo.data.pairs import FileDataset
 from segzoo.errors import ConfigError, first_line
 from segzoo.inference.engines.agreement import compare
-from segzoo.inference.engines.base import Engine, Precision
 from segzoo.inference.engines.choose import PRECISIONS, fastest
 from segzoo.inference.engines.pytorch import plain_logits
 from segzoo.inference.predict import predict
 from segzoo.inference.predictor import Predictor
-from segzoo.markdown import Column, markdown_table
 
 _logger = logging.getLogger(__name__)
 
 _STRIDE = 16
-_PLAIN = "plain loop"
-
-
-@dataclass(frozen=True)
-class EngineSpeed:
-    """One way of segmenting a folder, measured.
-
-    Args:
-        network: SMP's, or ours of the same architecture.
-        way: the plain loop, or which engine.
-        precision: fp32 or bf16.
-        images_per_second: median over the rounds.
-        ratio: median over the rounds of its rate over that of the plain loop in the same round.
-        difference: largest difference of one image's logits from the network computed plainly, as a share of their
-            range; None: it is computed plainly. Random weights tell nothing of classes.
-        chosen: whether `--engine auto` takes it, of those that are measured.
-    """
-
-    network: str
-    way: str
-    precision: Precision
-    images_per_second: float
-    ratio: float
-    difference: float | None
-    chosen: bool
-
-
-@dataclass(frozen=True)
-class _Way:
-    network: str
-    name: str
-    precision: Precision
-    run: Callable[[Path], None]
-    difference: float | None = None
-    chosen: bool = False
 
 
 def measure_engines(
@@ -80,7 +41,7 @@ def measure_engines(
     rounds: int,
     engines: Sequence[str],
     clock: Clock = time.perf_counter,
-) -> list[EngineSpeed]:
+) -> list[Row]:
     """Time all ways from files to masks, taking turns in this process; networks and engines are made before.
 
     The plain loop reads with Pillow, computes the baseline one image at a time in float32, padded to a multiple of 16,
@@ -95,41 +56,20 @@ def measure_engines(
         engines: those to measure, on the CPU; what is not installed, or has no such precision, is left out.
         clock: tells seconds.
     """
-    network, labels = baseline.network(), numbered_labels(config)
+    network, labels, count = baseline.network(), numbered_labels(config), len(files)
     with tempfile.TemporaryDirectory() as folder:
-        names = Path(folder, "images.txt")
+        names, output = Path(folder, "images.txt"), Path(folder, "out")
         names.write_text("".join(f"{file.resolve()}\n" for file in files), encoding="utf-8")
-        ways = [_Way(baseline.title, _PLAIN, "fp32", lambda output: _plain_loop(network, files, output, labels))]
+        plain = partial(_plain_loop, network, files, output, labels)
+        ways = [Prepared("plain loop", plain, count, baseline.title, "fp32")]
         for subject in (baseline, ours):
             source = as_trained(subject.network(), config, labels)
-            ways += _engine_ways(subject.title, source, names, files[0], engines)
-        output = Path(folder, "out")
-        turns = take_turns([partial(way.run, output) for way in ways], rounds, clock)
-    return [
-        EngineSpeed(
-            way.network,
-            way.name,
-            way.precision,
-            images_per_second=round(len(files) / turns.seconds(index), 3),
-            ratio=round(turns.times_faster(index), 2),
-            difference=way.difference,
-            chosen=way.chosen,
-        )
-        for index, way in enumerate(ways)
-    ]
-
-
-def engine_table(speeds: Sequence[EngineSpeed]) -> str:
-    """A Markdown table."""
-    columns: list[Column[EngineSpeed]] = [
-        Column("network", lambda speed: speed.network, words=True),
-        Column("engine", lambda speed: f"{speed.way}{' (auto)' if speed.chosen else ''}", words=True),
-        Column("precision", lambda speed: speed.precision, words=True),
-        Column("images/s", lambda speed: f"{speed.images_per_second:.2f}"),
-        Column("over plain loop", lambda speed: f"{speed.ratio:.2f}"),
-        Column("logits differ by", lambda speed: "" if speed.difference is None else f"{speed.difference:.0e}"),
-    ]
-    return markdown_table(columns, speeds)
+            for predictor, chosen in _predictors(source, engines):
+                run = partial(predict, predictor, names, output=output, overwrite=True)
+                name, precision = predictor.engine.name, predictor.engine.precision
+                way = f"{name}{' (auto)' if chosen else ''}"
+                ways.append(Prepared(way, run, count, subject.title, precision, _difference(predictor, files[0])))
+        return measure_ways(ways, rounds, clock)
 
 
 def images_of(config: RunConfig, images: int) -> list[Path]:
@@ -144,39 +84,23 @@ def images_of(config: RunConfig, images: int) -> list[Path]:
     return [pair.image for pair in dataset.pairs[:images]]
 
 
-def _engine_ways(title: str, source: TrainedSegmenter, names: Path, probe: Path, engines: Sequence[str]) -> list[_Way]:
-    ways = []
+def _predictors(source: TrainedSegmenter, engines: Sequence[str]) -> Iterator[tuple[Predictor, bool]]:
+    """What is installed and has the precision; and whether `--engine auto` takes it, of those that are measured."""
     for precision in PRECISIONS:
-        predictors = [made for name in engines if (made := _attempt(source, name, precision)) is not None]
-        if not predictors:
-            continue
-        chosen = fastest(source, [predictor.engine for predictor in predictors])
-        for predictor in predictors:
-            name, difference = predictor.engine.name, _difference(predictor, probe)
-            run = _predicting(predictor, names)
-            ways.append(_Way(title, name, precision, run, difference, chosen=predictor.engine is chosen))
-    return ways
-
-
-def _attempt(source: TrainedSegmenter, name: str, precision: Precision) -> Predictor | None:
-    """None where it is not installed, or has no such precision."""
-    try:
-        return Predictor(source, "cpu", engine=name, precision=precision)
-    except ConfigError as error:
-        _logger.info("not measured: %s", first_line(error))
-        return None
-
-
-def _predicting(predictor: Predictor, names: Path) -> Callable[[Path], None]:
-    def run(output: Path) -> None:
-        predict(predictor, names, output=output, overwrite=True)
-
-    return run
+        found = []
+        for name in engines:
+            try:
+                found.append(Predictor(source, "cpu", engine=name, precision=precision))
+            except ConfigError as error:
+                _logger.info("not measured: %s", first_line(error))
+        chosen = fastest(source, [predictor.engine for predictor in found]) if found else None
+        yield from ((predictor, predictor.engine is chosen) for predictor in found)
 
 
 def _difference(predictor: Predictor, file: Path) -> float | None:
-    engine: Engine = predictor.engine
-    images = one_image(predictor, file)
+    """Of one image's logits; random weights tell nothing of classes."""
+    engine = predictor.engine
+    images = torch.tensor(predictor.read(file)[None]).permute(0, 3, 1, 2)
     return compare(plain_logits(predictor.source, images), engine(images), engine.precision).difference
 
 

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from laboratory.benchmarks.machine import waiting
-from laboratory.benchmarks.rounds import Way
+from laboratory.benchmarks.machine import Way, waiting
 from laboratory.benchmarks.subjects import CHANNELS, Subject, Subjects, as_trained, numbered_labels
 from laboratory.benchmarks.switches import Switched, Switches
-from laboratory.benchmarks.work import Work
 from segzoo.config.schema import RunConfig
 from segzoo.data.preprocessing import normalize
 from segzoo.errors import ConfigError
@@ -55,9 +53,9 @@ class Inference:
     size: int
     device: str
 
-    def work(self) -> Work:
-        """What it has to compute."""
-        return self.subject.work(self.batch, self.size)
+    def macs(self) -> int:
+        """Multiply-adds that it has to compute."""
+        return self.subject.macs(self.batch, self.size)
 
     def plain_network(self) -> nn.Module:
         """The network by itself."""
@@ -181,10 +179,9 @@ def inference_cases(
     """
     place = (config, batch, size, device)
     cases: list[InferenceCase] = []
-    for baseline in subjects.baselines:
-        cases += [WithSwitches(baseline, *place, switches) for switches in BASELINE_SWITCHES]
-        cases += [Exported(baseline, *place, *runtime) for runtime in _RUNTIMES if runtime[0] in engines]
-        cases += _engine_cases(baseline, place, engines) if baseline.fits_engines else []
+    cases += [WithSwitches(subjects.baseline, *place, switches) for switches in BASELINE_SWITCHES]
+    cases += [Exported(subjects.baseline, *place, *runtime) for runtime in _RUNTIMES if runtime[0] in engines]
+    cases += _engine_cases(subjects.baseline, place, engines)
     for subject in subjects.ours:
         cases += [WithSwitches(subject, *place, Switches()), *_engine_cases(subject, place, engines)]
     return [case for case in cases if compiled or not case.compiled]

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from laboratory.benchmarks.rates import Rate, rate_table, rates
-from laboratory.benchmarks.rounds import Clock, Way, take_turns
+from laboratory.benchmarks.harness import Clock, Prepared, Row, measure_ways
+from laboratory.benchmarks.machine import Way
 from segzoo.config.schema import DataConfig
 from segzoo.data.augmentation import plain_pipeline
 from segzoo.data.cache import cached
@@ -54,7 +54,7 @@ class PlainDataset(Dataset[Any]):
         return result["image"], result["mask"].long()
 
 
-def measure_loader(config: DataConfig, *, images: int, rounds: int, clock: Clock = time.process_time) -> list[Rate]:
+def measure_loader(config: DataConfig, *, images: int, rounds: int, clock: Clock = time.process_time) -> list[Row]:
     """Read the same samples in each way, the ways taking turns, in this process and on one core.
 
     The files are in the system's memory after the first round, which is not counted.
@@ -74,13 +74,8 @@ def measure_loader(config: DataConfig, *, images: int, rounds: int, clock: Clock
     batch = min(config.batch_size, len(dataset), images)
     order = StepBatchSampler(len(dataset), batch, steps=images // batch, seed=0)
     with tempfile.TemporaryDirectory() as folder, _one_core():
-        turns = take_turns(_ways(dataset, config, folder, order), rounds, clock)
-    return rates(_NAMES, turns, batch * len(order), turns.times_faster)
-
-
-def loader_table(speeds: Sequence[Rate]) -> str:
-    """A Markdown table."""
-    return rate_table(speeds, way="loader", rate="images/s per core", ratio="over plain")
+        ways = zip(_NAMES, _ways(dataset, config, folder, order), strict=True)
+        return measure_ways([Prepared(name, run, batch * len(order)) for name, run in ways], rounds, clock)
 
 
 def _ways(dataset: FileDataset, config: DataConfig, folder: str, order: StepBatchSampler) -> list[Way]:

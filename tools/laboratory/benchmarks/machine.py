@@ -2,26 +2,27 @@
 
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
-from laboratory.benchmarks.rounds import Way
 from segzoo.data.cores import available_cores
 from segzoo.inference.engines.base import Precision
 
-TYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+Way = Callable[[], object]
+"""Does its work once, and returns when it is done."""
+
+_TYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 _CPUINFO = Path("/proc/cpuinfo")
 _TIMES = Path("/proc/stat")
 _STOLEN = 7  # place among the times of all processors, after their label; guests' follow, which others contain
 _INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve")  # that decide about speed
 _PACKAGES = ("segmentation-models-pytorch", "timm", "onnxruntime", "openvino")
-_SIDES: dict[Precision, int] = {"fp32": 2048, "bf16": 4096}
-_COPIED = 512 * 2**20  # bytes: more than caches hold
+SIDES: dict[Precision, int] = {"fp32": 2048, "bf16": 4096}
 _SHRINK = 16
 
 
@@ -31,19 +32,17 @@ class Limits:
 
     Args:
         flops: floating-point operations a second of a large matrix product, by precision.
-        bandwidth: bytes a second that a large copy reads and writes together.
     """
 
     flops: dict[Precision, float]
-    bandwidth: float
 
     def __str__(self) -> str:
         products = ", ".join(f"{rate / 1e9:,.0f} GFLOP/s {precision}" for precision, rate in self.flops.items())
-        return f"matrix product {products}; copy {self.bandwidth / 1e9:,.1f} GB/s read and written"
+        return f"matrix product {products}"
 
 
 class LimitProbes:
-    """The limits as ways to take turns with others: a matrix product for each precision, then a copy.
+    """The limits as ways to take turns with others: a matrix product for each precision.
 
     Args:
         device: where.
@@ -52,17 +51,13 @@ class LimitProbes:
     """
 
     def __init__(self, device: torch.device, precisions: Sequence[Precision], *, quick: bool) -> None:
-        shrink = _SHRINK if quick else 1
-        self._sides = {precision: _SIDES[precision] // shrink for precision in precisions}
-        self._bytes = _COPIED // shrink
-        self.ways = [_product(side, TYPES[precision], device) for precision, side in self._sides.items()]
-        self.ways.append(_copy(self._bytes, device))
+        self.sides = {precision: SIDES[precision] // (_SHRINK if quick else 1) for precision in precisions}
+        self.ways = [_product(side, _TYPES[precision], device) for precision, side in self.sides.items()]
 
     def limits(self, seconds: Sequence[float]) -> Limits:
         """The limits, from the seconds that `ways` took."""
-        sides = zip(self._sides.items(), seconds[:-1], strict=True)
-        flops = {precision: 2 * side**3 / taken for (precision, side), taken in sides}
-        return Limits(flops, 2 * self._bytes / seconds[-1])
+        sides = zip(self.sides.items(), seconds, strict=True)
+        return Limits({precision: 2 * side**3 / taken for (precision, side), taken in sides})
 
 
 def waiting(way: Way, device: torch.device) -> Way:
@@ -139,8 +134,3 @@ def _cpuinfo(key: str) -> Iterator[str]:
 def _product(side: int, kind: torch.dtype, device: torch.device) -> Way:
     left, right, out = (torch.rand(side, side, device=device).to(kind) for _ in range(3))
     return waiting(lambda: torch.mm(left, right, out=out), device)
-
-
-def _copy(size: int, device: torch.device) -> Way:
-    source, target = (torch.rand(size // 4, device=device) for _ in range(2))
-    return waiting(lambda: target.copy_(source), device)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import torch
 
-from laboratory.benchmarks.rounds import Way
+from laboratory.benchmarks.machine import Way
 from segzoo.errors import first_line
 
 _logger = logging.getLogger(__name__)

@@ -1,35 +1,24 @@
-"""The parts of `segzoo benchmark`: each measures one thing and reports it."""
+"""The parts of tools/benchmark.py: each measures one thing and reports it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from typing import Any
 
-import torch
-
-from laboratory.benchmarks.cases import Case, case_table, measure_cases
-from laboratory.benchmarks.engines import engine_table, images_of, measure_engines
-from laboratory.benchmarks.evaluate import evaluation_table, measure_evaluation
+from laboratory.benchmarks.engines import images_of, measure_engines
+from laboratory.benchmarks.harness import Case, Report, measure_cases, row_table
 from laboratory.benchmarks.inference import WithEngine, inference_cases
-from laboratory.benchmarks.loader import loader_table, measure_loader
-from laboratory.benchmarks.machine import TakenTime, machine_line
-from laboratory.benchmarks.predict import measure_predict, predict_table
-from laboratory.benchmarks.report import Report
-from laboratory.benchmarks.scaling import Measured, draw_scaling, measure_scaling, scaling_rows, scaling_table
+from laboratory.benchmarks.loader import measure_loader
+from laboratory.benchmarks.machine import TakenTime
+from laboratory.benchmarks.scaling import Measured, draw_scaling, measure_scaling, scaling_table
 from laboratory.benchmarks.settings import PARTS, Settings
-from laboratory.benchmarks.subjects import Subjects, classification_subjects, segmentation_subjects, untrained
+from laboratory.benchmarks.subjects import segmentation_subjects
 from laboratory.benchmarks.training import Training, our_switches, training_cases
-from segzoo.config.schema import ModelConfig, RunConfig
+from segzoo.config.schema import RunConfig
 from segzoo.data.cores import available_cores
-from segzoo.data.dataset import build_dataset
 from segzoo.errors import ConfigError, did_you_mean
 from segzoo.inference.engines.choose import ENGINES
 from segzoo.inference.engines.pytorch import usable_device
-from segzoo.inference.predictor import Predictor
 from segzoo.models.evaluation import evaluation_config
 
-_IMAGENET_SIZE = 299
-_INFERENCE_SIZE, _INFERENCE_BATCH = 512, 1
-_TRAINING_SIZE, _TRAINING_BATCH = 256, 4
 _SIZES = {"inference": (256, 384, 512, 768, 1024), "training": (128, 192, 256, 384, 512)}
 _BATCHES = {"inference": (1, 2, 4, 8), "training": (2, 4, 8, 16)}
 _FIXED = {"inference": (256, 1), "training": (128, 2)}  # size and batch of the curves that vary the other
@@ -59,45 +48,30 @@ def measure_part(part: str, config: RunConfig, settings: Settings) -> Report:
         raise ConfigError([f"--{name}: {counts[name]}; it must be at least 1." for name in small])
     usable_device(settings.device)
     taken = TakenTime()
-    report = _MEASURES[part](config, settings)
-    note = taken.note()
-    return report if note is None else replace(report, notes=(*report.notes, note))
+    if settings.quick:  # as little work as shows that everything runs
+        size, batch = settings.size or 64, settings.batch or 2
+        settings = replace(settings, rounds=1, images=2, size=size, batch=batch, compiled=bool(settings.compiled))
+    return _MEASURES[part](config, settings).with_machine(taken.note())
 
 
 def _loader(config: RunConfig, settings: Settings) -> Report:
-    speeds = measure_loader(config.data, images=settings.images, rounds=settings.rounds)
-    return _report("loader", loader_table(speeds), speeds)
+    rows = measure_loader(config.data, images=settings.images, rounds=settings.rounds)
+    return Report("loader", row_table(rows), rows, ("samples read and augmented by one core",))
 
 
 def _engines(config: RunConfig, settings: Settings) -> Report:
     subjects = segmentation_subjects(config, settings, evaluation_config(config.model))
-    speeds = measure_engines(
-        images_of(config, settings.images),
-        config,
-        subjects.baselines[0],
-        subjects.ours[-1],
-        rounds=settings.rounds,
-        engines=settings.engines or ENGINES,
-    )
-    return _report("engines", engine_table(speeds), speeds)
-
-
-def _predict(config: RunConfig, settings: Settings) -> Report:
-    folder = images_of(config, 1)[0].parent
-    predictor = Predictor(untrained(config, build_dataset(config.data, config.data.val_split).labels))
-    speeds = measure_predict(predictor, folder, images=settings.images, rounds=settings.rounds)
-    return _report("predict", predict_table(speeds), speeds)
-
-
-def _evaluate(config: RunConfig, settings: Settings) -> Report:
-    speeds = measure_evaluation(config, images=settings.images, rounds=settings.rounds)
-    return _report("evaluate", evaluation_table(speeds), speeds)
+    files, engines = images_of(config, settings.images), settings.engines or ENGINES
+    ours = subjects.ours[-1]
+    rows = measure_engines(files, config, subjects.baseline, ours, rounds=settings.rounds, engines=engines)
+    return Report("engines", row_table(rows), rows, (f"from files to masks; a run is {len(files)} images",))
 
 
 def _inference(config: RunConfig, settings: Settings) -> Report:
-    batch, size = settings.batch or _INFERENCE_BATCH, settings.size or _usual_size(settings, _INFERENCE_SIZE)
+    batch, size = settings.batch or 1, settings.size or 512
+    subjects = segmentation_subjects(config, settings, evaluation_config(config.model))
     cases = inference_cases(
-        _subjects(config, settings, evaluation_config(config.model)),
+        subjects,
         config,
         batch=batch,
         size=size,
@@ -105,38 +79,38 @@ def _inference(config: RunConfig, settings: Settings) -> Report:
         engines=settings.engines or ENGINES,
         compiled=settings.compiled is not False,
     )
-    return _of_cases("inference", cases, settings, f"batches of {batch}, {size}×{size} pixels", "batch")
+    return _of_cases("inference", cases, settings, f"a run is a batch of {batch}, {size}×{size} pixels")
 
 
 def _training(config: RunConfig, settings: Settings) -> Report:
-    batch, size = settings.batch or _TRAINING_BATCH, settings.size or _usual_size(settings, _TRAINING_SIZE)
-    cases = training_cases(
-        _subjects(config, settings, config.model),
-        config,
-        batch=batch,
-        size=size,
-        device=settings.device,
-        compiled=settings.compiled is True,
-    )
-    return _of_cases("training", cases, settings, f"steps of {batch} images of {size}×{size} pixels", "step")
+    batch, size = settings.batch or 4, settings.size or 256
+    subjects = segmentation_subjects(config, settings, config.model)
+    compiled = settings.compiled is True
+    cases = training_cases(subjects, config, batch=batch, size=size, device=settings.device, compiled=compiled)
+    return _of_cases("training", cases, settings, f"a run is a step of {batch} images of {size}×{size} pixels")
+
+
+def _of_cases(part: str, cases: Sequence[Case], settings: Settings, what: str) -> Report:
+    rows, limits = measure_cases(cases, rounds=settings.rounds, memory=settings.memory, quick=settings.quick)
+    notes = (f"{what}; counted rounds: {settings.rounds}", _NOTE, f"limits: {limits}")
+    return Report(part, row_table(rows), rows, notes, {"limits": asdict(limits)}, settings.device)
 
 
 def _scaling(config: RunConfig, settings: Settings) -> Report:
-    subject = segmentation_subjects(config, settings, config.model).ours[0]
-    size, batch = _QUICK_FIXED if settings.quick else _FIXED["inference"]
+    subject, quick = segmentation_subjects(config, settings, config.model).ours[0], settings.quick
+    size, batch = _QUICK_FIXED if quick else _FIXED["inference"]
     inference = WithEngine(subject, config, batch, size, settings.device, "torch", "fp32")
-    size, batch = _QUICK_FIXED if settings.quick else _FIXED["training"]
-    switches = our_switches(config, settings.device)
-    training = Training(subject, config, batch, size, settings.device, switches)
+    size, batch = _QUICK_FIXED if quick else _FIXED["training"]
+    training = Training(subject, config, batch, size, settings.device, our_switches(config, settings.device))
     curves = []
     cases: tuple[tuple[str, Measured], ...] = (("inference", inference), ("training", training))
     for work, case in cases:
         curves += measure_scaling(
             work,
             case,
-            sizes=_QUICK_SIZES if settings.quick else _SIZES[work],
-            batches=_QUICK_BATCHES if settings.quick else _BATCHES[work],
-            processes=_processes(settings) if work == "inference" else (),
+            sizes=_QUICK_SIZES if quick else _SIZES[work],
+            batches=_QUICK_BATCHES if quick else _BATCHES[work],
+            processes=_processes(quick) if work == "inference" else (),
             rounds=settings.rounds,
             memory=settings.memory,
         )
@@ -147,44 +121,12 @@ def _scaling(config: RunConfig, settings: Settings) -> Report:
         f"{training.size}×{training.size} where the size is fixed; x^1 is linear",
         "processes: each computes a batch of its own with one thread; time of the slowest, memory of all together",
     )
-    return _report("scaling", scaling_table(curves), scaling_rows(curves), notes, device=settings.device)
+    return Report("scaling", scaling_table(curves), curves, notes, device=settings.device)
 
 
-def _of_cases(part: str, cases: Sequence[Case], settings: Settings, what: str, unit: str) -> Report:
-    speeds, limits = measure_cases(cases, rounds=settings.rounds, memory=settings.memory, quick=settings.quick)
-    notes = (f"{what}; counted rounds: {settings.rounds}", _NOTE, f"limits: {limits}")
-    table = case_table(speeds, unit=unit)
-    return _report(part, table, speeds, notes, {"limits": asdict(limits)}, device=settings.device)
-
-
-def _report(
-    part: str,
-    table: str,
-    rows: Sequence[Any],
-    notes: tuple[str, ...] = (),
-    facts: Mapping[str, Any] | None = None,
-    *,
-    device: str = "cpu",
-) -> Report:
-    machine = machine_line(torch.device(device))
-    return Report(part, table, rows, (*notes, machine), {"machine": machine, **(facts or {})})
-
-
-def _subjects(config: RunConfig, settings: Settings, model: ModelConfig) -> Subjects:
-    if settings.task == "classification":
-        return classification_subjects()
-    return segmentation_subjects(config, settings, model)
-
-
-def _usual_size(settings: Settings, segmentation: int) -> int:
-    return _IMAGENET_SIZE if settings.task == "classification" else segmentation
-
-
-def _processes(settings: Settings) -> tuple[int, ...]:
+def _processes(quick: bool) -> tuple[int, ...]:
     """One, as many as there are cores, and twice as many, by doubling."""
-    if settings.quick:
-        return (1, 2)
-    return tuple(2**power for power in range((2 * available_cores()).bit_length()))
+    return (1, 2) if quick else tuple(2**power for power in range((2 * available_cores()).bit_length()))
 
 
 _MEASURES: dict[str, Callable[[RunConfig, Settings], Report]] = {
@@ -192,7 +134,5 @@ _MEASURES: dict[str, Callable[[RunConfig, Settings], Report]] = {
     "inference": _inference,
     "training": _training,
     "engines": _engines,
-    "predict": _predict,
-    "evaluate": _evaluate,
     "scaling": _scaling,
 }

@@ -6,16 +6,16 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from laboratory.benchmarks.harness import Clock, take_turns
 from laboratory.benchmarks.inference import WithEngine
 from laboratory.benchmarks.memory import fresh_processes, peak_memory, resident_bytes
-from laboratory.benchmarks.rounds import Clock, take_turns
 from laboratory.benchmarks.training import Training
 from segzoo.markdown import Column, markdown_table
 
@@ -52,33 +52,22 @@ class Curve:
         work: which.
         grows: area, batch or processes.
         points: measured, the smallest first.
+
+    `time_exponent` is 1 where time grows as `grows` does, and less where something is shared; so is `memory_exponent`.
     """
 
     work: str
     grows: str
     points: tuple[Point, ...]
 
-    @property
-    def time_exponent(self) -> float:
-        """1 where time grows as `grows` does; below, where something is shared."""
-        return exponent([(point.value, point.seconds) for point in self.points])
+    time_exponent: float = field(init=False)
+    memory_exponent: float | None = field(init=False)
 
-    @property
-    def memory_exponent(self) -> float | None:
-        """The same of memory."""
-        points = [(point.value, point.peak_bytes) for point in self.points if point.peak_bytes]
-        return exponent(points) if len(points) > 1 else None
-
-
-@dataclass(frozen=True)
-class CurveRow:
-    """A curve as JSON has it: see `Curve`."""
-
-    work: str
-    grows: str
-    time_exponent: float
-    memory_exponent: float | None
-    points: tuple[Point, ...]
+    def __post_init__(self) -> None:
+        time = [(point.value, point.seconds) for point in self.points]
+        memory = [(point.value, point.peak_bytes) for point in self.points if point.peak_bytes]
+        object.__setattr__(self, "time_exponent", exponent(time))
+        object.__setattr__(self, "memory_exponent", exponent(memory) if len(memory) > 1 else None)
 
 
 def exponent(points: Sequence[tuple[float, float]]) -> float:
@@ -140,13 +129,6 @@ def scaling_table(curves: Sequence[Curve]) -> str:
         )
         columns.append(Column("memory grows as", lambda curve: f"x^{curve.memory_exponent:z.2f}"))
     return markdown_table(columns, curves)
-
-
-def scaling_rows(curves: Sequence[Curve]) -> list[CurveRow]:
-    """For JSON."""
-    return [
-        CurveRow(curve.work, curve.grows, curve.time_exponent, curve.memory_exponent, curve.points) for curve in curves
-    ]
 
 
 def draw_scaling(curves: Sequence[Curve], target: Path) -> None:

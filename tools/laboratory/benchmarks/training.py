@@ -8,13 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, Optimizer
 
-from laboratory.benchmarks.machine import waiting
-from laboratory.benchmarks.rounds import Way
-from laboratory.benchmarks.subjects import CHANNELS, IMAGENET_CLASSES, Subject, Subjects, numbered_labels
+from laboratory.benchmarks.machine import Way, waiting
+from laboratory.benchmarks.subjects import CHANNELS, Subject, Subjects, numbered_labels
 from laboratory.benchmarks.switches import Switched, Switches
-from laboratory.benchmarks.work import Work
 from segzoo.config.schema import LossConfig, OptimizerConfig, RunConfig
-from segzoo.cpu.training_pass import TrainingPass
 from segzoo.data.preprocessing import normalize
 from segzoo.inference.engines.agreement import probe_image
 from segzoo.tasks.optim import build_optimizer
@@ -61,9 +58,9 @@ class Training(Switched):
     device: str
     switches: Switches
 
-    def work(self) -> Work:
-        """What it has to compute."""
-        return self.subject.work(self.batch, self.size).times(_PASSES)
+    def macs(self) -> int:
+        """Multiply-adds that it has to compute."""
+        return _PASSES * self.subject.macs(self.batch, self.size)
 
     def prepare(self) -> Way:
         """Build the network and its optimiser; compile it if asked."""
@@ -105,18 +102,11 @@ class Training(Switched):
         optimizer = self._optimizer(network)
         pixels = probe_image(self.batch, CHANNELS, self.size, self.size)
         images = self.switches.ready_image(normalize(pixels, self.config.data.preprocessing), self.device)
-        if self.subject.classifies:
-            target = torch.randint(IMAGENET_CLASSES, (self.batch,), device=self.device)
-        else:
-            target = torch.randint(
-                numbered_labels(self.config).num_classes, (self.batch, self.size, self.size), device=self.device
-            )
-        run = TrainingPass("forward", recompute=self.switches.recompute)
-        return lambda: F.cross_entropy(run(network, images), target, ignore_index=255), optimizer
+        classes = numbered_labels(self.config).num_classes
+        target = torch.randint(classes, (self.batch, self.size, self.size), device=self.device)
+        return lambda: F.cross_entropy(network(images), target, ignore_index=255), optimizer
 
     def _optimizer(self, network: nn.Module) -> Optimizer:
-        if self.subject.is_ours:
-            return build_optimizer(network, _SETTINGS, self.batch)
         rate, momentum, decay = _SETTINGS.learning_rate, _SETTINGS.momentum, _SETTINGS.weight_decay
         fused = True if self.switches.fused else None
         return SGD(network.parameters(), lr=rate, momentum=momentum, weight_decay=decay, fused=fused)
@@ -150,7 +140,7 @@ def training_cases(
     ]
 
     def rows() -> Iterator[Training]:
-        for several, all_switches in ((subjects.baselines, BASELINE_SWITCHES), (subjects.ours, own)):
+        for several, all_switches in (((subjects.baseline,), BASELINE_SWITCHES), (subjects.ours, own)):
             for subject in several:
                 for switches in all_switches:
                     if compiled or not switches.compiled:
