@@ -17,9 +17,8 @@ from torch import Tensor
 from segzoo.errors import DataError, first_line
 from segzoo.evaluation.results import ImageScore
 from segzoo.files import atomic_write, open_own
-from segzoo.tasks.confusion import Scores
+from segzoo.tasks.confusion import Scores, regions_of
 from segzoo.tasks.metrics import State
-from segzoo.tasks.metrics.segmentation import regions_of
 
 Counts = NDArray[np.int64]
 
@@ -76,7 +75,7 @@ def image_counts(index: int, name: str, table: Tensor, others: Sequence[State] =
         id=name,
         cells=cells,
         pixels=flat[cells],
-        counted=int(table.sum()) if table.dim() == 2 else int(table.sum((1, 2)).max()),
+        counted=int(table.sum((-2, -1)).max()),
         scores=Scores.from_matrix(table),
         regions=regions_of(table).numpy(),
         others=others,

@@ -39,18 +39,6 @@ class Kind:
     of_probabilities: bool = False
 
 
-def _write_mask(prediction: Prediction, files: Sequence[Path]) -> None:
-    prediction.labels.coding.write(prediction.mask, files)
-
-
-def _write_color(prediction: Prediction, files: Sequence[Path]) -> None:
-    write_image(files[0], prediction.colors())
-
-
-def _write_overlay(prediction: Prediction, files: Sequence[Path]) -> None:
-    prediction.save_overlay(files[0])
-
-
 def _write_probabilities(prediction: Prediction, files: Sequence[Path]) -> None:
     encoded = io.BytesIO()
     names = np.array(prediction.labels.names)
@@ -61,10 +49,6 @@ def _write_probabilities(prediction: Prediction, files: Sequence[Path]) -> None:
 def _write_probabilities_png(prediction: Prediction, files: Sequence[Path]) -> None:
     for file, chances in zip(files, prediction.probabilities, strict=True):
         _write_gray(file, chances)
-
-
-def _write_entropy(prediction: Prediction, files: Sequence[Path]) -> None:
-    _write_gray(files[0], prediction.entropy)
 
 
 def _write_polygons(prediction: Prediction, files: Sequence[Path]) -> None:
@@ -80,10 +64,11 @@ def _write_gray(file: Path, shares: npt.NDArray[np.float32]) -> None:
 
 KINDS: Mapping[str, Kind] = {
     "mask": Kind(
-        "class indices as an indexed PNG; multi-label: 0 and 255, a PNG for each class below <class>", _write_mask
+        "class indices as an indexed PNG; multi-label: 0 and 255, a PNG for each class below <class>",
+        lambda prediction, files: prediction.labels.coding.write(prediction.mask, files),
     ),
-    "color": Kind("the classes' colours", _write_color),
-    "overlay": Kind("the colours over the image", _write_overlay),
+    "color": Kind("the classes' colours", lambda prediction, files: write_image(files[0], prediction.colors())),
+    "overlay": Kind("the colours over the image", lambda prediction, files: prediction.save_overlay(files[0])),
     "probabilities": Kind(
         "float16 (K, H, W) as `probabilities` of an .npz", _write_probabilities, ".npz", of_probabilities=True
     ),
@@ -94,7 +79,9 @@ KINDS: Mapping[str, Kind] = {
         of_probabilities=True,
     ),
     "entropy": Kind(
-        "how undecided the network is: 0 certain, 255 all classes alike", _write_entropy, of_probabilities=True
+        "how undecided the network is: 0 certain, 255 all classes alike",
+        lambda prediction, files: _write_gray(files[0], prediction.entropy),
+        of_probabilities=True,
     ),
     "polygons": Kind("outlines of the classes' regions in pixels, GeoJSON", _write_polygons, ".geojson"),
 }

@@ -107,17 +107,23 @@ class Scores:
     @staticmethod
     def from_matrix(matrix: Tensor) -> "Scores":
         """Scores of an int64 (K, K) matrix, rows the truth, or of (K, 2, 2) tables of classes that overlap."""
-        if matrix.dim() == 3:
-            return Scores._from_tables(matrix)
-        hits = matrix.diagonal()
-        iou = _ratios(hits, matrix.sum(0) + matrix.sum(1) - hits)
-        return Scores(mean_of_present(iou), _ratios(hits.sum(), matrix.sum())[0], iou)
+        hits, truth, predicted = regions_of(matrix)
+        iou = _ratios(hits, truth + predicted - hits)
+        right = matrix.diagonal(dim1=-2, dim2=-1).sum(-1)
+        return Scores(mean_of_present(iou), mean_of_present(_ratios(right, matrix.sum((-2, -1)))), iou)
 
-    @staticmethod
-    def _from_tables(tables: Tensor) -> "Scores":
-        pixels = tables.sum((1, 2))
-        iou = _ratios(tables[:, 1, 1], pixels - tables[:, 0, 0])
-        return Scores(mean_of_present(iou), mean_of_present(_ratios(tables[:, 0, 0] + tables[:, 1, 1], pixels)), iou)
+
+def regions_of(matrix: Tensor) -> Tensor:
+    """Hits, true pixels and predicted pixels of each class.
+
+    Args:
+        matrix: counts, as `MaskCoding.count` gives them.
+
+    Shape: int64 (K, K) or (K, 2, 2) to (3, K).
+    """
+    if matrix.dim() == 3:
+        return torch.stack([matrix[:, 1, 1], matrix[:, 1].sum(1), matrix[:, :, 1].sum(1)])
+    return torch.stack([matrix.diagonal(), matrix.sum(1), matrix.sum(0)])
 
 
 def _ratios(parts: Tensor, wholes: Tensor) -> tuple[float | None, ...]:

@@ -20,8 +20,8 @@ from segzoo.evaluation.report.pictures import photograph
 from segzoo.evaluation.report.plots import confusion_figure, save_figure
 from segzoo.evaluation.report.write import render_page
 from segzoo.files import write_atomically
+from segzoo.tasks.confusion import regions_of
 from segzoo.tasks.metrics import main_metric
-from segzoo.tasks.metrics.segmentation import regions_of
 
 _SCRIPTS = ("theme.js", "classes.js", "confusion.js", "curves.js")
 _WORST = 24

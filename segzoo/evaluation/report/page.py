@@ -12,8 +12,8 @@ from segzoo.evaluation.report.choice import PER_GROUP, SEED, Chosen
 from segzoo.evaluation.report.curves import Panel
 from segzoo.evaluation.report.pictures import MAX_SIDE, Layers
 from segzoo.evaluation.results import Evaluation
+from segzoo.tasks.confusion import regions_of
 from segzoo.tasks.metrics import Measured
-from segzoo.tasks.metrics.segmentation import regions_of
 from segzoo.tasks.table import percent
 
 

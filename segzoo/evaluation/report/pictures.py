@@ -94,12 +94,10 @@ def error_map(truth: Array8, prediction: Array8, ignore_index: int) -> Array8:
     >>> error_map(np.array([[0, 1, 255]], np.uint8), np.array([[0, 0, 0]], np.uint8), 255)
     array([[0, 1, 2]], dtype=uint8)
     """
-    counted = truth != ignore_index
-    wrong = (truth != prediction) & counted
-    if truth.ndim == 3:
-        counted, wrong = counted.any(0), wrong.any(0)
+    counted, axes = truth != ignore_index, tuple(range(truth.ndim - 2))
+    wrong = ((truth != prediction) & counted).any(axes)
     errors = np.where(wrong, np.uint8(_WRONG), np.uint8(_RIGHT))
-    errors[~counted] = _IGNORED
+    errors[~counted.any(axes)] = _IGNORED
     return errors
 
 

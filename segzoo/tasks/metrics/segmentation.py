@@ -2,24 +2,10 @@
 
 from collections.abc import Callable, Iterable
 
-import torch
 from torch import Tensor
 
-from segzoo.tasks.confusion import ConfusionMatrix, Scores, mean_of_present
+from segzoo.tasks.confusion import ConfusionMatrix, Scores, mean_of_present, regions_of
 from segzoo.tasks.metrics.registry import METRICS, RegisteredMetric, Shares, class_names
-
-
-def regions_of(matrix: Tensor) -> Tensor:
-    """Hits, true pixels and predicted pixels of each class.
-
-    Args:
-        matrix: counts, as `MaskCoding.count` gives them.
-
-    Shape: int64 (K, K) or (K, 2, 2) to (3, K).
-    """
-    if matrix.dim() == 3:
-        return torch.stack([matrix[:, 1, 1], matrix[:, 1].sum(1), matrix[:, :, 1].sum(1)])
-    return torch.stack([matrix.diagonal(), matrix.sum(1), matrix.sum(0)])
 
 
 def iou(matrix: Tensor) -> Shares:
