@@ -75,7 +75,7 @@ class ClassificationTask(Task):
 
     def loss_weight(self, batch: ImageBatch) -> Tensor:
         """The images, or the sum of their weights."""
-        return self.loss.share(batch["target"])
+        return self.loss.loss_weight(batch["target"])
 
     def loss_of(self, batch: ImageBatch) -> Tensor:
         """The loss on the logits."""

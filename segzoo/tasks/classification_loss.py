@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from segzoo.config.classification import ClassificationLossConfig
 from segzoo.data.labels import LabelSpace
-from segzoo.tasks.losses.base import mean_or_zero
+from segzoo.tasks.losses.base import safe_divide
 from segzoo.tasks.losses.registry import class_weights
 
 
@@ -51,9 +51,9 @@ class ImageLoss(nn.Module):
         """
         losses = (self._class_losses if self.exclusive else self._decision_losses)(logits.float(), target)
         weights = self._image_weights(target)
-        return mean_or_zero((losses * weights).sum(), weights.sum())
+        return safe_divide((losses * weights).sum(), weights.sum())
 
-    def share(self, target: Tensor) -> Tensor:
+    def loss_weight(self, target: Tensor) -> Tensor:
         """The number of images, or the sum of their weights: what the mean is divided by."""
         return self._image_weights(target).sum()
 
@@ -63,7 +63,7 @@ class ImageLoss(nn.Module):
     def _decision_losses(self, logits: Tensor, target: Tensor) -> Tensor:
         smoothed = target.float() * (1 - self.smoothing) + self.smoothing / 2
         losses = F.binary_cross_entropy_with_logits(logits, smoothed, reduction="none")
-        return losses.mean(1) if self.weight is None else mean_or_zero((losses * self.weight).sum(1), self.weight.sum())
+        return losses.mean(1) if self.weight is None else safe_divide((losses * self.weight).sum(1), self.weight.sum())
 
     def _image_weights(self, target: Tensor) -> Tensor:
         """The weight of each image (N,)."""

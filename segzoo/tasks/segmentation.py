@@ -22,7 +22,7 @@ from segzoo.models.build import build_segmenter
 from segzoo.models.evaluation import planned_for_evaluation
 from segzoo.models.segmenter import Segmenter
 from segzoo.tasks.confusion import ConfusionMatrix, Scores
-from segzoo.tasks.losses import SegmentationLoss, build_loss, loss_share
+from segzoo.tasks.losses import SegmentationLoss, build_loss, loss_weight_of
 from segzoo.tasks.names import known_names
 from segzoo.tasks.optim import batch_advice
 from segzoo.tasks.task import Task, ids_of
@@ -209,7 +209,7 @@ class SegmentationTask(Task):
 
     def loss_weight(self, batch: Batch) -> Tensor:
         """The pixels that count, or the sum of their weights; 1 for a loss that is no mean over pixels."""
-        return loss_share(self.loss, self._target(batch), self.labels.ignore_index)
+        return loss_weight_of(self.loss, self._target(batch), self.labels.ignore_index)
 
     def loss_of(self, batch: Batch) -> Tensor:
         """The loss on the logits, plus the weighted one on the auxiliary head's where there is one."""

@@ -22,7 +22,7 @@ from segzoo.data.labels import LabelSpace
 from segzoo.data.preprocessing import normalize
 from segzoo.errors import CheckpointError, ConfigError, DataError, TrainingError
 from segzoo.tasks.averaging import WeightAverage
-from segzoo.tasks.losses.base import mean_or_zero
+from segzoo.tasks.losses.base import safe_divide
 from segzoo.tasks.metrics import AnyScores, MainMetric, main_metric
 from segzoo.tasks.optim import build_optimizer, build_schedule, step_period
 from segzoo.tasks.processes import (
@@ -166,7 +166,7 @@ class Task(LightningModule, ABC):
         Times the number of processes, because they take the mean of their gradients.
         """
         own = torch.stack([self.loss_weight(part) for part in parts])
-        return mean_or_zero(own, sum_over_processes(own.sum())) * process_count()
+        return safe_divide(own, sum_over_processes(own.sum())) * process_count()
 
     def _optimizer_and_schedule(self) -> tuple[LightningOptimizer, LRScheduler | None]:
         """The only ones."""
@@ -344,7 +344,10 @@ class Task(LightningModule, ABC):
             CheckpointError: it was saved by a run that does not average.
         """
         trainer = attached_trainer(self)
-        if trainer is None or not trainer.training or self.config.optimizer.ema_decay is None:
+        if trainer is None or not trainer.training:
+            return
+        _count_steps(checkpoint)
+        if self.config.optimizer.ema_decay is None:
             return
         if TRAINING_STATE not in checkpoint:
             raise CheckpointError(
@@ -356,6 +359,15 @@ class Task(LightningModule, ABC):
             key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
         }
         checkpoint["state_dict"] = checkpoint[TRAINING_STATE]
+
+
+def _count_steps(checkpoint: Mapping[str, Any]) -> None:
+    """Tell Lightning the steps of a checkpoint from before tasks optimised by hand, which it counted elsewhere."""
+    done = checkpoint["segzoo"]["step"]
+    for loop in checkpoint["loops"].values():
+        for name, progress in loop.items():
+            if name.endswith("manual_optimization.optim_step_progress"):
+                progress["total"].update(ready=done, completed=done)
 
 
 def attached_trainer(module: LightningModule) -> Trainer | None:

@@ -1,4 +1,10 @@
-"""The processes of a run on several devices: who starts them, and that none outlives the others."""
+"""The processes of a run on several devices: who starts them, and that none outlives the others.
+
+torchrun and srun may start them; then nothing here does. Else this module does, for neither Lightning's launcher nor
+torchrun's agent keeps what a run promises: that the status is 1 and the reason one line where a process was lost
+(Lightning's observer ends the run by SIGTERM, torchrun's agent prints a traceback); that a signal to any process stops
+all of them, saved, with the shell's status; that one start serves all `stages`; that no process outlives the first.
+"""
 
 import os
 import socket

@@ -1,15 +1,17 @@
-"""metrics.csv: one row per step and split, whatever stopped and resumed the run."""
+"""metrics.csv: one row per step and split, whatever stopped and resumed the run; and its picture."""
 
 import csv
 import io
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from segzoo.checkpoint.metrics import read_table
-from segzoo.files import write_atomically
+from segzoo.checkpoint.metrics import points, read_rows, read_table
+from segzoo.files import atomic_write, write_atomically
+from segzoo.tasks.metrics import MainMetric
 from segzoo.training.callbacks import TrainingClock, as_task
 from segzoo.training.run_dir import RunDir
 
@@ -99,3 +101,27 @@ class MetricsFile(Callback):
 
 def _blank(value: float | None) -> float | str:
     return "" if value is None else value
+
+
+def draw_curves(metrics: Path, main: MainMetric, target: Path) -> None:
+    """Draw a run's metrics.csv, if anything stands in it yet.
+
+    Args:
+        metrics: the file.
+        main: the number to show of each validation.
+        target: PNG to write.
+    """
+    rows = read_rows(metrics)
+    if not rows:
+        return
+    from matplotlib.figure import Figure  # takes a second to import, and only the end of a run needs it
+
+    figure = Figure(figsize=(12, 3.5), layout="constrained")
+    panels = (("loss", "train", "loss"), (main.name, "val", main.title), ("learning_rate", "train", "learning rate"))
+    for axes, (column, split, title) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        found = points(rows, column, split)
+        axes.plot(*zip(*found, strict=True), marker="." if len(found) < 50 else "")
+        axes.set(title=f"{split} {title}", xlabel="step")
+        axes.grid(alpha=0.3)
+    with atomic_write(target) as part:
+        figure.savefig(part, format="png", dpi=120)

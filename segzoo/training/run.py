@@ -21,10 +21,10 @@ from segzoo.tasks.metrics import AnyScores, MainMetric, no_scores
 from segzoo.tasks.processes import is_first_process
 from segzoo.tasks.task import Task
 from segzoo.training.build import RunData, build_data, build_task, check_files, check_request
-from segzoo.training.curves import draw_curves
 from segzoo.training.faults import faults_explained
 from segzoo.training.launch import other_processes
 from segzoo.training.loggers import build_loggers
+from segzoo.training.metrics_file import draw_curves
 from segzoo.training.resume import (
     Start,
     keep_config,

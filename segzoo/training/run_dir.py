@@ -4,9 +4,10 @@ import json
 import logging
 import os
 import platform
+import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from segzoo.checkpoint.metrics import METRICS_CSV
 from segzoo.config.classification import AnyRunConfig
 from segzoo.config.load import dump_config
 from segzoo.errors import ConfigError, first_line
-from segzoo.files import read_json, remove_leftovers, write_atomically
+from segzoo.files import locked, read_json, remove_leftovers, write_atomically
 from segzoo.tasks.processes import is_first_process
-from segzoo.training.lock import locked_run
 
 LOGGER_FOLDERS = ("tensorboard", "csv", "wandb", "mlruns")
 """The folders of a run directory that loggers write to."""
+
+_LOCK = b"process "  # what a .lock of ours begins with
 
 _logger = logging.getLogger(__name__)
 
@@ -211,6 +213,41 @@ def resumed_run_dir(path: Path) -> Iterator[RunDir]:
             for leftover in path.glob(pattern):
                 leftover.unlink(missing_ok=True)
         yield run_dir
+
+
+@contextmanager
+def locked_run(folder: Path) -> Iterator[None]:
+    """Keep other processes from training into a folder; a crashed run blocks nobody.
+
+    Args:
+        folder: a run directory, which exists.
+
+    Raises:
+        ConfigError: another process trains there, and the message names it; or its `.lock` is none of ours.
+    """
+    path = folder / ".lock"
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(locked(path, wait=False))
+            before = os.pread(file, len(_LOCK), 0)
+            if before in {b"", _LOCK}:
+                os.ftruncate(file, 0)
+                os.pwrite(file, b"%s%d on %s" % (_LOCK, os.getpid(), socket.gethostname().encode()), 0)
+        except BlockingIOError:
+            raise ConfigError(
+                f"run_dir: {_holder(path)} is training in {folder}. Wait for it, stop it, or name another folder."
+            ) from None
+        except OSError as error:
+            raise ConfigError(
+                f"run_dir: cannot write to {folder} ({path.name}: {error.strerror}). Name another folder."
+            ) from None
+        if before not in {b"", _LOCK}:
+            raise ConfigError(f"run_dir: {path} is no lock of segzoo's. Move it away, or name another folder.")
+        yield
+
+
+def _holder(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")[:200] or "another process"
 
 
 def _refuse_links(run_dir: RunDir) -> None:

@@ -44,7 +44,7 @@ def test_label_smoothing_is_torchs_and_the_closed_form(logits, target, smoothing
 def test_class_weights_are_torchs(logits, target):
     expected = F.cross_entropy(logits, target, weight=torch.tensor(WEIGHTS))
     torch.testing.assert_close(loss_of(class_weights=WEIGHTS)(logits, target), expected)
-    assert loss_of(class_weights=WEIGHTS).share(target).item() == sum(WEIGHTS[k] for k in target.tolist())
+    assert loss_of(class_weights=WEIGHTS).loss_weight(target).item() == sum(WEIGHTS[k] for k in target.tolist())
 
 
 @pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}, {"class_weights": WEIGHTS}])
@@ -53,7 +53,7 @@ def test_blended_images_lie_between(logits, target, options):
     loss = loss_of(**options)
     pure = F.one_hot(target, 3).float()
     torch.testing.assert_close(loss(logits, pure), loss(logits, target))
-    torch.testing.assert_close(loss.share(pure), loss.share(target))
+    torch.testing.assert_close(loss.loss_weight(pure), loss.loss_weight(target))
     if "class_weights" not in options:
         other = pure.roll(1, 0)
         mixed = loss(logits, 0.3 * pure + 0.7 * other)
@@ -79,7 +79,7 @@ def test_several_classes_an_image(logits, smoothing, weights):
 def test_parts_by_their_share_are_the_whole(logits, target, multi_label):
     loss = loss_of(class_weights=WEIGHTS, label_smoothing=0.1, multi_label=multi_label)
     truth = F.one_hot(target, 3).float() if multi_label else target
-    parts = [(loss(logits[part], truth[part]), loss.share(truth[part])) for part in (slice(0, 2), slice(2, 6))]
+    parts = [(loss(logits[part], truth[part]), loss.loss_weight(truth[part])) for part in (slice(0, 2), slice(2, 6))]
     whole = sum(value * share for value, share in parts) / sum(share for _, share in parts)
     torch.testing.assert_close(loss(logits, truth), whole)
 
@@ -97,7 +97,7 @@ def test_another_number_of_weights_is_refused():
 def test_autocast_leaves_the_loss_alone(logits, multi_label):
     loss = loss_of(class_weights=(1.003, 0.5007, 3.01), multi_label=multi_label)
     target = torch.rand(len(logits), 3)
-    expected = loss(logits, target), loss.share(target)
+    expected = loss(logits, target), loss.loss_weight(target)
     with torch.autocast("cpu", torch.bfloat16):
-        found = loss(logits, target), loss.share(target)
+        found = loss(logits, target), loss.loss_weight(target)
     torch.testing.assert_close(found, expected)

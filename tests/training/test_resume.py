@@ -210,6 +210,26 @@ def test_progress_that_fits_nothing_is_one_line(change: Any, copied: Path) -> No
     assert len(caught.value.problems) == 1
 
 
+def test_a_run_from_before_tasks_optimised_by_hand_goes_on(
+    tiny_config: Config, tiny_run: TrainResult, tmp_path: Path
+) -> None:
+    """Its checkpoints have the count of steps elsewhere, and none where it is now."""
+    run_dir = tmp_path / "run"
+    train(tiny_config(f"run_dir={run_dir}", "trainer.keep_every_steps=4"))
+    (run_dir / "checkpoints/last.ckpt").unlink()
+    (run_dir / "checkpoints/step_000004.ckpt").rename(run_dir / "checkpoints/last.ckpt")
+
+    def uncounted(content: dict[str, Any]) -> None:
+        progress = next(value for key, value in content["loops"]["fit_loop"].items() if "optim_step_progress" in key)
+        assert progress["total"]["completed"] == 4
+        progress["total"].update(ready=0, completed=0)
+
+    _changed(run_dir, uncounted)
+    resume(run_dir)
+    found, expected = weights(run_dir), weights(tiny_run.run_dir)
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
 def test_a_finished_run_needs_no_data_to_say_so(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "prepare", None)
     with pytest.raises(ConfigError, match="is finished; nothing is left to do"):

@@ -32,7 +32,7 @@ class SegmentationLoss(nn.Module, ABC):
             logits (N, K, H, W) of any floating type, target int64 (N, H, W); result a scalar.
         """
 
-    def share(self, target: Tensor) -> Tensor:
+    def loss_weight(self, target: Tensor) -> Tensor:
         """What this batch's mean is divided by: its weight in a mean over several processes.
 
         Losses that are no mean over pixels, such as Dice, count each process alike; for them the mean over
@@ -76,9 +76,9 @@ class PixelLoss(SegmentationLoss):
         """The mean over the pixels that are not ignored; shapes as `SegmentationLoss`."""
         counted = target != self.ignore_index
         losses = self.pixel_losses(logits.float(), target.where(counted, 0))
-        return mean_or_zero(losses.where(counted, 0).sum(), self.share(target))
+        return safe_divide(losses.where(counted, 0).sum(), self.loss_weight(target))
 
-    def share(self, target: Tensor) -> Tensor:
+    def loss_weight(self, target: Tensor) -> Tensor:
         """The number of pixels that are not ignored, or the sum of their weights."""
         counted = target != self.ignore_index
         weights = self.pixel_weights(target.where(counted, 0))
@@ -89,9 +89,9 @@ class PixelLoss(SegmentationLoss):
         return None if self.weight is None else self.weight[target]
 
 
-def mean_or_zero(total: Tensor, share: Tensor) -> Tensor:
-    """`total / share`, and 0 with finite gradients where nothing counts."""
-    return total / share.clamp(min=torch.finfo(torch.float32).tiny)
+def safe_divide(total: Tensor, weight: Tensor) -> Tensor:
+    """`total / weight`, and 0 with finite gradients where nothing counts."""
+    return total / weight.clamp(min=torch.finfo(torch.float32).tiny)
 
 
 class DecisionLoss(SegmentationLoss):
@@ -120,9 +120,9 @@ class DecisionLoss(SegmentationLoss):
         """The mean over the decisions that are not ignored; shapes as `SegmentationLoss`."""
         counted = target != self.ignore_index
         losses = self.decision_losses(logits.float(), target.where(counted, 0).float())
-        return mean_or_zero(self._over_classes(losses.where(counted, 0).sum((0, 2, 3))), self.share(target))
+        return safe_divide(self._over_classes(losses.where(counted, 0).sum((0, 2, 3))), self.loss_weight(target))
 
-    def share(self, target: Tensor) -> Tensor:
+    def loss_weight(self, target: Tensor) -> Tensor:
         """The decisions that are not ignored, or the sum of their weights, over the number of classes."""
         return self._over_classes((target != self.ignore_index).sum((0, 2, 3)).float()) / target.shape[1]
 
@@ -150,8 +150,8 @@ def one_hot(target: Tensor, scores: Tensor) -> Tensor:
     return torch.zeros_like(scores).scatter_(1, target.unsqueeze(1), 1)
 
 
-def loss_share(loss: nn.Module, target: Tensor, ignore_index: int) -> Tensor:
-    """The weight of a process's loss among others: `share`, or the pixels that count, for a module without one."""
+def loss_weight_of(loss: nn.Module, target: Tensor, ignore_index: int) -> Tensor:
+    """The weight of a batch's loss among others: `loss_weight`, or the pixels that count, for a module without one."""
     if isinstance(loss, SegmentationLoss):
-        return loss.share(target)
+        return loss.loss_weight(target)
     return (target != ignore_index).sum().float()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from segzoo.config.schema import FocalConfig, HardPixelConfig, LossConfig
 from segzoo.data.labels import LabelSpace
-from segzoo.tasks.losses.base import DecisionLoss, PixelLoss, counted_pixels, mean_or_zero, one_hot
+from segzoo.tasks.losses.base import DecisionLoss, PixelLoss, counted_pixels, one_hot, safe_divide
 from segzoo.tasks.losses.registry import class_weights, needs_one_class, register_loss
 
 
@@ -77,7 +77,7 @@ class HardPixelCrossEntropy(CrossEntropy):
             hard = losses.detach().topk(self._number(len(truth)), sorted=False).indices
         weights = self.pixel_weights(truth)
         kept = losses[hard]
-        return mean_or_zero(kept.sum(), torch.ones_like(kept).sum() if weights is None else weights[hard].sum())
+        return safe_divide(kept.sum(), torch.ones_like(kept).sum() if weights is None else weights[hard].sum())
 
     def _number(self, pixels: int) -> int:
         """How many of so many pixels count now."""

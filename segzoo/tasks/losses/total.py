@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from segzoo.tasks.losses.base import DecisionLoss, PixelLoss, SegmentationLoss, loss_share
+from segzoo.tasks.losses.base import DecisionLoss, PixelLoss, SegmentationLoss, loss_weight_of
 
 
 class WeightedSum(SegmentationLoss):
@@ -26,12 +26,12 @@ class WeightedSum(SegmentationLoss):
         values = [weight * term(logits, target).float() for weight, term in zip(self.weights, self.terms, strict=True)]
         return torch.stack(values).sum()
 
-    def share(self, target: Tensor) -> Tensor:
-        """The share of the first term that is a mean over pixels or decisions; all such terms have the same."""
+    def loss_weight(self, target: Tensor) -> Tensor:
+        """That of the first term that is a mean over pixels or decisions; all such terms have the same."""
         for term in self.terms:
             if isinstance(term, PixelLoss | DecisionLoss) or not isinstance(term, SegmentationLoss):
-                return loss_share(term, target, self.ignore_index)
-        return super().share(target)
+                return loss_weight_of(term, target, self.ignore_index)
+        return super().loss_weight(target)
 
     def at_step(self, step: int) -> None:
         """Tell every term."""

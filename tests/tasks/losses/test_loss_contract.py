@@ -7,7 +7,7 @@ from torch import nn
 from segzoo.config.schema import LossConfig
 from segzoo.data.labels import LabelSpace
 from segzoo.errors import ConfigError, UnknownNameError
-from segzoo.tasks.losses import LOSSES, SegmentationLoss, build_loss, loss_share
+from segzoo.tasks.losses import LOSSES, SegmentationLoss, build_loss, loss_weight_of
 
 WEIGHTS = (0.5, 1.0, 2.0, 0.0, 7.0)
 EVERY_LOSS = [
@@ -106,7 +106,7 @@ def test_means_of_processes_combine_by_their_shares(options, make_loss, batch):
     """Exactly for means over pixels; a mined, Dice or Lovász loss counts every process alike or its own choice."""
     loss, (logits, target) = make_loss(**options), batch
     target[0, :4] = 255  # the two images differ in how many pixels count
-    parts = [(loss(logits[i : i + 1], target[i : i + 1]), loss.share(target[i : i + 1])) for i in range(2)]
+    parts = [(loss(logits[i : i + 1], target[i : i + 1]), loss.loss_weight(target[i : i + 1])) for i in range(2)]
     if {"dice", "lovasz"}.isdisjoint((options.get("name"), *options.get("add", {}))) and "hard_pixels" not in options:
         combined = sum(value * share for value, share in parts) / sum(share for _, share in parts)
         torch.testing.assert_close(combined, loss(logits, target))
@@ -120,12 +120,12 @@ def test_a_sum_is_the_sum_of_its_terms(make_loss, batch):
     total = make_loss(add={"dice": 0.5, "lovasz": 0.25})
     expected = terms["cross_entropy"] + 0.5 * terms["dice"] + 0.25 * terms["lovasz"]
     torch.testing.assert_close(total(*batch), expected)
-    assert total.share(batch[1]) == (batch[1] != 255).sum()
-    assert make_loss(name="dice", add={"focal": 1.0}).share(batch[1]) == (batch[1] != 255).sum()
+    assert total.loss_weight(batch[1]) == (batch[1] != 255).sum()
+    assert make_loss(name="dice", add={"focal": 1.0}).loss_weight(batch[1]) == (batch[1] != 255).sum()
 
 
 def test_a_module_of_your_own_counts_by_pixels(batch):
-    assert loss_share(nn.CrossEntropyLoss(), batch[1], 255) == (batch[1] != 255).sum()
+    assert loss_weight_of(nn.CrossEntropyLoss(), batch[1], 255) == (batch[1] != 255).sum()
 
 
 def test_your_own_loss_may_read_any_option():

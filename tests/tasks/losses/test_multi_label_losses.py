@@ -10,7 +10,7 @@ from torchvision.ops import sigmoid_focal_loss
 from segzoo.config.schema import LossConfig
 from segzoo.data.labels import LabelSpace
 from segzoo.errors import ConfigError
-from segzoo.tasks.losses import build_loss, loss_share
+from segzoo.tasks.losses import build_loss, loss_weight_of
 
 CLASSES = 4
 LABELS = LabelSpace.from_names([f"class_{index}" for index in range(CLASSES)], multi_label=True)
@@ -60,7 +60,7 @@ def test_class_weights_weigh_each_classs_decisions(batch):
         pixels += weight * len(truth)
     loss = make_loss(**LOSSES["weighted"])
     torch.testing.assert_close(loss(*batch), CLASSES * total / pixels)
-    assert float(loss_share(loss, batch[1], 255)) == pytest.approx(pixels / CLASSES)
+    assert float(loss_weight_of(loss, batch[1], 255)) == pytest.approx(pixels / CLASSES)
 
 
 @pytest.mark.parametrize("alpha", [None, 0.3])
@@ -125,7 +125,9 @@ def test_parts_weighed_by_their_shares_are_the_whole(options, batch):
     if "dice" in (options["name"], *options.get("add", {})):
         return
     loss = make_loss(**options)
-    parts = [(loss(*part), loss_share(loss, part[1], 255)) for part in zip(*(x.split(1) for x in batch), strict=True)]
+    parts = [
+        (loss(*part), loss_weight_of(loss, part[1], 255)) for part in zip(*(x.split(1) for x in batch), strict=True)
+    ]
     whole = sum(value * share for value, share in parts) / sum(share for _, share in parts)
     torch.testing.assert_close(whole, loss(*batch))
 
