@@ -20,7 +20,7 @@ def test_the_parts_that_it_adds_train_together(page, repository, tmp_path):
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
     (config,) = tmp_path.glob("runs/*/*/config.yaml")
-    for part in ("name: squares", "name: plain", "decoder: linear", "name: brier"):
+    for part in ("name: squares", "name: plain", "decoder: linear", "name: brier", "bias: false"):
         assert part in config.read_text()
     assert (config.parent / "checkpoints" / "best.ckpt").is_file()
 

@@ -9,8 +9,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.metrics import cohen_kappa_score
 
-OWN = ("data.name=squares", "model.decoder=head", "loss.name=power", "model.head.channels=6", "loss.power.power=1.5")
+OWN = (
+    "data.name=squares",
+    "data.squares.train_images=6",
+    "model.decoder=head",
+    "model.head.channels=6",
+    "loss.name=power",
+    "loss.power.power=1.5",
+)
 SMALL = ("model.output_stride=32", "model.backbone.width=0.1", "data.crop_size=64", "data.batch_size=4")
 SHORT = ("trainer.max_steps=2", "trainer.val_every_steps=2", "trainer.progress=false")
 
@@ -38,9 +46,15 @@ def test_train_evaluate_predict_export(command, run, tmp_path):
     config = (run / "config.yaml").read_text()
     for line in ("head:\n    channels: 6\n    sharp: false\n", "power:\n    power: 1.5\n", "my_parts.py]\n"):
         assert line in config
-    assert "square" in command("evaluate.py", run)
+    assert "Cohen's kappa" in command("evaluate.py", run)
     metrics = json.loads((run / "evaluation" / "val" / "metrics.json").read_text())
     assert metrics["iou"].keys() == {"ground", "square"}
+    counts = np.array(metrics["confusion_matrix"])
+    truth, decision = (places.repeat(counts.ravel()) for places in np.indices(counts.shape).reshape(2, -1))
+    assert metrics["kappa"] == pytest.approx(cohen_kappa_score(truth, decision), nan_ok=True)
+    assert "kappa" in (run / "evaluation" / "val" / "report.html").read_text()
+    shutil.copytree(run, tmp_path / "again")
+    assert "Cohen's kappa" in command("compare.py", run, tmp_path / "again")
     (tmp_path / "images").mkdir()
     Image.fromarray(np.full((40, 50, 3), 200, np.uint8)).save(tmp_path / "images" / "a.png")
     command("predict.py", run, tmp_path / "images", "--output", tmp_path / "masks")
