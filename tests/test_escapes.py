@@ -97,7 +97,8 @@ def test_tables_of_an_evaluation_show_every_name(
     found = evaluate(tiny_run.run_dir, output=tmp_path / "out")
     names = ("[/x]", "[unlabelled]", ":smile:", "[b]", *(f"[/{number}]" for number in range(20)))
     images = tuple(replace(image, id=f"[/{image.index}]") for image in found.per_image)
-    hostile = replace(found, labels=LabelSpace.from_names(names[: found.labels.num_classes]), per_image=images)
+    labels = LabelSpace.from_names(names[: found.labels.num_classes])
+    hostile = replace(found, measured=replace(found.measured, labels=labels), per_image=images)
     terminal().print(*tables(hostile, worst=3), sep="\n")
     shown = capsys.readouterr().out
     assert all(name in shown for name in hostile.labels.names)

@@ -18,11 +18,10 @@ from segzoo.data.classification.views import CenterView
 from segzoo.data.dataset import build_classification_dataset
 from segzoo.data.sample import ClassificationDataset
 from segzoo.errors import ConfigError, data_errors_about
-from segzoo.evaluation.classify.files import write_metrics, write_per_image
-from segzoo.evaluation.classify.results import ClassEvaluation, ClassifiedImage, ClassProtocol
-from segzoo.evaluation.classify.tables import tables
 from segzoo.evaluation.evaluator import Evaluator, Job, weights_kind
-from segzoo.evaluation.files import REPORT
+from segzoo.evaluation.files import REPORT, write_metrics, write_per_image
+from segzoo.evaluation.results import ClassEvaluation, ClassifiedImage, ClassProtocol
+from segzoo.evaluation.tables import class_tables
 from segzoo.inference.class_predictor import ClassPredictor
 from segzoo.tasks.classification_metrics import ClassificationMetrics
 from segzoo.tasks.losses.registry import one_for_each_class
@@ -52,7 +51,7 @@ class ClassEvaluator(Evaluator):
 
     changeable = ("data.", "evaluation.")
     options = ()
-    tables = staticmethod(tables)
+    tables = staticmethod(class_tables)
 
     @classmethod
     def of(cls, job: Job, source: TrainedClassifier, config: ClassificationRunConfig, split: str) -> Self:
@@ -102,12 +101,25 @@ class ClassEvaluator(Evaluator):
     def write(self, result: ClassEvaluation, images: Sequence[ImageScores], *, report: bool) -> None:
         """metrics.json, per_image.csv, and the page."""
         (result.output / REPORT).unlink(missing_ok=True)  # one that is there shows other numbers
-        write_per_image(result)
-        write_metrics(result)
+        head = ["index", "id", "truth", "predicted", "probability", "truth_probability", "rank"]
+        rows = [
+            (
+                each.index,
+                each.id,
+                ";".join(each.truth),
+                each.predicted,
+                each.probability,
+                each.truth_probability,
+                each.rank,
+            )
+            for each in result.per_image
+        ]
+        write_per_image(result, head, rows)
+        write_metrics(result, result.measured.tree())
         if report:
-            from segzoo.evaluation.classify.report import write_report  # with matplotlib, which numbers do not need
+            from segzoo.evaluation.report.write import write_class_report  # with matplotlib, which numbers do not need
 
-            write_report(result, self.dataset.read_image)
+            write_class_report(result, self.dataset.read_image, result.output)
 
     def _images(self, logits: Tensor) -> Iterator[ClassifiedImage]:
         names = self.dataset.labels.names

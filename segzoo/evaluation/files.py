@@ -1,7 +1,7 @@
 """An evaluation as files: metrics.json for programs, per_image.csv for people and spreadsheets."""
 
 import json
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.config.schema import DataConfig
 from segzoo.data.dataset import input_folders
 from segzoo.escapes import csv_line
-from segzoo.evaluation.results import Evaluation
+from segzoo.evaluation.results import Measurement
 from segzoo.files import check_outputs, make_output, write_atomically
 
 METRICS = "metrics.json"
@@ -40,38 +40,28 @@ def check_results(folder: Path, data: DataConfig | ClassificationDataConfig, *, 
     make_output(folder)
 
 
-def write_metrics(evaluation: Evaluation) -> None:
-    """Write metrics.json; scores are shares of 1, and null where there is nothing to judge."""
-    _write(evaluation, METRICS, json.dumps(_metrics(evaluation), indent=2) + "\n")
+def write_metrics(evaluation: Measurement[Any, Any], scores: Mapping[str, Any]) -> None:
+    """Write metrics.json; scores are shares of 1, and null where there is nothing to judge.
 
-
-def write_per_image(evaluation: Evaluation) -> None:
-    """Write per_image.csv: one row for each image in the split's order; empty cells where there is nothing to judge."""
-    classes = [f"iou/{name}" for name in evaluation.labels.names]
-    lines = [csv_line(["index", "id", "pixels", "miou", "pixel_accuracy", *classes])]
-    lines += [
-        csv_line([image.index, image.id, image.pixels, image.miou, image.pixel_accuracy, *image.iou])
-        for image in evaluation.per_image
-    ]
-    _write(evaluation, PER_IMAGE, "".join(lines))
-
-
-def _write(evaluation: Evaluation, name: str, text: str) -> None:
-    write_atomically(evaluation.output / name, text.encode(errors="backslashreplace"))
-
-
-def _metrics(evaluation: Evaluation) -> dict[str, Any]:
-    protocol = asdict(evaluation.protocol)
-    protocol["engine_precision"] = protocol.pop("precision")  # the classes' precision has the name
-    content: dict[str, Any] = {}
-    for name, value in evaluation.measured.tree().items():
-        content[name] = value
-        if name == "miou":
-            content["miou_interval"] = asdict(evaluation.interval) if evaluation.interval else None
-    return {
-        **content,
+    Args:
+        evaluation: what was measured.
+        scores: of the split, by the names of the metrics.
+    """
+    content = {
+        **scores,
         "confusion_matrix": evaluation.matrix.tolist(),
         "images": evaluation.images,
-        **protocol,
+        **evaluation.protocol.tree(),
         "torch": str(torch.__version__),
     }
+    _write(evaluation, METRICS, json.dumps(content, indent=2) + "\n")
+
+
+def write_per_image(evaluation: Measurement[Any, Any], head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write per_image.csv: one row for each image in the split's order; empty cells where there is nothing to judge."""
+    _write(evaluation, PER_IMAGE, "".join(map(csv_line, (head, *rows))))
+
+
+def _write(evaluation: Measurement[Any, Any], name: str, text: str) -> None:
+    # Names of files may be no text in any encoding.
+    write_atomically(evaluation.output / name, text.encode(errors="backslashreplace"))

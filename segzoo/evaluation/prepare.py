@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 from segzoo.checkpoint.read import load_trained
 from segzoo.errors import DataError
-from segzoo.evaluation.bench import Bench
 from segzoo.evaluation.class_evaluator import ClassEvaluator
 from segzoo.evaluation.evaluator import Evaluator, Job, changed_config
+from segzoo.evaluation.mask_evaluator import MaskEvaluator
 
-EVALUATORS: Mapping[str, type[Evaluator]] = {"segmentation": Bench, "classification": ClassEvaluator}
+EVALUATORS: Mapping[str, type[Evaluator]] = {"segmentation": MaskEvaluator, "classification": ClassEvaluator}
 """`task` -> what measures it."""
 
 

@@ -4,15 +4,37 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from rich.table import Table
 
-from segzoo.evaluation.results import Evaluation
+from segzoo.evaluation.results import ClassEvaluation, Evaluation
 from segzoo.tasks.metrics import Measured
 from segzoo.tasks.table import percent
+
+_MOST_CLASSES = 50
+"""Classes of a classifier with a row of their own; metrics.json has all."""
 
 
 def tables(evaluation: Evaluation, *, worst: int) -> list[Table]:
     """Everything to print: classes, categories where there are some, the whole split, the worst images."""
+    rows = [(image.id, percent(image.miou), percent(image.pixel_accuracy)) for image in evaluation.worst(worst)]
     summary = text_table(("score", "value"), _summary(evaluation))
-    return [*row_tables(evaluation.measured), summary, worst_table(evaluation, worst)]
+    return [*row_tables(evaluation.measured), summary, text_table(("worst images", "mIoU", "pixel accuracy"), rows)]
+
+
+def class_tables(evaluation: ClassEvaluation, *, worst: int) -> list[Table]:
+    """Everything to print of a classifier: classes, the whole split, the images whose class seems least probable."""
+    classes = row_tables(evaluation.measured) if len(evaluation.labels.names) <= _MOST_CLASSES else []
+    numbers = [(metric.title, metric.text(value)) for metric, value in evaluation.measured.numbers()]
+    head = ("worst images", "truth", "its probability", "predicted", "its probability")
+    rows = [
+        (
+            image.id,
+            ", ".join(image.truth),
+            percent(image.truth_probability),
+            image.predicted,
+            percent(image.probability),
+        )
+        for image in evaluation.worst(worst)
+    ]
+    return [*classes, text_table(("score", "value"), numbers), text_table(head, rows, words=("truth", "predicted"))]
 
 
 def row_tables(measured: Measured) -> list[Table]:
@@ -25,12 +47,6 @@ def row_tables(measured: Measured) -> list[Table]:
     return found
 
 
-def worst_table(evaluation: Evaluation, count: int) -> Table:
-    """The images with the lowest mIoU."""
-    rows = [(image.id, percent(image.miou), percent(image.pixel_accuracy)) for image in evaluation.worst(count)]
-    return text_table(("worst images", "mIoU", "pixel accuracy"), rows)
-
-
 def _summary(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     interval = evaluation.interval
     for metric, value in evaluation.measured.numbers():
@@ -39,11 +55,11 @@ def _summary(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
             yield f"{interval.confidence:.0%} interval of it", f"{percent(interval.low)} to {percent(interval.high)}"
 
 
-def text_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table whose first column stands left, and the others right."""
+def text_table(head: Sequence[str], rows: Iterable[Sequence[str]], words: Sequence[str] = ()) -> Table:
+    """A table whose first column, and those of words, stand left, and the others right."""
     table = Table(*head)
     for column in table.columns[1:]:
-        column.justify = "right"
+        column.justify = "left" if column.header in words else "right"
     for row in rows:
         table.add_row(*row)
     return table

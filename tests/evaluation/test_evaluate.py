@@ -20,10 +20,10 @@ from segzoo.config.evaluation import TILE_OVERLAP
 from segzoo.config.schema import RunConfig
 from segzoo.data.dataset import build_dataset
 from segzoo.errors import ConfigError
-from segzoo.evaluation.bench import CHANGEABLE
 from segzoo.evaluation.compare import PROTOCOL, compare
 from segzoo.evaluation.evaluate import evaluate
 from segzoo.evaluation.evaluator import changed_config
+from segzoo.evaluation.mask_evaluator import CHANGEABLE
 from segzoo.evaluation.results import Evaluation
 from segzoo.evaluation.tables import tables
 from segzoo.inference.predictor import Predictor

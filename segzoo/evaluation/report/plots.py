@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from segzoo.evaluation.report.curves import Series
-from segzoo.evaluation.results import Evaluation
+from segzoo.evaluation.results import ClassEvaluation, Evaluation, Measurement
 from segzoo.tasks.table import percent
 
 if TYPE_CHECKING:
@@ -31,41 +30,38 @@ def write_plots(evaluation: Evaluation, curves: Sequence[Series], folder: Path) 
     folder.mkdir(parents=True, exist_ok=True)
     figures = {"per_class_iou.png": _per_class(evaluation)}
     if evaluation.labels.coding.exclusive:
-        title = "share of each true class's pixels"
-        figures["confusion.png"] = confusion_figure(evaluation.labels.names, evaluation.matrix, title)
+        figures["confusion.png"] = _confusion(evaluation, "pixels")
     if curves:
         figures["curves.png"] = _curves(curves)
     for name, figure in figures.items():
-        save_figure(figure, folder / name)
+        _save(figure, folder / name)
     return [folder / name for name in figures]
 
 
-def save_figure(figure: "Figure", path: Path) -> None:
-    """Write a figure as PNG."""
+def write_class_plots(evaluation: ClassEvaluation, folder: Path) -> None:
+    """Write confusion.png where an image has one class."""
+    if evaluation.labels.coding.exclusive:
+        folder.mkdir(parents=True, exist_ok=True)
+        _save(_confusion(evaluation, "images"), folder / "confusion.png")
+
+
+def _save(figure: "Figure", path: Path) -> None:
     figure.savefig(path, format="png", dpi=_DPI)
 
 
-def confusion_figure(names: Sequence[str], matrix: Tensor, title: str) -> "Figure":
-    """A confusion matrix as shares of its rows.
-
-    Args:
-        names: of the classes.
-        matrix: counts, rows the truth.
-        title: what the shares are of.
-
-    Shape: matrix (K, K).
-    """
+def _confusion(evaluation: Measurement[Any, Any], unit: str) -> "Figure":
+    """A confusion matrix as shares of its rows."""
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
-    counts = matrix.double().numpy()
+    names, counts = evaluation.labels.names, evaluation.matrix.double().numpy()
     truth = counts.sum(1, keepdims=True)
     shares = np.divide(counts, truth, out=np.full_like(counts, np.nan), where=truth > 0)
     side = min(14.0, 4.0 + 0.35 * len(names))
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(_STRETCH, vmin=0, vmax=1))
-    axes.set(xlabel="predicted", ylabel="true", title=title)
+    axes.set(xlabel="predicted", ylabel="true", title=f"share of each true class's {unit}")
     figure.colorbar(image, ax=axes, shrink=0.7, format=lambda share, _: f"{100 * share:g} %")
     if len(names) <= _MOST_NAMES:
         axes.set_xticks(range(len(names)), names, rotation=90, parse_math=False)

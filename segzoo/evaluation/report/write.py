@@ -12,52 +12,62 @@ from markupsafe import Markup
 
 from segzoo.checkpoint.metrics import METRICS_CSV
 from segzoo.checkpoint.read import run_dir_of
+from segzoo.data.pixels import Pixels
 from segzoo.evaluation.files import REPORT
-from segzoo.evaluation.report.choice import choose
-from segzoo.evaluation.report.curves import lay_out, read_series
-from segzoo.evaluation.report.page import Picture, page_content
-from segzoo.evaluation.report.pictures import Example, encode_layers
-from segzoo.evaluation.report.plots import write_plots
-from segzoo.evaluation.results import Evaluation
+from segzoo.evaluation.report.curves import Series, lay_out, read_series
+from segzoo.evaluation.report.page import Page, page_content
+from segzoo.evaluation.report.pictures import Example
+from segzoo.evaluation.report.plots import write_class_plots, write_plots
+from segzoo.evaluation.report.task_pages import class_page, mask_page
+from segzoo.evaluation.results import ClassEvaluation, Evaluation, Measurement
 from segzoo.files import write_atomically
 from segzoo.tasks.table import percent
-
-_SCRIPTS = ("theme.js", "classes.js", "confusion.js", "curves.js", "gallery.js")
 
 
 def write_report(evaluation: Evaluation, examples: Callable[[int], Example], output: Path) -> Path:
     """Write report.html, one file that needs no other and no network, and plots/*.png.
 
     Args:
-        evaluation: what was measured.
+        evaluation: what was measured of a segmenter.
         examples: image, truth and prediction of the image with that index; asked for the gallery's images only.
         output: folder, made where it is missing.
 
     Returns:
         The page's path.
     """
-    run_dir = run_dir_of(Path(evaluation.protocol.checkpoint))
-    curves = read_series(run_dir / METRICS_CSV) if run_dir else []
-    pictures = [
-        Picture(chosen, encode_layers(examples(chosen.score.index), evaluation.labels)) for chosen in choose(evaluation)
-    ]
+    curves = _curves(evaluation)
     write_plots(evaluation, curves, output / "plots")
-    content = page_content(evaluation, pictures, [lay_out(series) for series in curves])
-    page = render_page("report.html", _SCRIPTS, content)
+    return _write(evaluation, mask_page(evaluation, examples), curves, output)
+
+
+def write_class_report(evaluation: ClassEvaluation, read: Callable[[int], Pixels], output: Path) -> Path:
+    """Write report.html, as `write_report` does, and plots/confusion.png.
+
+    Args:
+        evaluation: what was measured of a classifier.
+        read: gives an image of the split by its number; asked for the worst ones only.
+        output: folder, made where it is missing.
+    """
+    write_class_plots(evaluation, output / "plots")
+    return _write(evaluation, class_page(evaluation, read), _curves(evaluation), output)
+
+
+def _curves(evaluation: Measurement[Any, Any]) -> list[Series]:
+    """Those of the run that a checkpoint lies in, if it lies in one."""
+    run_dir = run_dir_of(Path(evaluation.protocol.checkpoint))
+    return read_series(run_dir / METRICS_CSV) if run_dir else []
+
+
+def _write(evaluation: Measurement[Any, Any], page: Page, curves: Sequence[Series], output: Path) -> Path:
+    content = page_content(evaluation, page, [lay_out(series) for series in curves])
     path = output / REPORT
-    write_atomically(path, page.encode(errors="backslashreplace"))
+    write_atomically(path, _render(page, content).encode(errors="backslashreplace"))
     return path
 
 
-def render_page(template: str, scripts: Sequence[str], content: Mapping[str, Any]) -> str:
-    """A page with its style and scripts in it.
-
-    Args:
-        template: name of the page's file.
-        scripts: names of their files; the confusion matrix's is left out where classes do not exclude each other.
-        content: what the template shows, by the names it uses.
-    """
-    scripts = [_packaged(name) for name in scripts if name != "confusion.js" or content["exclusive"]]
+def _render(page: Page, content: Mapping[str, Any]) -> str:
+    """The page with its style and scripts in it; no confusion matrix where classes do not exclude each other."""
+    scripts = [_packaged(name) for name in page.scripts if name != "confusion.js" or content["exclusive"]]
     environment = Environment(
         loader=FunctionLoader(_packaged),
         autoescape=True,
@@ -66,7 +76,7 @@ def render_page(template: str, scripts: Sequence[str], content: Mapping[str, Any
         lstrip_blocks=True,
     )
     environment.filters["percent"] = percent
-    return environment.get_template(template).render(
+    return environment.get_template(page.template).render(
         content,
         style=Markup(_packaged("report.css")),  # noqa: S704 - ours, and no part of it comes from a user
         scripts=[Markup(script) for script in scripts],  # noqa: S704

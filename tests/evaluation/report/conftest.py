@@ -92,7 +92,6 @@ def make_evaluation(tmp_path_factory) -> Callable[..., Made]:
         values = {
             "measured": measured(changes.get("matrix", matrix), labels, others or {}),
             "matrix": matrix,
-            "images": images,
             "output": tmp_path_factory.mktemp("output"),
             "per_image": tuple(score for _, score in judged),
             "interval": Interval(0.412345, 0.598765, 0.95, 1000),

@@ -20,10 +20,10 @@ from segzoo.data.pairs import FileDataset
 from segzoo.data.sample import SegmentationDataset
 from segzoo.data.sampling import StepBatchSampler
 from segzoo.errors import ConfigError
-from segzoo.evaluation.bench import Bench, build_predictor
 from segzoo.evaluation.evaluate import measure
 from segzoo.evaluation.evaluator import Job
 from segzoo.evaluation.files import check_results
+from segzoo.evaluation.mask_evaluator import MaskEvaluator, build_predictor
 from segzoo.evaluation.results import Evaluation
 
 _IGNORED = 255
@@ -135,5 +135,5 @@ def _measured(
     name = Path(f"SMP, {baseline.encoder}")
     source = as_trained(baseline.network, config, dataset.labels)
     job = Job(name, (), split, averaged=True, engine="torch", precision="fp32", boundary=False)
-    bench = Bench(job, config, split, dataset, build_predictor(source, config, job))
+    bench = MaskEvaluator(job, config, split, dataset, build_predictor(source, config, job))
     return measure(bench, output, processes=1, report=False, command=None)

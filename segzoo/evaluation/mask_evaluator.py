@@ -1,7 +1,7 @@
 """A segmenter measured: from whole images to counts, and from counts to scores."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -33,7 +33,7 @@ CHANGEABLE = ("data.", "evaluation.", "model.eval_output_stride=")
 
 
 @dataclass(frozen=True)
-class Bench(Evaluator):
+class MaskEvaluator(Evaluator):
     """A segmenter, measured on whole images by their pixels."""
 
     config: RunConfig
@@ -100,7 +100,6 @@ class Bench(Evaluator):
         return Evaluation(
             measured=self.measured.compute_joined([[{"counts": counts.matrix}], *others]),
             matrix=counts.matrix,
-            images=len(images),
             output=output,
             per_image=tuple(image.judged() for image in images),
             interval=miou_interval(counts.regions),
@@ -116,8 +115,12 @@ class Bench(Evaluator):
         """metrics.json, per_image.csv, counts.npz, and the page."""
         (result.output / REPORT).unlink(missing_ok=True)  # one that is there shows other numbers
         self._split_counts(images).save(result.output / COUNTS)
-        write_per_image(result)
-        write_metrics(result)
+        head = ["index", "id", "pixels", "miou", "pixel_accuracy", *(f"iou/{name}" for name in result.labels.names)]
+        rows = [
+            (each.index, each.id, each.pixels, each.miou, each.pixel_accuracy, *each.iou) for each in result.per_image
+        ]
+        write_per_image(result, head, rows)
+        write_metrics(result, _scores(result))
         if report:
             from segzoo.evaluation.report.write import write_report  # with matplotlib, which numbers do not need
 
@@ -145,6 +148,16 @@ class Bench(Evaluator):
             tile=self.predictor.tile,
             tile_overlap=self.predictor.overlap if self.predictor.tile else None,
         )
+
+
+def _scores(result: Evaluation) -> dict[str, Any]:
+    """The metrics as metrics.json has them, with the interval behind mIoU."""
+    found: dict[str, Any] = {}
+    for name, value in result.measured.tree().items():
+        found[name] = value
+        if name == "miou":
+            found["miou_interval"] = asdict(result.interval) if result.interval else None
+    return found
 
 
 def build_predictor(source: TrainedSegmenter, config: RunConfig, job: Job) -> Predictor:
