@@ -17,7 +17,7 @@ from segzoo.tasks.losses import build_loss
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """One task. The network's part is `models.networks.NETWORKS`, prediction's `inference.heads.HEADS`.
+    """One task. The other layers have tables of their own: `NETWORKS`, `TRAINED`, `HEADS`, `EVALUATORS`.
 
     Args:
         data: the training and the validation split of a run.
