@@ -1,6 +1,7 @@
 """segzoo's own files: training checkpoints, run directories, and safetensors that describe themselves."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from segzoo.backbones.weights.source import Dense, Recipe, SourceWeights
 from segzoo.errors import CheckpointError, ConfigError, first_line
+from segzoo.files import atomic_write
 
 BACKBONE_FORMAT = 1
 """The newest format of weights files of a backbone that is read here."""
@@ -120,29 +122,18 @@ def write_safetensors(weights: SourceWeights, target: Path) -> None:
         tensors[f"head.{number}.weight"] = layer.weight.contiguous()
         if layer.bias is not None:
             tensors[f"head.{number}.bias"] = layer.bias.contiguous()
-    recipe = weights.recipe
     described = {
         "format_version": BACKBONE_FORMAT,
         "backbone": weights.backbone,
         "width": 1.0 if weights.width is None else weights.width,
         "source": Path(weights.source).name,
-        "recipe": {
-            "norm_eps": recipe.norm_eps,
-            "padding": recipe.padding,
-            "stem_padding": recipe.stem_padding,
-            "mean": recipe.mean,
-            "std": recipe.std,
-        },
+        "recipe": asdict(weights.recipe),
     }
-    part = target.with_name(f"{target.name}.part")
     try:
-        part.unlink(missing_ok=True)  # safetensors would write through a link
-        save_file(tensors, part, metadata={"format": "pt", METADATA_KEY: json.dumps(described)})
-        part.replace(target)
+        with atomic_write(target) as part:
+            save_file(tensors, part, metadata={"format": "pt", METADATA_KEY: json.dumps(described)})
     except Exception as error:  # safetensors wraps what the system says in an error of its own
         raise ConfigError(f"{target}: cannot be written ({first_line(error)})") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _head(network: dict[str, Tensor]) -> tuple[Dense, ...]:

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from laboratory.experiments.drawing import draw_experiment
 from laboratory.experiments.paper import ELU, PAPER, RELU, Comparison, Measure
-from laboratory.experiments.report import network_table
+from laboratory.experiments.report import draw_experiment, network_table
 from laboratory.experiments.results import Curve, Network, Spread, chance_level, verdict
 
 

@@ -4,18 +4,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from laboratory.experiments.crops import write_crops
-from laboratory.experiments.drawing import draw_experiment
-from laboratory.experiments.paper import Experiment, Measure, Variant
+from laboratory.experiments.paper import PAPER, Experiment, Measure, Variant
 from laboratory.experiments.results import Network, chance_level, finished_networks, verdict
 from laboratory.experiments.runs import Run, plan_runs, train_runs
 from segzoo.config.classification import AnyRunConfig, ClassificationRunConfig
 from segzoo.data.dataset import build_classification_dataset
 from segzoo.data.sample import ClassificationDataset
-from segzoo.files import check_outputs, make_output, write_atomically
+from segzoo.files import atomic_write, check_outputs, make_output, write_atomically
 from segzoo.markdown import Column, markdown_table
 
 REPORT = "report.md"
+
+_DPI = 120
 
 _COLUMNS: tuple[Column[Network], ...] = (
     Column("network", lambda network: network.variant.title, words=True),
@@ -73,6 +76,39 @@ def run_experiments(config: AnyRunConfig, experiments: Sequence[Experiment], *, 
 def network_table(networks: Sequence[Network]) -> str:
     """A Markdown table, one line for each network."""
     return markdown_table(_COLUMNS, networks)
+
+
+def draw_experiment(title: str, networks: Sequence[Network], target: Path) -> None:
+    """Draw accuracy over steps: the mean over the seeds, its deviation shaded.
+
+    Args:
+        title: above the curves.
+        networks: at least one.
+        target: PNG to write.
+    """
+    from matplotlib.figure import Figure  # takes a second to import
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    others = iter(f"C{number}" for number in range(1, len(networks) + 1))
+    for network in networks:
+        curves = 100 * np.array([curve.top1 for curve in network.curves])
+        steps, mean = network.curves[0].steps, curves.mean(0)
+        papers = network.variant == PAPER  # looks the same in all drawings
+        color, width = ("black", 2.2) if papers else (next(others), 1.5)
+        label = f"{network.variant.title}, {mean[-1]:.1f} %"
+        axes.plot(steps, mean, color=color, linewidth=width, marker=".", label=label)
+        if len(curves) > 1:
+            deviation = curves.std(0, ddof=1)
+            axes.fill_between(steps, mean - deviation, mean + deviation, color=color, alpha=0.15, linewidth=0)
+    seeds = max(len(network.curves) for network in networks)
+    shaded = f"; mean of {seeds} seeds, deviation shaded" if seeds > 1 else ""
+    axes.set(title=title, xlabel=f"step{shaded}", ylabel="validation top-1, %")
+    axes.set_xlim(left=0)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left", fontsize=9)
+    with atomic_write(target) as part:
+        figure.savefig(part, format="png", dpi=_DPI)
 
 
 def _drawn(output: Path) -> Path:
