@@ -1,7 +1,8 @@
 """`trainer.loggers`: the numbers of metrics.csv, live, in Lightning's loggers."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from lightning.pytorch.loggers import CometLogger, CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from segzoo.config.classification import AnyRunConfig
-from segzoo.errors import ConfigError
+from segzoo.errors import ConfigError, SegzooError, TrainingError, first_line
 from segzoo.training.run_dir import RunDir
 
 
@@ -45,11 +46,29 @@ def build_loggers(config: AnyRunConfig, run_dir: RunDir) -> list[Logger]:
     """
     loggers = []
     for name, options in _asked(config):
+        if name == "mlflow" and str(options.get("tracking_uri", "file:")).startswith("file:"):
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # newer MLflows want folders allowed
         try:
             loggers.append(KINDS[name].logger(**{**_defaults(name, run_dir.path), **options}))
         except (TypeError, ValueError) as error:
             raise ConfigError(f"trainer.loggers: {name}: {error}") from None
     return loggers
+
+
+def start_loggers(loggers: Sequence[Logger], config: AnyRunConfig) -> None:
+    """Have each logger begin, with the run's configuration.
+
+    Raises:
+        TrainingError: one cannot, such as one whose server does not answer.
+    """
+    for each in loggers:
+        try:
+            each.log_hyperparams(config.model_dump(mode="json"))
+        except SegzooError:  # a signal came meanwhile
+            raise
+        except Exception as error:  # whatever the client of a service raises
+            kind = type(each).__name__
+            raise TrainingError(f"trainer.loggers: {kind} does not start ({first_line(error)}).") from error
 
 
 def _defaults(name: str, path: Path) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from segzoo.tasks.task import Task
 from segzoo.training.build import RunData, build_data, build_task, check_files, check_request
 from segzoo.training.faults import faults_explained
 from segzoo.training.launch import other_processes
-from segzoo.training.loggers import build_loggers
+from segzoo.training.loggers import build_loggers, start_loggers
 from segzoo.training.metrics_file import draw_curves
 from segzoo.training.resume import (
     Start,
@@ -149,8 +149,7 @@ def _fit(
         ):
             loggers = [*build_loggers(config, run_dir), *guests.loggers]
             trainer = build_trainer(config, data, callbacks.all, loggers, run_dir)
-            for each in loggers:
-                each.log_hyperparams(config.model_dump(mode="json"))
+            start_loggers(loggers, config)
             try:
                 trainer.fit(task, data, ckpt_path=start.path if start else None, weights_only=True)
             except (LookupError, TypeError, AttributeError, ValueError) as error:

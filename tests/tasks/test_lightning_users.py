@@ -236,3 +236,28 @@ def test_it_is_one_lightning_module_with_a_run(tiny_config, tmp_path: Path) -> N
     assert len(seen) == trainer.global_step == 6
     assert sorted(passes[0]) == sorted(passes[1]) == sorted(data.train_dataset.ids)
     assert passes[0] != passes[1]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("stopped_after", [2, 3, 4])  # amid a pass of three steps, between passes, amid the second
+def test_its_data_module_goes_on_under_a_plain_trainer(
+    stopped_after: int, workers: int, tiny_config, tmp_path: Path
+) -> None:
+    config = tiny_config(f"data.num_workers={workers}")
+    seen: list[tuple[int, list[str]]] = []
+
+    class Noted(segzoo.SegmentationTask):
+        def training_step(self, batch: dict, batch_index: int) -> Tensor:
+            seen.append((self.global_step, batch["id"]))
+            return super().training_step(batch, batch_index)
+
+    def fit(start: Path | None = None) -> None:
+        data = segzoo.SegmentationDataModule(config.data)
+        kept = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
+        quiet = {**QUIET, "logger": False, "callbacks": [kept], "num_sanity_val_steps": 0}
+        Trainer(max_epochs=3, limit_val_batches=0, **quiet).fit(Noted(config, data.labels, 9), data, ckpt_path=start)
+
+    fit()
+    whole, seen[:] = list(seen), []
+    fit(tmp_path / f"step={stopped_after}.ckpt")
+    assert seen == whole[stopped_after:]

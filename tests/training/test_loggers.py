@@ -13,7 +13,7 @@ from segzoo.checkpoint.read import load_segmenter
 from segzoo.config.former_keys import with_current_keys
 from segzoo.config.load import apply_overrides, config_from_tree
 from segzoo.config.schema import RunConfig
-from segzoo.errors import ConfigError
+from segzoo.errors import ConfigError, TrainingError
 from segzoo.training.train import train
 
 Config = Callable[..., RunConfig]
@@ -65,9 +65,8 @@ def test_tensorboard_in_the_run_directory(tiny_config: Config, tmp_path: Path) -
     assert found == pytest.approx(expected(run_dir), rel=1e-6)
 
 
-def test_mlflow_in_a_folder(tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_in_a_folder(tiny_config: Config, tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     run_dir, folder = tmp_path / "run", tmp_path / "tracked"
     train(tiny_config(f"run_dir={run_dir}", f"trainer.loggers=[{{mlflow: {{tracking_uri: 'file:{folder}'}}}}]"))
     client = mlflow.MlflowClient(tracking_uri=f"file:{folder}")
@@ -80,6 +79,17 @@ def test_mlflow_in_a_folder(tiny_config: Config, tmp_path: Path, monkeypatch: py
         for metric in client.get_metric_history(run.info.run_id, name)
     }
     assert found == pytest.approx(expected(run_dir), rel=1e-6)
+
+
+def test_a_logger_that_does_not_start_is_one_line(
+    tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ConnectionError("no answer from host\nand a page of details")
+
+    monkeypatch.setattr(CSVLogger, "log_hyperparams", fail)
+    with pytest.raises(TrainingError, match=r"^trainer.loggers: CSVLogger does not start \(no answer from host\)\.$"):
+        train(tiny_config(f"run_dir={tmp_path / 'run'}", "trainer.loggers=[csv]"))
 
 
 def test_callbacks_of_lightnings(tiny_config: Config, tmp_path: Path) -> None:
