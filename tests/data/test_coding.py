@@ -1,9 +1,17 @@
 """What masks of either coding look like, against NumPy and torch."""
 
+import io
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
+import pytest
 import torch
+from PIL import Image
 
 from segzoo.data.labels import LabelSpace
+from segzoo.errors import DataError
 
 
 def spaces(names: str = "abcde") -> tuple[LabelSpace, LabelSpace]:
@@ -72,8 +80,31 @@ def test_names_of_classes_as_files_may_have_them() -> None:
 
 
 def test_a_label_space_needs_no_torch() -> None:
-    import subprocess
-    import sys
-
     code = "import sys; from segzoo.data.labels import LabelSpace; LabelSpace.from_names(['a']).coding; "
     subprocess.run([sys.executable, "-c", code + "sys.exit('torch' in sys.modules)"], check=True)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    single, several = (labels.coding for labels in spaces("ab"))
+    for coding in (single, several):
+        mask = generator.integers(0, 2, (*coding.axes, 4, 6), dtype=np.uint8)
+        files = [tmp_path / part / "x.png" for part in coding.parts] or [tmp_path / "x.png"]
+        coding.write(mask, files)
+        assert np.array_equal(coding.read(files, (4, 6)), mask)
+        with pytest.raises(DataError, match=r"x\.png: 4x6 pixels, not 6x4"):
+            coding.read(files, (6, 4))
+    assert np.asarray(Image.open(tmp_path / "b" / "x.png")).tolist() == (255 * mask[1]).tolist()
+
+
+def test_pictures_show_nothing_where_there_is_nothing_to_see() -> None:
+    index = np.array([[0, 1, 255]], np.uint8)
+    several = np.array([[[1, 1, 0]], [[0, 1, 255]]], np.uint8)
+    for labels, mask, shown in zip(spaces("ab"), (index, several), ([255, 255, 0], [255, 255, 0]), strict=True):
+        buffer = io.BytesIO()
+        labels.coding.picture(mask).save(buffer, format="PNG")
+        pixels = np.asarray(Image.open(buffer).convert("RGBA"))
+        assert pixels[0, :, 3].tolist() == shown
+        assert np.array_equal(pixels[0, :2, :3], labels.coding.paint(mask)[0, :2])
+    gray = (128, 128, 128)
+    assert spaces("ab")[0].coding.paint(index, gray)[0, 2].tolist() == list(gray)
