@@ -32,7 +32,8 @@ def test_the_promised_names_are_there_and_no_others() -> None:
     promised |= {
         f"register_{kind}" for kind in ("backbone", "decoder", "dataset", "classification_dataset", "loss", "metric")
     }
-    promised |= {"register_smp_encoders", "Section", "load_plugins", "ConfusionMatrix", "MeanIoU"}
+    promised |= {"register_smp_encoders", "Section", "load_plugins", "ConfusionMatrix", "MeanIoU", "SegmentationTask"}
+    promised |= {"SegmentationDataModule"}
     assert promised == set(segzoo.__all__)
 
 

@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field
 
 from segzoo.config.backbone import BackboneConfig, NormSettings
 from segzoo.config.classification_data import ClassificationDataConfig
+from segzoo.config.evaluation import MetricNames
 from segzoo.config.fields import BatchSize, ClassWeights, FilePath, Section, list_to_tuple
 from segzoo.config.schema import RunConfig, SharedRunConfig
 
@@ -43,6 +44,9 @@ class ClassificationLossConfig(Section):
 class ClassifierEvaluationConfig(Section):
     """How validation and `segzoo evaluate` measure."""
 
+    metrics: MetricNames = ()
+    """Metrics that a validation measures too, into metrics.csv and logs, such as [mean_accuracy]; those of your own,
+    `segzoo.register_metric`, among them. `segzoo evaluate` has all."""
     batch_size: BatchSize = 16
     """Images that run together. Does not change any number."""
     split: FilePath | None = None

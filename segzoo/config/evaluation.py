@@ -19,6 +19,7 @@ TILE_OVERLAP = 0.125
 
 Scale = Annotated[float, Field(ge=0.1, le=8)]
 Scales = Annotated[tuple[Scale, ...], BeforeValidator(list_to_tuple), Field(min_length=1)]
+MetricNames = Annotated[tuple[str, ...], BeforeValidator(list_to_tuple)]
 TileSize = Annotated[int, Field(ge=SMALLEST_TILE, le=LARGEST_TILE)]
 TileOverlap = Annotated[float, Field(ge=0, le=LARGEST_OVERLAP)]
 
@@ -26,6 +27,9 @@ TileOverlap = Annotated[float, Field(ge=0, le=LARGEST_OVERLAP)]
 class EvaluationConfig(Section):
     """How validation and `segzoo evaluate` measure: whole images, original resolution, one confusion matrix."""
 
+    metrics: MetricNames = ()
+    """Metrics that a validation measures too, into metrics.csv and logs, such as [mean_dice]; those of your own,
+    `segzoo.register_metric`, among them. `segzoo evaluate` has all."""
     batch_size: BatchSize = 1
     """Images read at a time; those of equal size run together. Does not change any number."""
     split: FilePath | None = None

@@ -161,7 +161,7 @@ def _propose(section: JsonSchema, key: list[str], names: list[str], definitions:
     elif schema["type"] == "object":
         schema["properties"] = dict.fromkeys(names, schema["additionalProperties"])
     else:
-        schema["examples"] = names
+        (schema["items"] if schema["type"] == "array" else schema)["examples"] = names
 
 
 def _add_stage(run: JsonSchema, name: str, definitions: dict[str, JsonSchema]) -> JsonSchema:

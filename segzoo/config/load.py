@@ -199,7 +199,7 @@ def _name_problems(tree: Mapping[str, Any], known_names: KnownNames) -> Iterator
         value: Any = tree
         for part in key.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
-        asked = [value] if isinstance(value, str) else list(value) if isinstance(value, Mapping) else []
+        asked = [value] if isinstance(value, str) else list(value) if isinstance(value, Mapping | list | tuple) else []
         for name in asked:
             if isinstance(name, str) and name not in names:
                 yield f"{key}: unknown name {shown(name)}. {did_you_mean(name, names)}"

@@ -12,7 +12,7 @@ from segzoo.models.classifier import build_configured_classifier
 from segzoo.tasks.classification_loss import ImageLoss
 from segzoo.tasks.classification_metrics import ClassificationMetrics, ClassificationScores
 from segzoo.tasks.losses.registry import one_for_each_class
-from segzoo.tasks.metrics import class_scores_by_name
+from segzoo.tasks.metrics import MetricSet, validation_metrics
 from segzoo.tasks.task import Task
 
 
@@ -58,7 +58,9 @@ class ClassificationTask(Task):
             config.model, labels.num_classes, in_channels=config.data.channels, pretrained=pretrained
         )
         weights = one_for_each_class(config.evaluation.class_weights, labels, "evaluation.class_weights")
-        self.measured = ClassificationMetrics(labels, weights)
+        self.ranked = ClassificationMetrics(labels, weights)
+        metrics = validation_metrics(config, labels)
+        self.measured = MetricSet(metrics, labels, {ClassificationMetrics: self.ranked})
         self.scores: ClassificationScores | None = None
         if config.trainer.channels_last:
             self.classifier.to(memory_format=torch.channels_last)
@@ -88,12 +90,6 @@ class ClassificationTask(Task):
             self.measured.update(self.checked_scores(self(batch["image"]), batch["id"]), batch["target"])
 
     def measure(self) -> None:
-        """Turn the scores of all processes into numbers."""
-        self.scores = self.measured.compute()
-        self.measured.reset()
-
-    def scores_by_name(self) -> dict[str, float | None]:
-        """The newest validation's numbers; empty before the first."""
-        if self.scores is None:
-            return {}
-        return {f"val/{name}": value for name, value in class_scores_by_name(self.scores).items()}
+        """See `Task`; `scores` besides."""
+        self.scores = self.ranked.compute()
+        super().measure()

@@ -6,6 +6,7 @@ from segzoo.data.dataset import data_set_names
 from segzoo.models import build as _build  # noqa: F401  (registers the decoders)
 from segzoo.models.decoder import DECODERS
 from segzoo.tasks.losses import LOSSES
+from segzoo.tasks.metrics import METRICS
 
 
 def known_names() -> KnownNames:
@@ -16,4 +17,5 @@ def known_names() -> KnownNames:
         "model.decoder": DECODERS,
         "loss.name": LOSSES,
         "loss.add": LOSSES,
+        **{f"{task}:evaluation.metrics": metrics for task, metrics in METRICS.items()},
     }

@@ -23,6 +23,7 @@ from segzoo.models.evaluation import planned_for_evaluation
 from segzoo.models.segmenter import Segmenter
 from segzoo.tasks.confusion import ConfusionMatrix, Scores
 from segzoo.tasks.losses import SegmentationLoss, build_loss, loss_weight_of
+from segzoo.tasks.metrics import MetricSet, validation_metrics
 from segzoo.tasks.names import known_names
 from segzoo.tasks.optim import batch_advice
 from segzoo.tasks.task import Task, ids_of
@@ -85,6 +86,8 @@ class SegmentationTask(Task):
             self._training_pass = TrainingPass("forward", recompute=False)
         self._own_optimizer = optimizer
         self.confusion = ConfusionMatrix(labels)
+        metrics = validation_metrics(config, labels)
+        self.measured = MetricSet(metrics, labels, {ConfusionMatrix: self.confusion})
         self.scores: Scores | None = None
         self._evaluated = self._plan_evaluation()  # now, so that what cannot be planned is refused before training
         if config.trainer.channels_last:
@@ -233,7 +236,7 @@ class SegmentationTask(Task):
     def validation_step(self, batch: Any, batch_index: int) -> None:
         """Count one batch's pixels, at the images' own resolution."""
         for group in batches_of(batch):
-            self.confusion.update(self.predicted(group["image"], ids_of(group)), group["mask"])
+            self.measured.update(self.predicted(group["image"], ids_of(group)), group["mask"])
 
     def predict_step(self, batch: Any, batch_index: int) -> Tensor | list[Tensor]:
         """The masks of images, uint8 (N, H, W); of a list of unequal sizes, those of each size."""
@@ -252,22 +255,9 @@ class SegmentationTask(Task):
         return self.labels.coding.predict_mask(self.checked_scores(self(image), ids))
 
     def measure(self) -> None:
-        """Turn the counts of all processes into scores."""
+        """See `Task`; `scores` besides."""
         self.scores = Scores.from_matrix(self.confusion.compute())
-        self.confusion.reset()
-
-    def scores_by_name(self) -> dict[str, float | None]:
-        """The newest validation's mIoU and pixel accuracy; empty before the first."""
-        if self.scores is None:
-            return {}
-        return {"val/miou": self.scores.miou, "val/pixel_accuracy": self.scores.pixel_accuracy}
-
-    def all_scores(self) -> dict[str, float | None]:
-        """With the IoU of each class."""
-        if self.scores is None:
-            return {}
-        classes = zip(self.labels.names, self.scores.iou, strict=True)
-        return self.scores_by_name() | {f"val/iou/{name}": value for name, value in classes}
+        super().measure()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The user's, or the configuration's."""

@@ -6,9 +6,8 @@ from rich.table import Table
 
 from segzoo.tasks.classification_metrics import ClassificationScores
 from segzoo.tasks.confusion import Scores
-from segzoo.tasks.metrics import AnyScores, class_scores_by_name
+from segzoo.tasks.metrics import METRICS, AnyScores
 
-_CLASS_TITLES = {"top1": "top-1", "top5": "top-5", "map": "mAP", "map_at_100": "MAP@100"}
 _MANY = 50  # classes, of which a table would fill screens
 
 
@@ -30,8 +29,9 @@ def class_table(scores: ClassificationScores, names: Sequence[str]) -> Table:
         for name, value in zip(names, scores["ap"], strict=True):
             table.add_row(name, percent(value))
         table.add_section()
-    for name, value in class_scores_by_name(scores).items():
-        table.add_row(_CLASS_TITLES[name], percent(value))
+    for metric in METRICS["classification"].values():
+        if metric.validated:
+            table.add_row(metric.title, metric.text(scores[metric.name]))  # type: ignore[literal-required]
     return table
 
 

@@ -23,7 +23,7 @@ from segzoo.data.preprocessing import normalize
 from segzoo.errors import CheckpointError, ConfigError, DataError, TrainingError
 from segzoo.tasks.averaging import WeightAverage
 from segzoo.tasks.losses.base import safe_divide
-from segzoo.tasks.metrics import AnyScores, MainMetric, main_metric
+from segzoo.tasks.metrics import AnyScores, MainMetric, Measured, MetricSet, main_metric
 from segzoo.tasks.optim import build_optimizer, build_schedule, step_period
 from segzoo.tasks.processes import (
     join_lists,
@@ -67,6 +67,8 @@ class Task(LightningModule, ABC):
     """
 
     config: AnyRunConfig
+    measured: MetricSet
+    """What a validation measures."""
     scores: AnyScores | None
     method = "forward"
     """The method of the network that training calls."""
@@ -82,6 +84,7 @@ class Task(LightningModule, ABC):
         self.samples = samples
         self.main_metric: MainMetric = main_metric(config, labels)
         self.own_parts: dict[str, str] = {}
+        self.found: Measured | None = None
         self.step_loss = torch.tensor(float("nan"))
         self.without_scores: list[str] = []
         self.average: WeightAverage | None = None
@@ -107,17 +110,18 @@ class Task(LightningModule, ABC):
     def loss_of(self, batch: Any) -> Tensor:
         """The loss of images that pass the network together, a mean over what counts in them."""
 
-    @abstractmethod
     def measure(self) -> None:
-        """Turn what a validation noted, in all processes, into `scores`, and forget it."""
+        """Turn what a validation noted, in all processes, into `found`, and forget it."""
+        self.found = self.measured.compute()
+        self.measured.reset()
 
-    @abstractmethod
     def scores_by_name(self) -> dict[str, float | None]:
-        """The newest validation's numbers, as a checkpoint has them; empty before the first."""
+        """The newest validation's single numbers, as a checkpoint has them; empty before the first."""
+        return {} if self.found is None else {f"val/{metric.name}": value for metric, value in self.found.numbers()}
 
     def all_scores(self) -> dict[str, float | None]:
         """The newest validation's numbers, as metrics.csv has them; empty before the first."""
-        return self.scores_by_name()
+        return {} if self.found is None else {f"val/{name}": value for name, value in self.found.by_name().items()}
 
     @property
     def main_score(self) -> float | None:

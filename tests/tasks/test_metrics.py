@@ -1,23 +1,29 @@
 """Metrics of one's own, wherever segzoo shows numbers; and those that torchmetrics has."""
 
+import csv
 import json
 import re
 from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from rich.console import Console
 from sklearn.metrics import cohen_kappa_score, jaccard_score
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassCohenKappa, MulticlassJaccardIndex
 
+from segzoo.checkpoint.read import read_trained
+from segzoo.config.load import config_from_tree
 from segzoo.data.labels import LabelSpace
 from segzoo.errors import ConfigError, DataError
 from segzoo.evaluation.compare import compare
 from segzoo.evaluation.compare_tables import as_markdown, grids
 from segzoo.evaluation.evaluate import evaluate
 from segzoo.evaluation.tables import tables
-from segzoo.tasks.metrics import METRICS, MetricSet, metrics_of, register_metric
+from segzoo.tasks.metrics import METRICS, MetricSet, metrics_of, register_metric, validation_metrics
+from segzoo.tasks.names import known_names
+from segzoo.training.train import train
 
 LABELS = LabelSpace.from_names(["road", "car", "sky"])
 
@@ -200,3 +206,37 @@ def test_every_key_beside_metrics_is_taken(tiny_run, tiny_classifier_run, tmp_pa
         for name in written.keys() - result.measured.tree().keys() | {"step", "epoch", "loss", "learning_rate"}:
             with pytest.raises(ConfigError, match="another thing"):
                 register_metric(name)
+
+
+def test_a_validation_measures_what_evaluation_metrics_names(tiny_config, tmp_path: Path) -> None:
+    """In metrics.csv, in the checkpoint, and for whoever monitors `val/mine`."""
+    register_metric("missed", show=".0f", higher_is_better=False)(Missed)
+    register_metric("half", per_class=True)(lambda counts: [0.5] * len(counts))
+    register_metric("unasked")(kappa)
+    best = ModelCheckpoint(tmp_path / "lowest", monitor="val/missed", mode="min", filename="lowest")
+    config = tiny_config(f"run_dir={tmp_path / 'run'}", "evaluation.metrics=[missed, mean_dice, half]")
+    result = train(config, callbacks=[best])
+    rows = list(csv.DictReader((result.run_dir / "metrics.csv").open(newline="")))
+    names = result.labels.names
+    iou, half = [f"iou/{name}" for name in names], [f"half/{name}" for name in names]
+    assert list(rows[0])[6:] == ["miou", "pixel_accuracy", "mean_dice", *iou, "missed", *half]
+    validations = [row for row in rows if row["split"] == "val"]
+    assert {row[name] for row in validations for name in half} == {"0.5"}
+    assert {float(row["missed"]) for row in validations} >= {best.best_model_score.item()}
+    assert best.best_model_score.item() == min(float(row["missed"]) for row in validations)
+    described = read_trained(result.run_dir / "checkpoints" / "last.ckpt").description.metrics
+    assert described["val/missed"] == float(validations[-1]["missed"])
+    found = evaluate(result.run_dir / "checkpoints" / "last.ckpt", output=tmp_path / "out").measured
+    assert found.one("missed") == float(validations[-1]["missed"])
+    assert found.one("mean_dice") == pytest.approx(float(validations[-1]["mean_dice"]))
+
+
+def test_names_of_no_metric_are_refused(tiny_config, multi_label_folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^evaluation.metrics: unknown name 'mean_dise'. Did you mean mean_dice\?"):
+        config_from_tree(
+            {"data": {"name": "synthetic"}, "evaluation": {"metrics": ["mean_dise"]}, "trainer": {"max_steps": 1}},
+            known_names=known_names(),
+        )
+    overlapping = LabelSpace.from_names("ab", multi_label=True)
+    with pytest.raises(ConfigError, match=r"^evaluation.metrics: boundary/iou is not measured for these classes"):
+        validation_metrics(tiny_config("evaluation.metrics=[boundary/iou]"), overlapping)

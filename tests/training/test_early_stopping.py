@@ -7,6 +7,7 @@ import pytest
 from segzoo.config.schema import RunConfig
 from segzoo.errors import ConfigError
 from segzoo.tasks.confusion import Scores
+from segzoo.tasks.metrics import Measured
 from segzoo.tasks.segmentation import SegmentationTask
 from segzoo.training.resume import requested_config
 from segzoo.training.train import train
@@ -26,8 +27,9 @@ def scripted_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Validations with the results above, instead of measured ones."""
 
     def validated(task: SegmentationTask) -> None:
-        task.confusion.reset()
+        task.measured.reset()
         task.scores = Scores(MIOU[task.global_step], 0.5, (0.5,) * task.labels.num_classes)
+        task.found = Measured(task.measured.metrics, vars(task.scores), task.labels)
 
     monkeypatch.setattr(SegmentationTask, "measure", validated)
 

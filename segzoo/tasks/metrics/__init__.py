@@ -18,10 +18,10 @@ from segzoo.tasks.metrics.registry import (
 from segzoo.tasks.metrics.validation import (
     AnyScores,
     MainMetric,
-    class_scores_by_name,
     main_metric,
     no_scores,
     score_names,
+    validation_metrics,
 )
 
 __all__ = [
@@ -35,10 +35,10 @@ __all__ = [
     "State",
     "Value",
     "Values",
-    "class_scores_by_name",
     "main_metric",
     "metrics_of",
     "no_scores",
     "register_metric",
     "score_names",
+    "validation_metrics",
 ]

@@ -56,8 +56,8 @@ class Measured:
         """All numbers, as a log has them: `miou`, and `iou/road` for each class."""
         found: dict[str, float | None] = {}
         for metric in self.metrics:
-            own = {metric.name: self.one(metric.name)} if metric.rows is None else self.by_row(metric)
-            found |= own if metric.rows is None else {f"{metric.name}/{row}": value for row, value in own.items()}
+            values = (self.one(metric.name),) if metric.rows is None else self.each(metric.name)
+            found |= zip(metric.names(self.labels), values, strict=True)
         return found
 
     def tree(self) -> dict[str, Any]:

@@ -86,6 +86,10 @@ class RegisteredMetric:
         """As the report has it."""
         return self.heading or self.title[:1].upper() + self.title[1:]
 
+    def names(self, labels: LabelSpace) -> list[str]:
+        """What a log calls its numbers: the metric's name, or that with each row's behind a slash."""
+        return [self.name] if self.rows is None else [f"{self.name}/{row}" for row in self.rows(labels)]
+
     def text(self, value: float | None) -> str:
         """A number as it is shown; n/a where there is nothing to judge."""
         if value is None:

@@ -7,8 +7,10 @@ import torch
 
 from segzoo.config.classification import AnyRunConfig
 from segzoo.data.labels import LabelSpace
+from segzoo.errors import ConfigError
 from segzoo.tasks.classification_metrics import ClassificationScores
 from segzoo.tasks.confusion import Scores
+from segzoo.tasks.metrics.registry import METRICS, RegisteredMetric
 
 AnyScores = Scores | ClassificationScores
 
@@ -27,24 +29,26 @@ class MainMetric(NamedTuple):
 
 def main_metric(config: AnyRunConfig, labels: LabelSpace) -> MainMetric:
     """The number that decides which checkpoint is the best."""
-    return MEASURES[config.task].main(labels)
+    metric = METRICS[config.task][MEASURES[config.task].main(labels)]
+    return MainMetric(metric.name, metric.title)
+
+
+def validation_metrics(config: AnyRunConfig, labels: LabelSpace) -> tuple[RegisteredMetric, ...]:
+    """What every validation of a run measures: the metrics that always are, and those that `evaluation.metrics` names.
+
+    Raises:
+        ConfigError: a metric that is not registered, or not for these classes.
+    """
+    metrics, named = METRICS[config.task], config.evaluation.metrics
+    for name in named:
+        if not metrics[name].applies(labels):
+            raise ConfigError(f"evaluation.metrics: {name} is not measured for these classes. Leave it out.")
+    return tuple(metric for metric in metrics.values() if metric.validated or metric.name in named)
 
 
 def score_names(config: AnyRunConfig, labels: LabelSpace) -> list[str]:
     """The columns of metrics.csv that a validation fills."""
-    return MEASURES[config.task].names(labels)
-
-
-def class_scores_by_name(scores: ClassificationScores | None) -> dict[str, float | None]:
-    """The single numbers of a classifier's validation; None where there was none."""
-    if scores is None:
-        return dict.fromkeys(("top1", "top5", "map", "map_at_100"))
-    return {
-        "top1": scores["top1"],
-        "top5": scores["top5"],
-        "map": scores["map"],
-        "map_at_100": scores["map_at_100"],
-    }
+    return [name for metric in validation_metrics(config, labels) for name in metric.names(labels)]
 
 
 def no_scores(config: AnyRunConfig, labels: LabelSpace) -> AnyScores:
@@ -64,26 +68,16 @@ class Measures(NamedTuple):
     """The numbers of a task, for the classes of a run.
 
     Args:
-        main: the one that decides.
-        names: columns of metrics.csv.
+        main: the metric that decides.
         nothing: the scores of a run without a validation.
     """
 
-    main: Callable[[LabelSpace], MainMetric]
-    names: Callable[[LabelSpace], list[str]]
+    main: Callable[[LabelSpace], str]
     nothing: Callable[[LabelSpace], AnyScores]
 
 
 MEASURES: Mapping[str, Measures] = {
-    "segmentation": Measures(
-        lambda labels: MainMetric("miou", "mIoU"),
-        lambda labels: ["miou", "pixel_accuracy", *(f"iou/{name}" for name in labels.names)],
-        lambda labels: Scores(None, None, (None,) * labels.num_classes),
-    ),
-    "classification": Measures(
-        lambda labels: MainMetric("top1", "top-1") if labels.coding.exclusive else MainMetric("map", "mAP"),
-        lambda labels: list(class_scores_by_name(None)),
-        _no_class_scores,
-    ),
+    "segmentation": Measures(lambda labels: "miou", lambda labels: Scores(None, None, (None,) * labels.num_classes)),
+    "classification": Measures(lambda labels: "top1" if labels.coding.exclusive else "map", _no_class_scores),
 }
 """`task` -> its numbers."""
