@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         make_output(sheet_file.parent)  # before every file is read
     report = check_data(config.data, progress=not arguments.json)
     if arguments.json:
-        print(json.dumps(show.report_dict(report), indent=2))
+        print(json.dumps(report.as_dict(), indent=2))
         return 1 if report.errors else 0
 
     for line in show.finding_lines(report):
@@ -61,12 +61,12 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
 
 def _check_classes(config: "ClassificationDataConfig", *, as_json: bool) -> int:
-    from segzoo.data.classification.check import check_classification_data, class_image_table, class_report_dict
+    from segzoo.data.classification.check import check_classification_data, class_image_table
     from segzoo.data.doctor.report import SIZE_NOTE, finding_lines, verdict
 
     report = check_classification_data(config, progress=not as_json)
     if as_json:
-        print(json.dumps(class_report_dict(report), indent=2))
+        print(json.dumps(report.as_dict(), indent=2))
     else:
         for line in finding_lines(report):
             print(line)

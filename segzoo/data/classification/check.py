@@ -13,7 +13,7 @@ from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.data.cores import map_on_all_cores
 from segzoo.data.dataset import build_classification_dataset
 from segzoo.data.doctor.check import Extent
-from segzoo.data.doctor.findings import Finding
+from segzoo.data.doctor.findings import CheckReport, Finding
 from segzoo.data.labels import LabelSpace
 from segzoo.data.sample import ClassificationDataset
 from segzoo.errors import DataError
@@ -39,25 +39,17 @@ class ClassSplit:
     height: Extent | None = None
     width: Extent | None = None
 
+    def as_dict(self) -> dict[str, Any]:
+        """In JSON types."""
+        return {
+            "images": self.images,
+            "class_images": self.counts or None,
+            "height": asdict(self.height) if self.height else None,
+            "width": asdict(self.width) if self.width else None,
+        }
 
-@dataclass(frozen=True)
-class ClassReport:
-    """What was found.
 
-    Args:
-        findings: errors first.
-        splits: training and validation.
-        labels: None where the training split cannot be listed.
-    """
-
-    findings: tuple[Finding, ...]
-    splits: tuple[ClassSplit, ...]
-    labels: LabelSpace | None
-
-    @property
-    def errors(self) -> int:
-        """How many findings keep the data from being used."""
-        return sum(finding.severity == "error" for finding in self.findings)
+ClassReport = CheckReport[ClassSplit]
 
 
 @dataclass(frozen=True)
@@ -113,26 +105,6 @@ def class_image_table(report: ClassReport) -> Table:
     table.add_row("height", *(str(split.height or "") for split in report.splits))
     table.add_row("width", *(str(split.width or "") for split in report.splits))
     return table
-
-
-def class_report_dict(report: ClassReport) -> dict[str, Any]:
-    """The whole report in JSON types."""
-    names = list(report.labels.names) if report.labels else None
-    return {
-        "errors": report.errors,
-        "warnings": len(report.findings) - report.errors,
-        "findings": [vars(finding) for finding in report.findings],
-        "splits": {
-            split.name: {
-                "images": split.images,
-                "class_images": split.counts or None,
-                "height": asdict(split.height) if split.height else None,
-                "width": asdict(split.width) if split.width else None,
-            }
-            for split in report.splits
-        },
-        "classes": names,
-    }
 
 
 def _scanned(dataset: ClassificationDataset, *, progress: bool) -> list[_Scan]:

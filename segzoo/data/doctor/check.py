@@ -1,15 +1,17 @@
 """A data set examined: what is in it, and everything that is wrong with it, in one run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import count, takewhile
 from statistics import median
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from segzoo.config.schema import DataConfig
 from segzoo.data.doctor.findings import (
+    CheckReport,
     Finding,
     class_findings,
     depth_findings,
@@ -156,31 +158,32 @@ class SplitReport:
     classes: ClassSummary | None
     pairs: tuple[Pair, ...]
 
+    def as_dict(self) -> dict[str, Any]:
+        """In JSON types."""
+        classes = self.classes
+        return {
+            "samples": self.samples,
+            "images": asdict(self.images) if self.images else None,
+            "class_pixels": classes.pixels if classes else None,
+            "class_shares": [round(share, 6) for share in classes.shares] if classes else None,
+            "class_images": classes.images if classes else None,
+            "ignored_pixels": classes.ignored if classes else None,
+        }
+
 
 @dataclass(frozen=True)
-class Report:
-    """What the doctor found.
-
-    Args:
-        findings: errors first.
-        splits: training and validation.
-        labels: None where the masks' values mean nothing.
-    """
-
-    findings: tuple[Finding, ...]
-    splits: tuple[SplitReport, ...]
-    labels: LabelSpace | None
-
-    @property
-    def errors(self) -> int:
-        """How many findings keep the data from being used."""
-        return len([finding for finding in self.findings if finding.severity == "error"])
+class Report(CheckReport[SplitReport]):
+    """What the doctor found, and the class weights that follow."""
 
     @property
     def class_weights(self) -> tuple[float, ...] | None:
         """What `loss.class_weights=balanced` takes; None where the training masks hold no class."""
         classes = self.splits[0].classes
         return classes.weights if classes is not None and any(classes.pixels) else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The whole report in JSON types."""
+        return {**super().as_dict(), "class_weights": self.class_weights}
 
 
 def check_data(config: DataConfig, *, progress: bool = True) -> Report:

@@ -2,8 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from segzoo.data.doctor.mask_facts import find_smoothing, palette_conflict
 from segzoo.data.doctor.scan import Scan, SplitScan, facts_labels
@@ -13,6 +13,17 @@ from segzoo.data.pixels import dark_line
 from segzoo.errors import printable
 
 _NAMED = 3  # files named in a finding about many
+
+
+class NamedSplit(Protocol):
+    """What a report says of a split."""
+
+    @property
+    def name(self) -> str:
+        """Of the split."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """In JSON types."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,44 @@ class Finding:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "line", printable(self.line))
+
+
+SplitT = TypeVar("SplitT", bound=NamedSplit, covariant=True)
+
+
+@dataclass(frozen=True)
+class CheckReport(Generic[SplitT]):
+    """What was found in the data of a run, of either task.
+
+    Args:
+        findings: errors first.
+        splits: training and validation.
+        labels: the classes; None where nothing tells them.
+    """
+
+    findings: tuple[Finding, ...]
+    splits: tuple[SplitT, ...]
+    labels: LabelSpace | None
+
+    @property
+    def errors(self) -> int:
+        """How many findings keep the data from being used."""
+        return sum(finding.severity == "error" for finding in self.findings)
+
+    @property
+    def warnings(self) -> int:
+        """How many others there are."""
+        return len(self.findings) - self.errors
+
+    def as_dict(self) -> dict[str, Any]:
+        """The whole report in JSON types."""
+        return {
+            "errors": self.errors,
+            "warnings": self.warnings,
+            "findings": [asdict(finding) for finding in self.findings],
+            "splits": {split.name: split.as_dict() for split in self.splits},
+            "classes": list(self.labels.names) if self.labels else None,
+        }
 
 
 def value_findings(split: SplitScan, labels: LabelSpace) -> Iterator[Finding]:

@@ -1,14 +1,13 @@
-"""What the doctor found, as lines and tables for people and as JSON types for programs."""
+"""What the doctor found, as lines and tables for people."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 from rich.table import Table
 
 from segzoo.data.doctor.check import Report, SplitReport
-from segzoo.data.doctor.findings import Finding
+from segzoo.data.doctor.findings import CheckReport
 from segzoo.errors import in_groups
 
 # Below the tables, where a line may be longer than the table is wide.
@@ -19,19 +18,7 @@ WEIGHT_NOTE = "weight: what loss.class_weights=balanced takes, from the training
 _LISTED = 20  # findings of one kind that are spelled out
 
 
-class Findings(Protocol):
-    """What every report has."""
-
-    @property
-    def findings(self) -> Sequence[Finding]:
-        """Errors first."""
-
-    @property
-    def errors(self) -> int:
-        """How many of them keep the data from being used."""
-
-
-def finding_lines(report: Findings) -> Iterator[str]:
+def finding_lines(report: CheckReport[Any]) -> Iterator[str]:
     """One line for each finding, errors first; many that say the same of other files are one."""
     for (severity, kind), group in groupby(report.findings, key=lambda finding: (finding.severity, finding.kind)):
         lines = in_groups(finding.line for finding in group)
@@ -40,12 +27,11 @@ def finding_lines(report: Findings) -> Iterator[str]:
             yield f"{severity}: ... and {len(lines) - _LISTED} more ({kind}); --json lists all"
 
 
-def verdict(report: Findings) -> str:
+def verdict(report: CheckReport[Any]) -> str:
     """How it stands, in one line."""
-    warnings = len(report.findings) - report.errors
     if not report.findings:
         return "no problem found"
-    return f"{_counted(report.errors, 'error')}, {_counted(warnings, 'warning')}"
+    return f"{_counted(report.errors, 'error')}, {_counted(report.warnings, 'warning')}"
 
 
 def image_table(report: Report) -> Table:
@@ -80,30 +66,6 @@ def class_table(report: Report) -> Table | None:
         table.add_row(name, *cells, f"{weights[index]}" if weights else "")
     table.add_row("(ignored)", *[cell for split in report.splits for cell in _ignored_cells(split)], style="dim")
     return table
-
-
-def report_dict(report: Report) -> dict[str, Any]:
-    """The whole report in JSON types."""
-    return {
-        "errors": report.errors,
-        "warnings": len(report.findings) - report.errors,
-        "findings": [asdict(finding) for finding in report.findings],
-        "splits": {split.name: _split_dict(split) for split in report.splits},
-        "classes": list(report.labels.names) if report.labels else None,
-        "class_weights": report.class_weights,
-    }
-
-
-def _split_dict(split: SplitReport) -> dict[str, Any]:
-    classes = split.classes
-    return {
-        "samples": split.samples,
-        "images": asdict(split.images) if split.images else None,
-        "class_pixels": classes.pixels if classes else None,
-        "class_shares": [round(share, 6) for share in classes.shares] if classes else None,
-        "class_images": classes.images if classes else None,
-        "ignored_pixels": classes.ignored if classes else None,
-    }
 
 
 def _class_cells(split: SplitReport, index: int) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from PIL import Image
 from segzoo.config.schema import DataConfig
 from segzoo.data import LabelSpace, Sample, register_dataset
 from segzoo.data.doctor.check import Report, check_data
-from segzoo.data.doctor.report import finding_lines, report_dict
+from segzoo.data.doctor.report import finding_lines
 from segzoo.data.doctor.samples import write_samples
 from segzoo.data.images import read_image
 from segzoo.errors import ConfigError, DataError
@@ -231,7 +231,7 @@ def test_masks_that_hold_no_class_numbers_are_one_finding(clean: Path) -> None:
     assert [finding.kind for finding in report.findings] == ["no class numbers"]
     assert "values 0, 100, 200" in report.findings[0].line
     assert report.labels is None
-    assert report_dict(report)["classes"] is None
+    assert report.as_dict()["classes"] is None
     assert write_samples(DataConfig(name="folder", root=str(clean)), report, clean / "sheet") is None
 
 
