@@ -73,7 +73,7 @@ def test_what_a_network_takes(tiny_run: TrainResult, monkeypatch: pytest.MonkeyP
     assert choose_tile(source, torch.device("cpu")) >= choose_tile(
         source, torch.device("cpu"), TestTimeAugmentation((1.0, 8.0), flip=False)
     )
-    monkeypatch.setattr(tile_size, "build_segmenter", None)
+    monkeypatch.setattr(tile_size, "sketch_network", None)
     assert memory_per_pixel(source) == per_pixel  # measured once
 
 

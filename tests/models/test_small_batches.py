@@ -108,9 +108,9 @@ def test_auxiliary_loss_is_added_by_its_weight(tiny_config, synthetic_labels):
     masks = torch.randint(synthetic_labels.num_classes, (2, 48, 64))
     task.train()
     with torch.no_grad():
-        loss = task.training_step({"image": images, "mask": masks, "id": ["a", "b"]}, 0)
         logits, auxiliary = task.segmenter.training_logits(normalize(images, task.config.data.preprocessing))
         expected = nn.functional.cross_entropy(logits, masks) + 0.4 * nn.functional.cross_entropy(auxiliary, masks)
+    loss = task.loss_of({"image": images, "mask": masks, "id": ["a", "b"]})
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
