@@ -45,6 +45,10 @@ class TrainingPass:
         self._modules: list[tuple[nn.Module, bool]] = []
         self._traced: fx.GraphModule | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was traced, which a copy does anew."""
+        return {**vars(self), "_modules": [], "_traced": None}
+
     def __call__(self, network: nn.Module, image: Tensor) -> Any:
         """Run the network on a batch of images."""
         traced = self.rewritten(network) if self.recompute and image.device.type == "cpu" else None

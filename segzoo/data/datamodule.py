@@ -247,12 +247,12 @@ def whole_split_loader(
         rank: number of this process.
         world_size: number of processes.
     """
-    batches = list(BatchSampler(ShardSampler(size, rank, world_size), batch_size, drop_last=False))
+    batches = BatchSampler(ShardSampler(size, rank, world_size), batch_size, drop_last=False)
     return SampleLoader(
         dataset,
         # A process without images gets an empty list: Lightning would leave it out of the validation, for whose end
         # the others wait.
-        batch_sampler=batches or [[]],
+        batch_sampler=batches if len(batches) else [[]],
         collate_fn=collate,
         num_workers=workers,
         multiprocessing_context=START_METHOD if workers else None,

@@ -43,6 +43,9 @@ class AugmentedDataset(Dataset[Item]):
         self.seed = seed
         self._parts = dataset if isinstance(dataset, PartwiseDataset) else None  # slow to ask
 
+    def __len__(self) -> int:
+        return len(self.dataset)
+
     def __getitem__(self, key: SampleKey) -> Item:
         """The sample of a key.
 
@@ -81,6 +84,9 @@ class WholeDataset(Dataset[Item]):
 
     def __init__(self, dataset: SegmentationDataset) -> None:
         self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
 
     def __getitem__(self, index: int) -> Item:
         with named_in_errors(self.dataset.ids[index]):

@@ -207,8 +207,15 @@ class SegmentationTask(Task):
         """As every task's, after the loss has heard the step."""
         if isinstance(self.loss, SegmentationLoss):
             self.loss.at_step(self.global_step)
-        (group,) = batches_of(batch)
-        return super().training_step(group, batch_index)
+        groups = batches_of(batch)
+        if len(groups) != 1:
+            sizes = ", ".join("×".join(map(str, group["image"].shape[-2:])) for group in groups)
+            raise ConfigError(
+                f"training batches: images of several sizes ({sizes}), and a step takes one size. Crop or resize them "
+                "in the data set, or take batch_size=1."
+            )
+        _check_masks(groups[0], self.labels)
+        return super().training_step(groups[0], batch_index)
 
     def loss_weight(self, batch: Batch) -> Tensor:
         """The pixels that count, or the sum of their weights; 1 for a loss that is no mean over pixels."""
@@ -236,14 +243,16 @@ class SegmentationTask(Task):
     def validation_step(self, batch: Any, batch_index: int) -> None:
         """Count one batch's pixels, at the images' own resolution."""
         for group in batches_of(batch):
+            _check_masks(group, self.labels)
             self.measured.update(self.predicted(group["image"], ids_of(group)), group["mask"])
 
     def predict_step(self, batch: Any, batch_index: int) -> Tensor | list[Tensor]:
-        """The masks of images, uint8 (N, H, W); of a list of unequal sizes, those of each size."""
-        if isinstance(batch, Tensor):
-            return self.predicted(batch, [])
-        masks = [self.predicted(group["image"], ids_of(group)) for group in batches_of(batch)]
-        return masks[0] if len(masks) == 1 else masks
+        """The masks of images, uint8 (N, H, W), whether or not truth lies beside them; of unequal sizes, a list."""
+        groups = batches_of(batch)
+        if len(groups) == 1:
+            return self.predicted(groups[0]["image"], ids_of(groups[0]))
+        alone = [group for sample in batch for group in batches_of([sample])]
+        return [self.predicted(group["image"], ids_of(group))[0] for group in alone]
 
     def predicted(self, image: Tensor, ids: Sequence[str]) -> Tensor:
         """The masks of whole images, as a validation measures them.
@@ -280,16 +289,22 @@ def _name_of(part: object) -> str:
 
 
 def batches_of(batch: Any) -> list[Batch]:
-    """What a loader gives, as batches: a list of samples, or what torch's `default_collate` makes of them.
+    """What a loader gives, as batches of equal sizes.
 
     Args:
-        batch: samples; a dictionary of tensors; or a pair (image, mask) of them.
+        batch: what torch's `default_collate` makes of samples, or a list of them. A sample is a dictionary, a pair
+            (image, mask), or an image alone; names, and masks where they are only predicted, may be missing.
     """
-    if isinstance(batch, Mapping):
-        return [cast(Batch, batch)]
-    if batch and isinstance(batch[0], Tensor):
-        return [cast(Batch, {"image": batch[0], "mask": batch[1]})]
-    return list(stack_equal_sizes(batch))
+    if isinstance(batch, Mapping | Tensor) or (batch and isinstance(batch[0], Tensor) and batch[0].dim() == 4):
+        return [cast(Batch, _by_name(batch))]
+    return list(stack_equal_sizes([cast(Item, _by_name(sample)) for sample in batch]))
+
+
+def _by_name(parts: Any) -> Mapping[str, Any]:
+    """Image and mask, of a sample or a batch, as a dictionary."""
+    if isinstance(parts, Mapping):
+        return parts
+    return dict(zip(("image", "mask"), (parts,) if isinstance(parts, Tensor) else parts, strict=False))
 
 
 def stack_equal_sizes(samples: Sequence[Item]) -> Iterator[Batch]:
@@ -299,9 +314,22 @@ def stack_equal_sizes(samples: Sequence[Item]) -> Iterator[Batch]:
         return tuple(sample["image"].shape)
 
     for _, group in groupby(sorted(samples, key=size), key=size):
-        members = list(group)
-        yield Batch(
-            image=torch.stack([member["image"] for member in members]),
-            mask=torch.stack([member["mask"] for member in members]),
-            id=[member["id"] for member in members],
-        )
+        columns: dict[str, list[Any]] = {}
+        for member in group:
+            for name in ("image", "mask", "id"):
+                if name in member:
+                    columns.setdefault(name, []).append(member[name])
+        yield cast(Batch, {name: values if name == "id" else torch.stack(values) for name, values in columns.items()})
+
+
+def _check_masks(batch: Batch, labels: LabelSpace) -> None:
+    """Refuse a batch whose masks are not there, or not of the images' size.
+
+    Raises:
+        ConfigError: what a mask has to be.
+    """
+    image, mask = batch["image"], batch.get("mask")
+    expected = (len(image), *labels.coding.axes, *image.shape[-2:])
+    if mask is None or mask.shape != expected:
+        found = "none" if mask is None else f"of shape {tuple(mask.shape)}"
+        raise ConfigError(f"masks of a batch: {found}, where images {tuple(image.shape)} need {expected}")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
@@ -205,6 +205,8 @@ class Task(LightningModule, ABC):
     def _pixels(self, image: Tensor) -> Tensor:
         """Images as the network takes them."""
         pixels = normalize(image, self.config.data.preprocessing)
+        if self.dtype != torch.float32:  # such as Trainer(precision="bf16-true") makes the weights
+            pixels = pixels.to(self.dtype)
         return pixels.contiguous(memory_format=torch.channels_last) if self.config.trainer.channels_last else pixels
 
     def _trained(self, image: Tensor) -> Any:
@@ -235,6 +237,29 @@ class Task(LightningModule, ABC):
         """What to say about the optimiser's settings, if anything."""
         return None
 
+    def configure_callbacks(self) -> list[Callback]:
+        """None. Lightning asks before it refuses what a task that optimises by hand does itself, and says less.
+
+        Raises:
+            ConfigError: which setting of the task does it.
+        """
+        trainer = self.trainer
+        clip, parts = trainer.gradient_clip_val, trainer.accumulate_grad_batches
+        problems = []
+        if trainer.training and clip:
+            problems.append(
+                f"Trainer(gradient_clip_val={clip}): the task clips itself. Take clip_norm={clip} of from_network, or "
+                f"trainer.clip_norm={clip} in a configuration."
+            )
+        if trainer.training and parts != 1:
+            problems.append(
+                f"Trainer(accumulate_grad_batches={parts}): the task accumulates itself. Take batches {parts} times as "
+                f"large and accumulate={parts} of from_network, or trainer.accumulate={parts} in a configuration."
+            )
+        if problems:
+            raise ConfigError(problems)
+        return []
+
     # A validation, and a test, which is the same on other images.
 
     def on_fit_start(self) -> None:
@@ -247,6 +272,8 @@ class Task(LightningModule, ABC):
 
     def on_validation_start(self) -> None:
         """Measure the average where there is one, and in every process the first one's statistics, which are saved."""
+        self.measured.reset()  # what a validation noted that was broken off
+        self.without_scores = []
         if self.average is not None:
             self.average.swap(self.network)
         share_buffers(self.network)
@@ -258,7 +285,8 @@ class Task(LightningModule, ABC):
             self.scores = None
             return
         stage = "test" if self.trainer.testing else "val"
-        self.log_dict({name.replace("val", stage, 1): value for name, value in self.numbers().items()})
+        numbers = {name.replace("val", stage, 1): value for name, value in self.numbers().items()}
+        self.log_dict(numbers, sync_dist=True, reduce_fx="max")  # of equal ones, which stays exact
 
     def measure_all(self) -> None:
         """Turn what every process noted into `scores`.
@@ -292,6 +320,14 @@ class Task(LightningModule, ABC):
         self.on_validation_epoch_end()
 
     def on_test_end(self) -> None:
+        """As a validation's."""
+        self.on_validation_end()
+
+    def on_predict_start(self) -> None:
+        """As a validation's: masks are those that are measured."""
+        self.on_validation_start()
+
+    def on_predict_end(self) -> None:
         """As a validation's."""
         self.on_validation_end()
 
@@ -349,6 +385,7 @@ class Task(LightningModule, ABC):
         """
         trainer = attached_trainer(self)
         if trainer is None or not trainer.training:
+            self.average = None  # that of an earlier fit is not the checkpoint's
             return
         _count_steps(checkpoint)
         if self.config.optimizer.ema_decay is None:
@@ -392,7 +429,10 @@ def parts_of(batch: Any, count: int) -> list[Any]:
         return [batch]
     size, rest = divmod(len(batch["image"]), count)
     if rest:
-        raise ConfigError(f"trainer.accumulate: {len(batch['image'])} images do not make {count} equal parts")
+        raise ConfigError(
+            f"trainer.accumulate: {len(batch['image'])} images do not make {count} equal parts. Is it the last batch "
+            "of a pass? DataLoader(drop_last=True) leaves it out."
+        )
     places = [slice(first, first + size) for first in range(0, size * count, size)]
     return [{name: values[own] for name, values in batch.items()} for own in places]
 

@@ -1,5 +1,7 @@
 """`SegmentationTask` under a plain Trainer, as docs/lightning.md shows it; the page itself is typed by tests/docs."""
 
+import pickle
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,11 @@ from torchmetrics.functional.classification import multiclass_jaccard_index
 import segzoo
 from segzoo.checkpoint.read import load_segmenter
 from segzoo.config.schema import ModelConfig
-from segzoo.errors import CheckpointError, ConfigError, TrainingError
+from segzoo.errors import CheckpointError, ConfigError, DataError, TrainingError
 from segzoo.models.build import build_segmenter
 
 LABELS = ["ground", "square"]
+ALONE = {"logger": False, "enable_checkpointing": False}
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
 MODEL = {"decoder": "unet", "unet": {"channels": [8, 8, 8, 8, 8]}, "backbone": {"name": "xception", "width": 0.125}}
 
@@ -105,6 +108,83 @@ def test_every_collated_batch_will_do(kind: dict) -> None:
     assert {"train/loss", "val/miou"} <= trainer.callback_metrics.keys()
 
 
+@pytest.mark.parametrize("kind", [{}, {"named": True}, {"paired": True}])
+def test_lists_of_unequal_images_are_validated_and_predicted(kind: dict) -> None:
+    """As each of them alone; masks come in their order."""
+    given = [*samples(1, size=48, **kind), *samples(2, **kind), *samples(1, size=48, **kind)]
+    alone, together = DataLoader(given), DataLoader(given, batch_size=4, collate_fn=list)  # type: ignore[arg-type]
+    trainer, task = Trainer(**QUIET, **ALONE), task_of()
+    assert trainer.validate(task, together, verbose=False) == trainer.validate(task, alone, verbose=False)
+    (found,), expected = trainer.predict(task, together), trainer.predict(task, alone)
+    assert [mask.shape for mask in found] == [(48, 48), (32, 32), (32, 32), (48, 48)]
+    assert all(torch.equal(mask, other[0]) for mask, other in zip(found, expected, strict=True))
+
+
+def test_images_without_masks_are_predicted() -> None:
+    images = [item["image"] for item in samples(4)]
+    trainer, task = Trainer(**QUIET, **ALONE), task_of()
+    (expected,) = trainer.predict(task, loader(4))
+    for given in (images, [(image,) for image in images], [{"image": image} for image in images]):
+        for collate in (None, list):
+            (found,) = trainer.predict(task, DataLoader(given, batch_size=4, collate_fn=collate))  # type: ignore[arg-type]
+            assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ([*samples(1), *samples(1, size=48)], r"images of several sizes \(32×32, 48×48\).* batch_size=1"),
+        ([{"image": samples(1)[0]["image"]}], r"masks of a batch: none, where images \(1, 3, 32, 32\) need"),
+        ([(samples(1)[0]["image"], torch.zeros(1, 32, 32))], r"of shape \(1, 1, 32, 32\), .* need \(1, 32, 32\)"),
+    ],
+)
+def test_batches_that_no_step_can_take(given: list, line: str) -> None:
+    with pytest.raises(ConfigError, match=line):
+        Trainer(max_epochs=1, **QUIET, **ALONE).fit(task_of(), DataLoader(given, batch_size=2, collate_fn=list))
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"gradient_clip_val": 0.5}, r"Trainer\(gradient_clip_val=0.5\): .*clip_norm=0.5 of from_network"),
+        ({"accumulate_grad_batches": 2}, r"Trainer\(accumulate_grad_batches=2\): .*accumulate=2 of from_network"),
+    ],
+)
+def test_what_the_trainer_cannot_do_is_said_with_what_does(options: dict, line: str) -> None:
+    trainer, task = Trainer(max_epochs=1, **options, **QUIET, **ALONE), task_of()
+    with pytest.raises(ConfigError, match=line):
+        trainer.fit(task, loader())
+    assert trainer.validate(task, loader(), verbose=False)
+
+
+def test_a_smaller_last_batch_of_several_parts_is_explained() -> None:
+    with pytest.raises(ConfigError, match=r"3 images do not make 2 equal parts.*drop_last=True"):
+        Trainer(max_epochs=1, **QUIET, **ALONE).fit(task_of(accumulate=2), loader(7))
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+def test_precisions_of_the_trainer(precision: str) -> None:
+    trainer, task = Trainer(max_epochs=1, precision=precision, **QUIET, **ALONE), task_of()
+    trainer.fit(task, loader(), loader())
+    assert task.step_loss.isfinite()
+    assert task.network.state_dict().keys() == task_of().network.state_dict().keys()
+    assert torch.cat(trainer.predict(task, loader())).dtype == torch.uint8
+
+
+def unpickled(task: segzoo.SegmentationTask) -> segzoo.SegmentationTask:
+    return pickle.loads(pickle.dumps(task))  # noqa: S301  # its own
+
+
+def test_a_task_is_copied_and_pickled_before_and_after_a_fit(fitted) -> None:
+    _, trained, _ = fitted
+    images = torch.stack([item["image"] for item in samples(2)])
+    for task in (task_of(), trained):
+        for copy in (deepcopy(task), unpickled(task)):
+            assert torch.equal(copy.eval()(images), task.eval()(images))
+            assert copy.main_score == task.main_score
+    Trainer(fast_dev_run=True, **QUIET).fit(unpickled(task_of()), loader(), loader())
+
+
 def test_images_from_0_to_1_are_those_in_bytes() -> None:
     task, given = task_of().eval(), samples(2)
     images = torch.stack([item["image"] for item in given])
@@ -185,6 +265,42 @@ def test_averaged_weights_are_what_a_checkpoint_means(tmp_path: Path) -> None:
         assert torch.equal(tensor, task.average.tensors[name])
     assert any(not torch.equal(a, b) for a, b in zip(again.parameters(), task.parameters(), strict=False))
     trainer.fit(task_of(optimizer=task.config.optimizer.model_dump(exclude_unset=True)), loader(), loader())
+
+
+def averaging() -> segzoo.SegmentationTask:
+    return task_of(optimizer={"name": "sgd", "learning_rate": 0.3, "ema_decay": 0.5})
+
+
+def test_an_earlier_checkpoint_of_averages_is_measured_as_it_was(tmp_path: Path) -> None:
+    """By the task whose fit went on since; the newest average is not what that checkpoint means."""
+    kept = ModelCheckpoint(tmp_path, monitor="val/miou", mode="max", save_top_k=-1)
+    task = averaging()
+    trainer = Trainer(max_epochs=3, callbacks=[kept], logger=False, **QUIET)
+    trainer.fit(task, loader(), loader())
+    scores = {path: float(score) for path, score in kept.best_k_models.items()}
+    assert len(set(scores.values())) > 1
+    for path, score in scores.items():
+        (validated,) = trainer.validate(task, loader(), path, verbose=False)
+        assert validated["val/miou"] == pytest.approx(score, abs=1e-7)
+        again = segzoo.SegmentationTask.load_from_checkpoint(path)
+        masks = [torch.cat(trainer.predict(own, loader(), ckpt_path=path)) for own in (task, again)]
+        assert torch.equal(*masks)
+
+
+def test_the_average_is_what_predicts() -> None:
+    trainer, task, metric = Trainer(max_epochs=2, **QUIET, **ALONE), averaging(), segzoo.MeanIoU(LABELS)
+    trainer.fit(task, loader(), loader())
+    metric.update(torch.cat(trainer.predict(task, loader())), torch.stack([item["mask"] for item in samples(8)]))
+    assert float(metric.compute()) == pytest.approx(task.scores.miou)
+
+
+def test_a_validation_that_was_broken_off_counts_for_nothing() -> None:
+    trainer, task = Trainer(**QUIET, **ALONE), task_of()
+    expected = trainer.validate(task, loader(), verbose=False)
+    wrong = [*samples(4), {**samples(1)[0], "mask": torch.full((32, 32), 9, dtype=torch.uint8)}]
+    with pytest.raises(DataError, match="outside"):
+        trainer.validate(task, DataLoader(wrong, batch_size=4), verbose=False)  # type: ignore[arg-type]
+    assert trainer.validate(task, loader(), verbose=False) == expected
 
 
 def test_a_loss_that_is_no_number_ends_it_before_a_checkpoint(tmp_path: Path) -> None:

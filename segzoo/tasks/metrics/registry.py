@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, SupportsIndex, TypeVar
 
 from torch import Tensor
 from torchmetrics import Metric
@@ -81,6 +81,13 @@ class RegisteredMetric:
     applies: Callable[[LabelSpace], bool] = bool
     column: int = 0
 
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        """What is registered is pickled by its name, because functions of one line have none."""
+        for task, metrics in METRICS.items():
+            if self.name in metrics and metrics[self.name] is self:
+                return _registered, (task, self.name)
+        return super().__reduce_ex__(protocol)
+
     @property
     def report_title(self) -> str:
         """As the report has it."""
@@ -127,6 +134,10 @@ METRICS: Mapping[str, Registry[RegisteredMetric]] = {
     "classification": Registry("metric"),
 }
 """`task` -> its metrics, in the order in which everything shows them."""
+
+
+def _registered(task: str, name: str) -> RegisteredMetric:
+    return METRICS[task][name]
 
 
 TABLES: Mapping[TaskName, tuple[Counter, Callable[[Any], Tensor]]] = {
