@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from segzoo.inference.predict import classify as classify
     from segzoo.inference.predict import predict as predict
     from segzoo.inference.predictor import Predictor as Predictor
-    from segzoo.models.decoder import register_decoder as register_decoder
+    from segzoo.models.build import register_decoder as register_decoder
     from segzoo.models.smp.encoders import register_smp_encoders as register_smp_encoders
     from segzoo.plugins import load_plugins as load_plugins
     from segzoo.tasks.confusion import ConfusionMatrix as ConfusionMatrix
@@ -68,7 +68,7 @@ _HOMES = {
     "register_backbone": "segzoo.backbones",
     "register_classification_dataset": "segzoo.data.dataset",
     "register_dataset": "segzoo.data.dataset",
-    "register_decoder": "segzoo.models.decoder",
+    "register_decoder": "segzoo.models.build",
     "register_loss": "segzoo.tasks.losses",
     "register_metric": "segzoo.tasks.metrics",
     "register_smp_encoders": "segzoo.models.smp.encoders",

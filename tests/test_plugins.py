@@ -103,10 +103,39 @@ def test_a_tree_that_segzoo_wrote_imports_nothing(tmp_path, monkeypatch):
     assert not_loaded(["never_parts.py", "json"]) == ["never_parts.py"]
 
 
-@pytest.mark.parametrize("plugins", ["x.py", [1], {"a": 1}, [["x.py"]]])
+@pytest.mark.parametrize("plugins", ["x.py", [1], ["x.py", 1], {"a": 1}, [["x.py"]], None])
 def test_what_is_no_list_of_files(plugins):
-    with pytest.raises(ConfigError, match="plugins"):
-        load_config({**TREE, "plugins": plugins})
+    """Said alone, without the keys and names that they would have brought."""
+    with pytest.raises(ConfigError) as caught:
+        load_config({**TREE, "plugins": plugins, "loss": {"name": "mine", "mine": {"depth": 1}}}, known_names=known())
+    assert len(caught.value.problems) == 1
+    assert caught.value.problems[0].startswith("plugins: should be a list of files and modules, such as [my_parts.py]")
+
+
+TAKEN = """
+import segzoo
+for register, name in [
+    (segzoo.register_decoder, "unet"),
+    (segzoo.register_decoder, "deeplabv3plus"),
+    (segzoo.register_backbone, "xception"),
+    (segzoo.register_loss, "dice"),
+    (segzoo.register_dataset, "voc"),
+    (segzoo.register_classification_dataset, "image_folder"),
+    (segzoo.register_metric, "miou"),
+]:
+    try:
+        register(name)(lambda *_: None)
+    except segzoo.errors.ConfigError as error:
+        print(error)
+"""
+
+
+def test_no_name_of_ours_is_free_before_ours_are_registered(tmp_path, repository):
+    """In a process that has done nothing else, as one that begins with a plug-in; else ours would fail later."""
+    done = subprocess.run(
+        [sys.executable, "-c", TAKEN], env={"PYTHONPATH": str(repository)}, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.count(" is registered already. Take another name") == 7, done.stdout + done.stderr
 
 
 def test_installed_packages_announce_theirs(tmp_path, repository):

@@ -50,10 +50,12 @@ def load_config(
     tree = source or {} if isinstance(source, Mapping | None) else read_yaml(Path(source))
     tree = apply_overrides(tree, overrides)
     named = tree.get("plugins", ())
-    if isinstance(named, list | tuple) and all(isinstance(name, str) for name in named):  # else the schema says so
-        load_plugins(named, folder="." if isinstance(source, Mapping | None) else find_config(Path(source)).parent)
-        if plugins := with_loaded(named):
-            tree["plugins"] = plugins
+    if not isinstance(named, list | tuple) or not all(isinstance(name, str) for name in named):
+        # Said alone: whatever they would have registered would be unknown, too.
+        raise ConfigError(f"plugins: should be a list of files and modules, such as [my_parts.py], not {shown(named)}")
+    load_plugins(named, folder="." if isinstance(source, Mapping | None) else find_config(Path(source)).parent)
+    if plugins := with_loaded(named):
+        tree["plugins"] = plugins
     return config_from_tree(tree, known_names=known_names)
 
 

@@ -7,6 +7,9 @@ from segzoo.errors import ConfigError
 from segzoo.models import deeplabv3plus as _deeplab  # noqa: F401  (registers the papers' decoders)
 from segzoo.models.auxiliary import AuxiliaryHead
 from segzoo.models.decoder import DECODERS
+from segzoo.models.decoder import (
+    register_decoder as register_decoder,  # once ours are there: no name can be taken twice
+)
 from segzoo.models.segmenter import Segmenter
 from segzoo.models.smp import decoders as _smp_decoders  # noqa: F401  (registers SMP's decoders)
 
