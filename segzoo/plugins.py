@@ -6,6 +6,7 @@ because they installed a package that announces it; never because a checkpoint o
 
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -70,12 +71,16 @@ def with_loaded(plugins: Iterable[str]) -> list[str]:
     return [*named, *(_shown(name) for name in _LOADED.values() if _module(name) not in map(_module, named))]
 
 
+def plugin_options(plugins: Iterable[str]) -> str:
+    """The words that allow plug-ins on a command line, each with a space in front; nothing for none."""
+    return "".join(f" --plugin {shlex.quote(name)}" for name in plugins)
+
+
 def how_to_allow(plugins: Sequence[str]) -> str:
     """The end of a line that refuses what asks for plug-ins."""
-    option = " ".join(f"--plugin {name}" for name in plugins)
     return (
         f"needs {', '.join(plugins)}, and code is never run because a checkpoint or a run asks for it. If it is yours, "
-        f"say so: {option}, or in Python segzoo.load_plugins({list(plugins)})."
+        f"say so:{plugin_options(plugins)}, or in Python segzoo.load_plugins({list(plugins)})."
     )
 
 

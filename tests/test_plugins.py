@@ -8,6 +8,7 @@ import pytest
 from segzoo.config.load import config_from_tree, load_config
 from segzoo.errors import ConfigError
 from segzoo.plugins import load_plugins, not_loaded
+from segzoo.training.run_dir import RunDir
 
 LOSS = """
 import segzoo
@@ -110,6 +111,13 @@ def test_what_is_no_list_of_files(plugins):
         load_config({**TREE, "plugins": plugins, "loss": {"name": "mine", "mine": {"depth": 1}}}, known_names=known())
     assert len(caught.value.problems) == 1
     assert caught.value.problems[0].startswith("plugins: should be a list of files and modules, such as [my_parts.py]")
+
+
+def test_how_to_go_on_names_what_a_run_needs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert RunDir(tmp_path / "run").resume_command == f"segzoo train --resume {tmp_path / 'run'}"
+    load_plugins(written(tmp_path, "resumed parts.py", LOSS.format(name="resumed")))
+    assert RunDir(tmp_path / "run").resume_command.endswith("run --plugin 'resumed parts.py'")
 
 
 TAKEN = """

@@ -20,6 +20,7 @@ from segzoo.config.classification import AnyRunConfig
 from segzoo.config.load import dump_config
 from segzoo.errors import ConfigError, first_line
 from segzoo.files import locked, read_json, remove_leftovers, write_atomically
+from segzoo.plugins import plugin_options, with_loaded
 from segzoo.tasks.processes import is_first_process
 
 LOGGER_FOLDERS = ("tensorboard", "csv", "wandb", "mlruns")
@@ -44,9 +45,10 @@ class RunDir:
         self.whole: RunDir | None = None
 
     @property
-    def to_resume(self) -> Path:
-        """The folder that `--resume` should get."""
-        return self.path if self.whole is None else self.whole.path
+    def resume_command(self) -> str:
+        """What to type to go on with it, the plug-ins that it needs among it."""
+        run = self.path if self.whole is None else self.whole.path
+        return f"segzoo train --resume {run}{plugin_options(with_loaded(()))}"
 
     @property
     def config(self) -> Path:

@@ -85,7 +85,7 @@ class StopOnSignal(Callback):
             raise said_once(InterruptedTrainingError(signum, advice))
 
     def _how_to_go_on(self) -> str:
-        return f"Go on with: segzoo train --resume {self.checkpoints.run_dir.to_resume}"
+        return f"Go on with: {self.checkpoints.run_dir.resume_command}"
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a data worker, which the run itself ends

@@ -55,10 +55,10 @@ class Validations(Callback):
         """What helps where memory ran out in a validation; None where it ran out elsewhere."""
         if self.failed_step is None:
             return None
-        run = self.checkpoints.run_dir.to_resume
+        command = self.checkpoints.run_dir.resume_command
         return (
             f"in the validation of step {self.failed_step}, which is saved. Go on with smaller parts of the images at "
-            f"a time: segzoo train --resume {run} evaluation.{config.evaluation.with_less_memory()}"
+            f"a time: {command} evaluation.{config.evaluation.with_less_memory()}"
         )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
