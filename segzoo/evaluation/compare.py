@@ -1,5 +1,6 @@
 """Several evaluations of the same images side by side, and which differences the images bear out."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,12 @@ from segzoo.evaluation.evaluator import default_output
 from segzoo.evaluation.files import COUNTS, METRICS
 from segzoo.evaluation.interval import CONFIDENCE, resampled_mious
 from segzoo.files import read_json
+from segzoo.plugins import OWN_PARTS
 from segzoo.tasks.confusion import ConfusionMatrix, mean_of_present
-from segzoo.tasks.metrics import Measured, metrics_of
+from segzoo.tasks.metrics import Measured, metrics_of, unknown_metrics
 from segzoo.tasks.metrics.segmentation import shares
+
+_logger = logging.getLogger(__name__)
 
 PROTOCOL = ("weights", "output_stride", "engine", "engine_precision", "tta", "tile", "tile_overlap")
 """What may differ between evaluations and is worth a row where it does."""
@@ -126,6 +130,8 @@ def _read(path: Path, split: str | None) -> EvaluatedRun:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{folder / METRICS}: not readable ({first_line(error)}). Evaluate again.") from None
+    if unknown := unknown_metrics("segmentation", metrics):
+        _logger.warning("%s: %s not shown, for nobody registers it. %s", path, ", ".join(unknown), OWN_PARTS)
     counts = SplitCounts.load(folder / COUNTS)
     if len(classes) != counts.regions.shape[2]:
         raise DataError(f"{folder}: {METRICS} and {COUNTS} have different numbers of classes. Evaluate again.")

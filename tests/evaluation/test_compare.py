@@ -145,6 +145,19 @@ def test_tool_prints_and_writes_markdown(call_tool, tmp_path: Path) -> None:
     assert call_tool("compare.py", first, tmp_path / "none").returncode == 2
 
 
+def test_metrics_that_nobody_registers_are_said(tmp_path: Path, caplog) -> None:
+    first, second = (evaluation(tmp_path / name, 0.6) for name in "ab")
+    assert compare([first, second], images=0)
+    assert not caplog.messages
+    content = json.loads((second / "metrics.json").read_text())
+    (second / "metrics.json").write_text(json.dumps({**content, "kappa": 0.5, "images": 40, "boundary": {"iou": {}}}))
+    assert compare([first, second], images=0)
+    (said,) = caplog.messages
+    assert said.startswith(
+        f"{second}: kappa not shown, for nobody registers it. A part of your own is there after --pl"
+    )
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"[" * 100_000, b'{"iou": ' * 100_000, b"\xff\xfe", b"5", b'{"iou": ["a", "b", "c"]}', b'"iou"', None],

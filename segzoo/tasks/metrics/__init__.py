@@ -14,6 +14,7 @@ from segzoo.tasks.metrics.registry import (
     Values,
     metrics_of,
     register_metric,
+    unknown_metrics,
 )
 from segzoo.tasks.metrics.validation import (
     AnyScores,
@@ -40,5 +41,6 @@ __all__ = [
     "no_scores",
     "register_metric",
     "score_names",
+    "unknown_metrics",
     "validation_metrics",
 ]

@@ -1,7 +1,7 @@
 """A metric is a name, what it counts, what it makes of the counts, and how that is shown."""
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
@@ -221,6 +221,12 @@ def metrics_of(task: str, labels: LabelSpace, *, asked: Collection[str] = ()) ->
     """
     suiting = [metric for metric in METRICS[task].values() if metric.applies(labels)]
     return tuple(metric for metric in suiting if metric.optional is None or metric.optional in asked)
+
+
+def unknown_metrics(task: str, content: Iterable[str]) -> list[str]:
+    """The keys of a metrics.json that came from metrics which are not registered here."""
+    known = {name.partition("/")[0] for name in METRICS[task]} | TAKEN
+    return [key for key in content if key not in known]
 
 
 def _counter_and_score(
