@@ -55,11 +55,15 @@ def outcome(folder: Path, *overrides: str, accumulated: tuple[str, ...] = ()) ->
     Then the same with averaged weights: the losses, and the mIoU and some sums of the average.
     """
     matrices: list[list[list[int]]] = []
+    seen: list[list[list[int]]] = []
     original = Scores.from_matrix
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Scores, "from_matrix", lambda matrix: matrices.append(matrix.tolist()) or original(matrix))
+        patch.setattr(Scores, "from_matrix", lambda matrix: seen.append(matrix.tolist()) or original(matrix))
         for count in VALIDATION_IMAGES:
             run(folder / str(count), f"data.synthetic.val_images={count}", "optimizer.learning_rate=1e-30", *overrides)
+            assert all(matrix == seen[-1] for matrix in seen), "every score of a validation is of the same counts"
+            matrices.append(seen[-1])
+            seen.clear()
     learning = run(folder / "learning", "trainer.max_steps=8", *overrides)
     averaging = run(folder / "averaging", "trainer.max_steps=4", "optimizer.ema_decay=0.5", *accumulated, *overrides)
     found = {"matrices": matrices, "losses": losses_of(learning), "averaged_losses": losses_of(averaging)}
