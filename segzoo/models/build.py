@@ -73,6 +73,8 @@ def build_segmenter(
     taps = backbone.feature_specs
     check_taps(config.backbone.name, taps, config.output_stride)
     decoder = DECODERS[config.decoder].build(taps, num_classes, config)
+    if hasattr(decoder, "size_divisor"):  # its name before, which nothing would pad to any more
+        raise ConfigError(f"decoder {config.decoder!r}: size_divisor is called size_multiple now.")
     auxiliary = AuxiliaryHead(taps[-2], num_classes, config) if config.auxiliary_weight else None
     segmenter = Segmenter(backbone, decoder, auxiliary)
     segmenter.built_from = config

@@ -212,6 +212,18 @@ def test_a_decoder_of_the_users_own_is_asked_too(own_parts, pool, line):
     assert [problem[: len(line)] for problem in caught.value.problems] == [line]
 
 
+def test_a_decoder_with_the_former_name_of_its_sizes_is_refused(own_parts):
+    """It would run, and nothing would pad its images."""
+
+    class Former(Pooling):
+        size_divisor = 32
+
+    register_decoder("mine")(lambda taps, classes, config: Former(taps[-1].channels, classes, False))
+    config = ModelConfig.model_validate({"decoder": "mine", "backbone": {"width": 0.1}})
+    with pytest.raises(ConfigError, match="decoder 'mine': size_divisor is called size_multiple now"):
+        build_segmenter(config, 2)
+
+
 def test_what_a_sketch_cannot_run_is_left_to_the_run(own_parts):
     class Counts(Decoder):
         def forward(self, features, size):
