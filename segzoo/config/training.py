@@ -1,6 +1,6 @@
 """The `loss`, `optimizer` and `trainer` sections: what is minimised, how weights move, how long and on what."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -16,6 +16,7 @@ from segzoo.config.fields import (
     number_to_text,
 )
 from segzoo.config.parts import PartsSection
+from segzoo.errors import did_you_mean, shortened
 
 
 class HardPixelConfig(Section):
@@ -188,6 +189,21 @@ class OptimizerConfig(Section):
 
 LoggerName = Literal["tensorboard", "csv", "wandb", "mlflow", "comet"]
 LoggerOptions = Annotated[dict[LoggerName, dict[str, Any]], Field(min_length=1, max_length=1)]
+_LOGGERS = get_args(LoggerName)
+
+
+def _one_logger(value: object) -> object:
+    """Say what is wrong with an entry once, where both of its forms would complain."""
+    options = {value: {}} if isinstance(value, str) else value
+    if not isinstance(options, dict) or len(options) != 1 or not all(isinstance(own, dict) for own in options.values()):
+        raise ValueError(f"an entry is a name or one {{NAME: {{OPTION: VALUE}}}}, not {shortened(str(value))}")
+    (name,) = options
+    if name not in _LOGGERS:
+        raise ValueError(f"no logger {name!r}. {did_you_mean(str(name), _LOGGERS)}")
+    return value
+
+
+LoggerEntry = Annotated[LoggerName | LoggerOptions, BeforeValidator(_one_logger)]
 
 
 class TrainerConfig(Section):
@@ -240,7 +256,7 @@ class TrainerConfig(Section):
     overlay_images: Annotated[int, Field(ge=0, le=1000)] = 4
     """Segmentation: validation images, always the same, that each validation draws beside truth and prediction in
     overlays/."""
-    loggers: Annotated[tuple[LoggerName | LoggerOptions, ...], BeforeValidator(list_to_tuple)] = ()
+    loggers: Annotated[tuple[LoggerEntry, ...], BeforeValidator(list_to_tuple)] = ()
     """Lightning's loggers that losses and scores go to beside metrics.csv: tensorboard, csv, wandb, mlflow, comet; or
     one with options of its class, [tensorboard, {mlflow: {tracking_uri: "http://host:5000"}}]. All but csv are packages
     to install. They write into the run directory unless an option says otherwise."""

@@ -1,6 +1,7 @@
 """Classification as a LightningModule: loss and scores."""
 
-from typing import TypedDict
+from collections.abc import Mapping
+from typing import Any, TypedDict, cast
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from segzoo.tasks.classification_loss import ImageLoss
 from segzoo.tasks.classification_metrics import ClassificationMetrics, ClassificationScores
 from segzoo.tasks.losses.registry import one_for_each_class
 from segzoo.tasks.metrics import MetricSet, validation_metrics
-from segzoo.tasks.task import Task
+from segzoo.tasks.task import Task, ids_of
 
 
 class ImageBatch(TypedDict):
@@ -36,7 +37,7 @@ class ClassificationTask(Task):
     Args:
         config: the run.
         labels: classes of the data set.
-        steps: optimiser steps in the whole run, for the schedule.
+        steps: optimiser steps in the whole run, for the schedule; None takes the Trainer's length.
         pretrained: start from the weights that the configuration names; not where a checkpoint follows.
         samples: images in the training split, for a schedule that counts passes over it.
     """
@@ -47,7 +48,7 @@ class ClassificationTask(Task):
         self,
         config: ClassificationRunConfig,
         labels: LabelSpace,
-        steps: int,
+        steps: int | None = None,
         *,
         pretrained: bool = True,
         samples: int | None = None,
@@ -75,6 +76,10 @@ class ClassificationTask(Task):
         logits: Tensor = self.classifier(self._pixels(image))
         return logits
 
+    def training_step(self, batch: Any, batch_index: int) -> Tensor:
+        """As every task's."""
+        return super().training_step(_by_name(batch), batch_index)
+
     def loss_weight(self, batch: ImageBatch) -> Tensor:
         """The images, or the sum of their weights."""
         return self.loss.loss_weight(batch["target"])
@@ -84,12 +89,26 @@ class ClassificationTask(Task):
         loss: Tensor = self.loss(self._trained(batch["image"]), batch["target"])
         return loss
 
-    def validation_step(self, batch: ImageBatch, batch_index: int) -> None:
+    def validation_step(self, batch: Any, batch_index: int) -> None:
         """Note one batch's scores; a process without images has an empty one."""
         if batch:
-            self.measured.update(self.checked_scores(self(batch["image"]), batch["id"]), batch["target"])
+            named = _by_name(batch)
+            self.measured.update(self.checked_scores(self(named["image"]), ids_of(named)), named["target"])
+
+    def predict_step(self, batch: Any, batch_index: int) -> Tensor:
+        """The scores (N, K) of images, whether or not their classes lie beside them."""
+        named = _by_name(batch)
+        return self.checked_scores(self(named["image"]), ids_of(named))
 
     def measure(self) -> None:
         """See `Task`; `scores` besides."""
         self.scores = self.ranked.compute()
         super().measure()
+
+
+def _by_name(batch: Any) -> ImageBatch:
+    """A dictionary, a pair (image, target), or images alone, as a dictionary."""
+    if isinstance(batch, Mapping):
+        return cast(ImageBatch, batch)
+    parts = (batch,) if isinstance(batch, Tensor) else batch
+    return cast(ImageBatch, dict(zip(("image", "target"), parts, strict=False)))

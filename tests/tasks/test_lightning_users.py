@@ -19,6 +19,7 @@ from segzoo.checkpoint.read import load_segmenter
 from segzoo.config.schema import ModelConfig
 from segzoo.errors import CheckpointError, ConfigError, DataError, TrainingError
 from segzoo.models.build import build_segmenter
+from segzoo.tasks.classification import ClassificationTask
 
 LABELS = ["ground", "square"]
 ALONE = {"logger": False, "enable_checkpointing": False}
@@ -377,3 +378,21 @@ def test_its_data_module_goes_on_under_a_plain_trainer(
     whole, seen[:] = list(seen), []
     fit(tmp_path / f"step={stopped_after}.ckpt")
     assert seen == whole[stopped_after:]
+
+
+def test_a_classifier_under_a_plain_trainer(tiny_classifier_run) -> None:
+    """Any collated batch will do there, too."""
+    trained = segzoo.load_classifier(tiny_classifier_run.run_dir)
+    task, trainer = ClassificationTask(trained.config, trained.labels), Trainer(max_epochs=1, **QUIET, **ALONE)
+    pairs = [(item["image"], number % 2) for number, item in enumerate(samples(8))]
+    named = [{"image": image, "target": target} for image, target in pairs]
+    trainer.fit(task, DataLoader(pairs, batch_size=4), DataLoader(named, batch_size=4))  # type: ignore[arg-type]
+    assert trainer.callback_metrics["val/top1"] == pytest.approx(task.main_score)
+    (paired,), (tested,) = (
+        trainer.test(task, DataLoader(data, batch_size=4), verbose=False) for data in (pairs, named)
+    )  # type: ignore[arg-type]
+    assert paired == tested
+    scores = [trainer.predict(task, DataLoader(data, batch_size=8))[0] for data in (pairs, named)]  # type: ignore[arg-type]
+    assert torch.equal(*scores)
+    right = scores[0].argmax(1) == torch.tensor([target for _, target in pairs])
+    assert tested["test/top1"] == pytest.approx(float(right.float().mean()))

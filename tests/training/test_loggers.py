@@ -110,7 +110,11 @@ def test_callbacks_of_lightnings(tiny_config: Config, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ("trainer.loggers=[tensorbord]", "trainer.loggers"),
+        ("trainer.loggers=[tensorbord]", r"^trainer.loggers: no logger 'tensorbord'. Did you mean tensorboard\?$"),
+        ("trainer.loggers=[{csvv: {}}]", r"^trainer.loggers: no logger 'csvv'. Did you mean csv\?$"),
+        ("trainer.loggers=[3]", r"^trainer.loggers: an entry is a name or one \{NAME: \{OPTION: VALUE\}\}, not 3$"),
+        ("trainer.loggers=[{csv: 3}]", "^trainer.loggers: an entry is a name or one .*, not {'csv': 3}$"),
+        ("trainer.loggers=[{csv: {}, mlflow: {}}]", "^trainer.loggers: an entry is a name or one "),
         ("trainer.loggers=[{csv: {nam: a}}]", "trainer.loggers: csv: no option 'nam'; it has save_dir, name"),
         ("trainer.tensorboard=true", r"trainer.tensorboard: now one of trainer.loggers: \[tensorboard\]"),
         ("trainer.wandb=mine", r"trainer.wandb: now one of trainer.loggers: \[\{wandb: \{project: NAME\}\}\]"),
