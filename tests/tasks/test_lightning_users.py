@@ -396,3 +396,15 @@ def test_a_classifier_under_a_plain_trainer(tiny_classifier_run) -> None:
     assert torch.equal(*scores)
     right = scores[0].argmax(1) == torch.tensor([target for _, target in pairs])
     assert tested["test/top1"] == pytest.approx(float(right.float().mean()))
+
+
+def test_the_data_modules_images_are_predicted(tiny_config) -> None:
+    """Lightning makes a loader of its own of the one that it is given for predictions."""
+    config = tiny_config()
+    data = segzoo.SegmentationDataModule(config.data, eval_batch_size=2)
+    trainer, task = Trainer(**QUIET, **ALONE), segzoo.SegmentationTask(config, data.labels)
+    masks = torch.cat(trainer.predict(task, data.val_dataloader()))
+    metric = segzoo.MeanIoU(data.labels)
+    metric.update(masks, torch.stack([torch.from_numpy(np.array(sample.mask)) for sample in data.val_dataset]))
+    (expected,) = trainer.validate(task, datamodule=data, verbose=False)
+    assert float(metric.compute()) == pytest.approx(expected["val/miou"])
