@@ -115,8 +115,9 @@ def _module(plugin: str) -> str:
 
 
 def _shown(plugin: str) -> str:
-    """A file as seen from here, where that is shorter."""
-    return min(plugin, os.path.relpath(plugin), key=len) if plugin.endswith(".py") else plugin
+    """A file below the working directory as seen from there; others by their whole path, which holds anywhere."""
+    seen = os.path.relpath(plugin) if plugin.endswith(".py") else plugin
+    return plugin if seen.startswith(os.pardir) else seen
 
 
 def _load(plugin: str, folder: Path) -> None:

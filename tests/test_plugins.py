@@ -66,6 +66,15 @@ def test_a_file_and_a_package_in_the_working_directory(tmp_path, monkeypatch):
     assert {"here_parts.py", "here_package.parts"} <= {*plugins}, "a checkpoint of this run may need it"
 
 
+def test_a_file_beside_the_working_directory_is_noted_by_its_whole_path(tmp_path, monkeypatch):
+    """Whoever reads the note stands elsewhere."""
+    file = written(tmp_path, "outside_parts.py", LOSS.format(name="outside"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    load_plugins("../outside_parts.py")
+    assert str(file) in load_config(TREE, known_names=known()).plugins
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
