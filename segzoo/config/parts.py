@@ -4,6 +4,7 @@ A part of the user's own brings its options with its registration, `register_dec
 they become the keys `model.mine.*`: checked, explained and proposed like those that stand in the schema.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -37,9 +38,9 @@ class PartsSection(Section):
         cls.reads, cls.added = {}, set()
 
     @property
+    @abstractmethod
     def chosen(self) -> Sequence[str]:
         """The parts that this section asks for."""
-        raise NotImplementedError
 
     @classmethod
     def add_part(cls, name: str, options: type[Section] | None, reads: Iterable[str] | None) -> None:
