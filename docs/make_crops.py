@@ -39,9 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_intermixed_args(argv)
 
     from segzoo.config.load import for_segmentation, load_config
-    from segzoo.data.dataset import build_dataset
-    from segzoo.data.images import write_image
-    from segzoo.data.pixels import as_picture
+    from segzoo.data.datasets.spec import build_dataset
+    from segzoo.data.reading.images import write_image
+    from segzoo.data.reading.pixels import as_picture
 
     config = for_segmentation(load_config(arguments.config, arguments.overrides)).data
     dataset = build_dataset(config, config.train_split)

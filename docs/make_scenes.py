@@ -15,9 +15,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
 
     from segzoo.config.schema import DataConfig, SyntheticConfig
-    from segzoo.data.dataset import build_dataset
-    from segzoo.data.images import write_image
-    from segzoo.data.pixels import as_picture
+    from segzoo.data.datasets.spec import build_dataset
+    from segzoo.data.reading.images import write_image
+    from segzoo.data.reading.pixels import as_picture
 
     config = DataConfig(name="synthetic", synthetic=SyntheticConfig(train_images=arguments.count, size=(192, 256)))
     scenes = build_dataset(config, "train")

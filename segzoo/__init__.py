@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from segzoo.checkpoint.saved import save_model as save_model
     from segzoo.config.fields import Section as Section
     from segzoo.config.load import load_config as load_config
-    from segzoo.data.datamodule import SegmentationDataModule as SegmentationDataModule
-    from segzoo.data.dataset import register_classification_dataset as register_classification_dataset
-    from segzoo.data.dataset import register_dataset as register_dataset
+    from segzoo.data.datasets.spec import register_classification_dataset as register_classification_dataset
+    from segzoo.data.datasets.spec import register_dataset as register_dataset
+    from segzoo.data.loading.datamodule import SegmentationDataModule as SegmentationDataModule
     from segzoo.evaluation.evaluate import evaluate as evaluate
     from segzoo.evaluation.evaluate import evaluate_classifier as evaluate_classifier
     from segzoo.inference.class_predictor import ClassPredictor as ClassPredictor
@@ -48,7 +48,7 @@ _HOMES = {
     "ConfusionMatrix": "segzoo.tasks.confusion",
     "MeanIoU": "segzoo.tasks.confusion",
     "Predictor": "segzoo.inference.predictor",
-    "SegmentationDataModule": "segzoo.data.datamodule",
+    "SegmentationDataModule": "segzoo.data.loading.datamodule",
     "SegmentationTask": "segzoo.tasks.segmentation",
     "Section": "segzoo.config.fields",
     "build_backbone": "segzoo.backbones",
@@ -66,8 +66,8 @@ _HOMES = {
     "predict": "segzoo.inference.predict",
     "push_to_hub": "segzoo.checkpoint.push",
     "register_backbone": "segzoo.backbones",
-    "register_classification_dataset": "segzoo.data.dataset",
-    "register_dataset": "segzoo.data.dataset",
+    "register_classification_dataset": "segzoo.data.datasets.spec",
+    "register_dataset": "segzoo.data.datasets.spec",
     "register_decoder": "segzoo.models.build",
     "register_loss": "segzoo.tasks.losses",
     "register_metric": "segzoo.tasks.metrics",

@@ -23,7 +23,7 @@ from segzoo.backbones.registry import BACKBONES
 from segzoo.config.classification import ClassificationRunConfig
 from segzoo.config.load import apply_overrides, config_from_tree
 from segzoo.config.schema import RunConfig
-from segzoo.data.dataset import CLASSIFICATION_DATASETS, DATASETS
+from segzoo.data.datasets.spec import CLASSIFICATION_DATASETS, DATASETS
 from segzoo.models.decoder import DECODERS
 from segzoo.tasks.losses.registry import LOSSES
 from segzoo.tasks.metrics import METRICS

@@ -16,14 +16,14 @@ from rich.table import Table
 from segzoo.checkpoint.card import model_card
 from segzoo.checkpoint.read import load_segmenter
 from segzoo.config.load import load_config
-from segzoo.data.labels import LabelSpace
-from segzoo.data.make_config.make import make_config
-from segzoo.data.progress import item_bar
+from segzoo.data.inspection.make_config.make import make_config
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import printable
 from segzoo.escapes import csv_line, terminal
 from segzoo.evaluation.evaluate import evaluate
 from segzoo.evaluation.tables import tables
 from segzoo.markdown import Column, markdown_table
+from segzoo.progress import item_bar
 from segzoo.training.train import TrainResult
 
 HOSTILE = (

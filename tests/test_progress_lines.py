@@ -9,7 +9,7 @@ import pytest
 from inference.mixed_files import picture
 from PIL import Image
 
-from segzoo.data import progress
+from segzoo import progress
 from segzoo.inference.predict import predict
 from segzoo.inference.predictor import Predictor
 from segzoo.training.train import TrainResult

@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from laboratory.benchmarks.parts import measure_part  # needs torch, which --help does not
     from segzoo.config.load import for_segmentation, load_config
-    from segzoo.data.dataset import input_folders
+    from segzoo.data.datasets.spec import input_folders
     from segzoo.files import check_outputs, make_output, write_atomically
     from segzoo.tasks.names import known_names
 

@@ -14,7 +14,7 @@ from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.config.data import SharedDataConfig
 from segzoo.config.load import dump_config
 from segzoo.config.schema import ModelConfig, RunConfig
-from segzoo.data.pixels import PixelFormat
+from segzoo.data.reading.pixels import PixelFormat
 from segzoo.escapes import markdown_text
 from segzoo.markdown import Column, markdown_table
 

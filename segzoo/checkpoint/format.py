@@ -16,7 +16,7 @@ from segzoo.backbones.weights.own import CHECKPOINT_FORMAT, check_format
 from segzoo.config.classification import AnyRunConfig
 from segzoo.config.former_keys import with_current_keys
 from segzoo.config.load import SCHEMAS
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import CheckpointError, ConfigError, SegzooError, first_line
 from segzoo.plugins import OWN_PARTS, how_to_allow, load_announced, not_loaded
 

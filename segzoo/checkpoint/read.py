@@ -21,7 +21,7 @@ from segzoo.backbones.weights.source import is_plain
 from segzoo.checkpoint.format import TRAINING_STATE, Description, parse_description
 from segzoo.config.classification import AnyRunConfig, ClassificationRunConfig
 from segzoo.config.schema import Preprocessing, RunConfig
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import CheckpointError, ConfigError, UnknownNameError, first_line
 from segzoo.models.networks import build_network
 from segzoo.models.segmenter import Segmenter

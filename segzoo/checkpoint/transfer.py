@@ -6,7 +6,7 @@ from segzoo.backbones.network import Network
 from segzoo.backbones.weights import with_weights_settings
 from segzoo.checkpoint.read import TrainedState, find_checkpoint, load_strictly
 from segzoo.config.classification import AnyRunConfig
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import CheckpointError
 from segzoo.models.networks import sketch_network
 

@@ -19,8 +19,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         parser.error("--count: draw at least one image")
 
     from segzoo.config.load import for_segmentation, load_config  # these need torch, which --help does not
-    from segzoo.data.browse import browse
-    from segzoo.data.dataset import data_set_names
+    from segzoo.data.datasets.spec import data_set_names
+    from segzoo.data.inspection.browse import browse
 
     config = for_segmentation(load_config(arguments.config, arguments.overrides, known_names=data_set_names()))
     split = arguments.split or config.data.train_split

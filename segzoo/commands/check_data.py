@@ -24,10 +24,10 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
     from segzoo.config.load import load_config
     from segzoo.config.schema import RunConfig
-    from segzoo.data.dataset import data_set_names, input_folders
-    from segzoo.data.doctor import report as show
-    from segzoo.data.doctor.check import check_data
-    from segzoo.data.doctor.samples import SAMPLES, write_samples
+    from segzoo.data.datasets.spec import data_set_names, input_folders
+    from segzoo.data.inspection import report as show
+    from segzoo.data.inspection.check import check_data
+    from segzoo.data.inspection.samples import SAMPLES, write_samples
     from segzoo.errors import ConfigError
     from segzoo.files import check_outputs, make_output
 
@@ -61,8 +61,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
 
 def _check_classes(config: "ClassificationDataConfig", *, as_json: bool) -> int:
-    from segzoo.data.classification.check import check_classification_data, class_image_table
-    from segzoo.data.doctor.report import SIZE_NOTE, finding_lines, verdict
+    from segzoo.data.inspection.classification import check_classification_data, class_image_table
+    from segzoo.data.inspection.report import SIZE_NOTE, finding_lines, verdict
 
     report = check_classification_data(config, progress=not as_json)
     if as_json:

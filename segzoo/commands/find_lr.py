@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace the plot that is there")
     arguments = parse_overrides(parser, argv)
 
-    from segzoo.data.dataset import input_folders
+    from segzoo.data.datasets.spec import input_folders
     from segzoo.files import check_outputs, make_output  # these need torch, which --help does not
     from segzoo.training.find_lr import find_learning_rate, plot
     from segzoo.training.resume import requested_config

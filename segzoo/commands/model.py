@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parse_overrides(parser, argv)
 
-    from segzoo.data.dataset import count_classes  # these need torch
+    from segzoo.data.datasets.spec import count_classes  # these need torch
     from segzoo.models.describe import describe_segmenter, segmenter_table
     from segzoo.tasks.names import known_names
 

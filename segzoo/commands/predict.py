@@ -6,7 +6,7 @@ from typing import Literal
 
 from segzoo.cli import CommandParser, refuse_idle
 from segzoo.config.evaluation import TILE_OVERLAP
-from segzoo.data.images import MAX_PIXELS
+from segzoo.data.reading.images import MAX_PIXELS
 from segzoo.inference.outputs import kinds_text
 
 _EPILOG = f"""\

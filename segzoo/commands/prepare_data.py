@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
 
-    from segzoo.data.prepare import prepare  # needs the loaders, which --help does not
+    from segzoo.data.datasets.prepare import prepare  # needs the loaders, which --help does not
     from segzoo.errors import DataError
 
     prepared = prepare(arguments.name, arguments.root, arguments.archive)

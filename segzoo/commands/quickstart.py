@@ -17,9 +17,9 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
     from segzoo.config.load import for_segmentation
     from segzoo.config.packaged import packaged_configs
-    from segzoo.data.dataset import build_dataset  # these need torch, which --help does not
-    from segzoo.data.images import write_image
-    from segzoo.data.pixels import as_picture
+    from segzoo.data.datasets.spec import build_dataset  # these need torch, which --help does not
+    from segzoo.data.reading.images import write_image
+    from segzoo.data.reading.pixels import as_picture
     from segzoo.inference.predict import predict
     from segzoo.tasks.table import percent, score_table
     from segzoo.training.resume import requested_config

@@ -1,9 +1,11 @@
-"""Data sets, from files to batches."""
+"""Data sets, from files to batches: one room for each step of that way.
 
-from segzoo.data import camvid, cityscapes, folder, synthetic, voc  # noqa: F401  # importing them registers them
-from segzoo.data.classification import cifar, csv_table, image_folder, imagenet  # noqa: F401
-from segzoo.data.dataset import DATASETS, build_dataset, register_dataset
-from segzoo.data.labels import LabelSpace
+`reading` (files to arrays), `datasets` (which files), `transforms` (arrays to crops), `loading` (crops to batches) and
+`inspection` (tools that look at data); a room imports only those before it.
+"""
+
+from segzoo.data.datasets.spec import DATASETS, build_dataset, register_dataset
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.sample import Sample, SegmentationDataset
 
 __all__ = ["DATASETS", "LabelSpace", "Sample", "SegmentationDataset", "build_dataset", "register_dataset"]

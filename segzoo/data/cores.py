@@ -10,8 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from segzoo.data.progress import counted
 from segzoo.errors import DataError
+from segzoo.progress import counted
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -10,8 +10,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from segzoo.data.labels import LabelSpace
-from segzoo.data.pixels import PixelFormat, Pixels
+from segzoo.data.reading.labels import LabelSpace
+from segzoo.data.reading.pixels import PixelFormat, Pixels
 from segzoo.errors import DataError, SegzooError, first_line
 
 

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from segzoo.checkpoint.read import TrainedClassifier
 from segzoo.config.classification import ClassificationRunConfig
-from segzoo.data.classification.datamodule import central_loader
-from segzoo.data.classification.items import CentralDataset, as_class_batch
-from segzoo.data.classification.views import CenterView
-from segzoo.data.dataset import build_classification_dataset
+from segzoo.data.datasets.spec import build_classification_dataset
+from segzoo.data.loading.classification_datamodule import central_loader
+from segzoo.data.loading.classification_items import CentralDataset, as_class_batch
 from segzoo.data.sample import ClassificationDataset
+from segzoo.data.transforms.classification import CenterView
 from segzoo.errors import ConfigError, data_errors_about
 from segzoo.evaluation.evaluator import Evaluator, Job, weights_kind
 from segzoo.evaluation.files import REPORT, write_metrics, write_per_image

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from segzoo.checkpoint.read import find_checkpoint
-from segzoo.data.labels import LabelSpace
-from segzoo.data.tree import is_file, subfolders
+from segzoo.data.reading.labels import LabelSpace
+from segzoo.data.reading.tree import is_file, subfolders
 from segzoo.errors import ConfigError, DataError, SegzooError, first_line
 from segzoo.evaluation.counts import SplitCounts
 from segzoo.evaluation.evaluator import default_output

@@ -9,7 +9,7 @@ import torch
 
 from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.config.schema import DataConfig
-from segzoo.data.dataset import input_folders
+from segzoo.data.datasets.spec import input_folders
 from segzoo.escapes import csv_line
 from segzoo.evaluation.results import Measurement
 from segzoo.files import check_outputs, make_output, write_atomically

@@ -8,10 +8,10 @@ from typing import Any, Self
 
 from segzoo.checkpoint.read import TrainedSegmenter
 from segzoo.config.schema import RunConfig
-from segzoo.data.datamodule import evaluation_loader
-from segzoo.data.dataset import build_dataset
-from segzoo.data.items import Item, WholeDataset
-from segzoo.data.pixels import as_picture
+from segzoo.data.datasets.spec import build_dataset
+from segzoo.data.loading.datamodule import evaluation_loader
+from segzoo.data.loading.items import Item, WholeDataset
+from segzoo.data.reading.pixels import as_picture
 from segzoo.data.sample import SegmentationDataset
 from segzoo.errors import ConfigError, data_errors_about, printable
 from segzoo.evaluation.counts import ImageCounts, SplitCounts, image_counts

@@ -18,11 +18,11 @@ from torch import distributed
 from torch.utils.data import BatchSampler
 
 from segzoo.data.cores import available_cores
-from segzoo.data.progress import counted
 from segzoo.errors import ConfigError, DataError
 from segzoo.evaluation.evaluator import Evaluator, Job
 from segzoo.evaluation.prepare import prepare
 from segzoo.plugins import load_plugins, loaded_plugins
+from segzoo.progress import counted
 from segzoo.tasks.processes import is_first_process, process_count, process_number
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from torch import Tensor
 
 from segzoo.config.classification import AnyRunConfig
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.tasks.confusion import Scores
 from segzoo.tasks.metrics import Measured, Shares, Values
 

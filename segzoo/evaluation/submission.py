@@ -14,18 +14,18 @@ from PIL import Image
 
 from segzoo.checkpoint.read import find_checkpoint, load_segmenter
 from segzoo.config.schema import DataConfig
-from segzoo.data import cityscapes, voc
-from segzoo.data.dataset import dataset_root, how_to_get
-from segzoo.data.images import image_size, write_image, write_mask
-from segzoo.data.labels import LabelSpace
-from segzoo.data.progress import counted
-from segzoo.data.splits import read_split_list
+from segzoo.data.datasets import cityscapes, voc
+from segzoo.data.datasets.spec import dataset_root, how_to_get
+from segzoo.data.datasets.splits import read_split_list
+from segzoo.data.reading.images import image_size, write_image, write_mask
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError, DataError, did_you_mean, first_line
 from segzoo.evaluation.evaluator import Job, changed_config, default_output
 from segzoo.evaluation.mask_evaluator import CHANGEABLE, build_predictor
 from segzoo.files import check_outputs, make_output
 from segzoo.inference.engines.base import Precision
 from segzoo.models.limits import warn_of_other_stride
+from segzoo.progress import counted
 
 CITYSCAPES_SIZE = (1024, 2048)
 

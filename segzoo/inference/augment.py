@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segzoo.config.schema import RunConfig
-from segzoo.data.coding import MaskCoding
-from segzoo.data.dataset import DATASETS
+from segzoo.data.datasets.spec import DATASETS
+from segzoo.data.reading.coding import MaskCoding
 from segzoo.inference.tile_plan import GRID
 from segzoo.inference.tiles import Compute
 

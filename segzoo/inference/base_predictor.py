@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from segzoo.checkpoint.read import AnyTrained
-from segzoo.data.images import picture_to_rgb
-from segzoo.data.pixels import PixelFormat, Pixels
+from segzoo.data.reading.images import picture_to_rgb
+from segzoo.data.reading.pixels import PixelFormat, Pixels
 from segzoo.errors import DataError, SegzooError
 from segzoo.inference.engines.base import Engine, Precision
 from segzoo.inference.engines.choose import build_engine

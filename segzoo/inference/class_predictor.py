@@ -16,11 +16,11 @@ from torch.nn import functional
 from segzoo.backbones.classifier import Classifier
 from segzoo.calls import checked_call
 from segzoo.checkpoint.read import TrainedClassifier, load_classifier
-from segzoo.data.classification.views import CenterView, Window
-from segzoo.data.images import Array8
-from segzoo.data.labels import LabelSpace
-from segzoo.data.pixels import Pixels, as_picture
-from segzoo.data.preprocessing import normalize
+from segzoo.data.reading.images import Array8
+from segzoo.data.reading.labels import LabelSpace
+from segzoo.data.reading.pixels import Pixels, as_picture
+from segzoo.data.transforms.classification import CenterView, Window
+from segzoo.data.transforms.preprocessing import normalize
 from segzoo.errors import ConfigError, data_errors_about
 from segzoo.inference.base_predictor import BasePredictor, Picture
 from segzoo.inference.engines.base import Precision

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from segzoo.data.images import Array8
-from segzoo.data.labels import LabelSpace
-from segzoo.data.sheet import Cell, draw_sheet, resized_mask
+from segzoo.data.pictures import Cell, draw_sheet, resized_mask
+from segzoo.data.reading.images import Array8
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.files import write_atomically
 
 CONTACT_SHEET = "contact_sheet.jpg"

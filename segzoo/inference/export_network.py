@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from segzoo.backbones.network import Network
 from segzoo.checkpoint.format import FORMAT_VERSION, versions
 from segzoo.checkpoint.read import AnyTrained
-from segzoo.data.pixels import PixelFormat
-from segzoo.data.preprocessing import normalize
+from segzoo.data.reading.pixels import PixelFormat
+from segzoo.data.transforms.preprocessing import normalize
 from segzoo.inference.engines.onnx_graph import EXAMPLE_SIZE, IMAGE_AXES, portable
 
 METADATA = "segzoo"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic
 
 from segzoo.checkpoint.read import AnyTrained, load_trained
-from segzoo.data.images import write_image
-from segzoo.data.pixels import Pixels, as_picture
-from segzoo.data.sheet import Cell
+from segzoo.data.pictures import Cell
+from segzoo.data.reading.images import write_image
+from segzoo.data.reading.pixels import Pixels, as_picture
 from segzoo.errors import ConfigError, DataError, SegzooError, did_you_mean, printable
 from segzoo.inference.base_predictor import BasePredictor, Predicted
 from segzoo.inference.class_predictor import ClassPrediction, ClassPredictor, check_cam

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError, printable
 from segzoo.inference.listing import Listing, mask_names
 from segzoo.inference.outputs import KINDS, RASTER_SUFFIX, Targets, check_raster_kinds, output_paths

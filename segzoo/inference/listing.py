@@ -10,9 +10,17 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from segzoo.data.images import IMAGE_SUFFIXES
-from segzoo.data.splits import halves, numbered_lines, spellings
-from segzoo.data.tree import files_below, is_file, is_folder, is_hidden, is_of_kind, left_out_line, unlisted_lines
+from segzoo.data.datasets.splits import halves, numbered_lines, spellings
+from segzoo.data.reading.images import IMAGE_SUFFIXES
+from segzoo.data.reading.tree import (
+    files_below,
+    is_file,
+    is_folder,
+    is_hidden,
+    is_of_kind,
+    left_out_line,
+    unlisted_lines,
+)
 from segzoo.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)

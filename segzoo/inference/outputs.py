@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from segzoo.data.images import write_image
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.images import write_image
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError, did_you_mean
 from segzoo.files import write_atomically
 from segzoo.inference.prediction import Prediction

@@ -9,7 +9,7 @@ from threading import Condition
 from typing import Generic, TypeVar
 
 from segzoo.data.cores import available_cores
-from segzoo.data.pixels import Pixels
+from segzoo.data.reading.pixels import Pixels
 from segzoo.errors import SegzooError
 
 T = TypeVar("T")

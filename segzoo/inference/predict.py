@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from segzoo.checkpoint.read import model_name
-from segzoo.data.images import IMAGE_SUFFIXES, MAX_PIXELS
-from segzoo.data.progress import speed_bar
-from segzoo.data.tree import is_file
+from segzoo.data.reading.images import IMAGE_SUFFIXES, MAX_PIXELS
+from segzoo.data.reading.tree import is_file
 from segzoo.errors import ConfigError, DataError, first_line, printable
 from segzoo.files import possible_output
 from segzoo.inference.heads import AnyPredictor, Head, as_predictor, head_of
@@ -19,6 +18,7 @@ from segzoo.inference.record import Maker, Record, network_digest
 from segzoo.inference.report import FAILED, SUMMARY, PredictReport
 from segzoo.inference.work import Outcome, Worker
 from segzoo.log import show_log
+from segzoo.progress import speed_bar
 
 logger = logging.getLogger(__name__)
 

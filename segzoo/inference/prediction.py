@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segzoo.data.images import Array8, write_image
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.images import Array8, write_image
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.inference.polygons import feature_collection
 
 Probabilities = npt.NDArray[np.float32]

@@ -13,8 +13,8 @@ from torch import Tensor
 from segzoo.calls import checked_call
 from segzoo.checkpoint.read import TrainedSegmenter, load_segmenter
 from segzoo.config.evaluation import TILE_OVERLAP
-from segzoo.data.arrays import Stored
-from segzoo.data.pixels import Pixels, as_picture
+from segzoo.data.reading.arrays import Stored
+from segzoo.data.reading.pixels import Pixels, as_picture
 from segzoo.errors import data_errors_about
 from segzoo.inference.augment import TestTimeAugmentation, augmented_scores, published_augmentation
 from segzoo.inference.base_predictor import BasePredictor, Picture

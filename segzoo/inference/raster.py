@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from segzoo.config.evaluation import TILE_OVERLAP
-from segzoo.data.arrays import TIFF_SUFFIXES
-from segzoo.data.images import MAX_PIXELS
-from segzoo.data.pixels import dark_line
-from segzoo.data.progress import item_bar
-from segzoo.data.tiff_header import read_tiff_header
+from segzoo.data.reading.arrays import TIFF_SUFFIXES
+from segzoo.data.reading.images import MAX_PIXELS
+from segzoo.data.reading.pixels import dark_line
+from segzoo.data.reading.tiff_header import read_tiff_header
 from segzoo.errors import printable
 from segzoo.inference.raster_file import RasterSource, created_mask, opened_raster
 from segzoo.inference.tile_plan import Span
 from segzoo.inference.tiles import Compute, Read, count_tiles, score_blocks
+from segzoo.progress import item_bar
 
 if TYPE_CHECKING:
     from segzoo.inference.predictor import Predictor

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from torch import nn
 
 from segzoo.config.classification import AnyRunConfig
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError, printable
 from segzoo.files import flush_folder, open_own, remove_leftovers
 from segzoo.inference.jobs import Job, Shard

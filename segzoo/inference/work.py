@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from segzoo.data.cores import available_cores
-from segzoo.data.pixels import Pixels, dark_range
+from segzoo.data.reading.pixels import Pixels, dark_range
 from segzoo.errors import DataError, SegzooError, first_line
 from segzoo.inference.heads import Head
 from segzoo.inference.jobs import Job

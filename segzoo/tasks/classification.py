@@ -8,7 +8,7 @@ from torch import Tensor
 
 from segzoo.backbones.classifier import Classifier
 from segzoo.config.classification import ClassificationRunConfig
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.models.classifier import build_configured_classifier
 from segzoo.tasks.classification_loss import ImageLoss
 from segzoo.tasks.classification_metrics import ClassificationMetrics, ClassificationScores

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segzoo.config.classification import ClassificationLossConfig
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.tasks.losses.base import safe_divide
 from segzoo.tasks.losses.registry import class_weights
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.plot import plot_confusion_matrix, plot_single_or_multi_val
 
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 
 
 class ConfusionMatrix(Metric):

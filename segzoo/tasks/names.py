@@ -2,7 +2,7 @@
 
 from segzoo.backbones.registry import BACKBONES
 from segzoo.config.load import KnownNames
-from segzoo.data.dataset import data_set_names
+from segzoo.data.datasets.spec import data_set_names
 from segzoo.models import build as _build  # noqa: F401  (registers the decoders)
 from segzoo.models.decoder import DECODERS
 from segzoo.tasks.losses import LOSSES

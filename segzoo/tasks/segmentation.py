@@ -15,8 +15,8 @@ from segzoo.checkpoint.read import load_strictly, network_state, read_checkpoint
 from segzoo.config.load import config_from_tree, for_segmentation
 from segzoo.config.schema import ModelConfig, RunConfig
 from segzoo.cpu.training_pass import TrainingPass
-from segzoo.data.items import Item
-from segzoo.data.labels import LabelSpace
+from segzoo.data.loading.items import Item
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError
 from segzoo.models.build import build_segmenter
 from segzoo.models.evaluation import planned_for_evaluation

@@ -7,10 +7,10 @@ from typing import Any
 from torch import nn
 
 from segzoo.config.classification import AnyRunConfig
-from segzoo.data.classification.datamodule import ClassificationDataModule
-from segzoo.data.datamodule import SegmentationDataModule, StepDataModule
-from segzoo.data.doctor.quick import quick_check
-from segzoo.data.labels import LabelSpace
+from segzoo.data.inspection.quick import quick_check
+from segzoo.data.loading.classification_datamodule import ClassificationDataModule
+from segzoo.data.loading.datamodule import SegmentationDataModule, StepDataModule
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.tasks.classification_loss import ImageLoss
 from segzoo.tasks.losses import build_loss
 

@@ -18,8 +18,8 @@ from segzoo.backbones.weights.own import PREFIXES
 from segzoo.checkpoint.format import TRAINING_STATE, describe
 from segzoo.config.classification import AnyRunConfig
 from segzoo.cpu.training_pass import TrainingPass
-from segzoo.data.labels import LabelSpace
-from segzoo.data.preprocessing import normalize
+from segzoo.data.reading.labels import LabelSpace
+from segzoo.data.transforms.preprocessing import normalize
 from segzoo.errors import CheckpointError, ConfigError, DataError, TrainingError
 from segzoo.tasks.averaging import WeightAverage
 from segzoo.tasks.losses.base import safe_divide

@@ -10,9 +10,9 @@ from torch import nn
 from segzoo.checkpoint.read import read_trained
 from segzoo.checkpoint.transfer import start_from
 from segzoo.config.classification import AnyRunConfig
-from segzoo.data.datamodule import StepDataModule
-from segzoo.data.dataset import input_folders
-from segzoo.data.labels import LabelSpace
+from segzoo.data.datasets.spec import input_folders
+from segzoo.data.loading.datamodule import StepDataModule
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError
 from segzoo.models import networks
 from segzoo.models.networks import check_network_training

@@ -6,8 +6,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from PIL import Image
 
-from segzoo.data.images import write_image
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.images import write_image
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.sample import Sample, SegmentationDataset, named_in_errors
 from segzoo.tasks.segmentation import SegmentationTask
 from segzoo.training.callbacks import as_task

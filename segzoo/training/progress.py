@@ -12,8 +12,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from segzoo.data.progress import LINE_EVERY
 from segzoo.escapes import terminal
+from segzoo.progress import LINE_EVERY
 from segzoo.tasks.table import percent
 from segzoo.tasks.task import Task
 from segzoo.training.callbacks import TrainingClock, as_task

@@ -17,7 +17,7 @@ from segzoo.config.classification import AnyRunConfig
 from segzoo.config.load import config_from_tree
 from segzoo.config.schema import SharedRunConfig
 from segzoo.config.stages import stage_tree
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError, DataError
 from segzoo.tasks.metrics import main_metric, no_scores
 from segzoo.tasks.names import known_names

@@ -11,7 +11,7 @@ import torch
 from segzoo.checkpoint import transfer
 from segzoo.checkpoint.read import find_checkpoint, load_segmenter, read_trained
 from segzoo.config.schema import RunConfig
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import CheckpointError, ConfigError
 from segzoo.tasks.segmentation import SegmentationTask
 from segzoo.training.train import TrainResult, prepare

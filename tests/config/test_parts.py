@@ -11,7 +11,7 @@ from segzoo.config.explain import explain_text
 from segzoo.config.json_schema import json_schema
 from segzoo.config.load import config_from_tree, dump_config, load_config
 from segzoo.config.schema import LossConfig, ModelConfig
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError, UnknownNameError
 from segzoo.models.build import build_segmenter
 from segzoo.models.decoder import DECODERS, Decoder

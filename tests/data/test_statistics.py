@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from segzoo.config.schema import DataConfig
-from segzoo.data.dataset import build_dataset
-from segzoo.data.labels import LabelSpace
+from segzoo.data.datasets.spec import build_dataset
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.statistics import balanced_weights, class_pixels
 
 

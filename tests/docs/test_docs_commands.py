@@ -24,7 +24,7 @@ from segzoo.config.load import config_from_tree, load_config, read_yaml
 from segzoo.config.packaged import packaged_configs
 from segzoo.config.schema import RunConfig
 from segzoo.config.stages import merged
-from segzoo.data.prepare import recipes
+from segzoo.data.datasets.prepare import recipes
 from segzoo.errors import SegzooError
 from segzoo.tasks.names import known_names
 

@@ -9,7 +9,7 @@ import torch
 from numpy.lib.format import write_array_header_1_0
 from sklearn.metrics import confusion_matrix, f1_score, jaccard_score, multilabel_confusion_matrix
 
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import DataError
 from segzoo.evaluation.counts import SplitCounts, image_counts
 from segzoo.evaluation.interval import miou_interval

@@ -18,7 +18,7 @@ from sklearn.metrics import confusion_matrix, jaccard_score
 
 from segzoo.config.evaluation import TILE_OVERLAP
 from segzoo.config.schema import RunConfig
-from segzoo.data.dataset import build_dataset
+from segzoo.data.datasets.spec import build_dataset
 from segzoo.errors import ConfigError
 from segzoo.evaluation.compare import PROTOCOL, compare
 from segzoo.evaluation.evaluate import evaluate

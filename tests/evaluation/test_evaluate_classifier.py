@@ -12,9 +12,9 @@ from sklearn import metrics as sklearn_metrics
 
 from segzoo.checkpoint.read import load_classifier
 from segzoo.checkpoint.saved import save_model
-from segzoo.data.classification.views import CenterView
-from segzoo.data.dataset import build_classification_dataset
-from segzoo.data.preprocessing import normalize
+from segzoo.data.datasets.spec import build_classification_dataset
+from segzoo.data.transforms.classification import CenterView
+from segzoo.data.transforms.preprocessing import normalize
 from segzoo.errors import ConfigError
 from segzoo.evaluation.evaluate import evaluate_classifier
 

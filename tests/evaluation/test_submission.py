@@ -11,7 +11,7 @@ from PIL import Image
 
 from segzoo.checkpoint.format import describe
 from segzoo.config.load import config_from_tree
-from segzoo.data import cityscapes, voc
+from segzoo.data.datasets import cityscapes, voc
 from segzoo.errors import ConfigError, DataError
 from segzoo.evaluation.submission import BENCHMARKS, check_submission, submit
 from segzoo.inference.predictor import Predictor

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segzoo.config.load import config_from_tree
-from segzoo.data.coding import MaskCoding
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.coding import MaskCoding
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.inference.augment import (
     TestTimeAugmentation,
     augmented_scores,

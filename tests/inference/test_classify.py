@@ -16,9 +16,9 @@ from PIL import Image
 
 from segzoo.checkpoint.read import load_classifier
 from segzoo.checkpoint.saved import save_model
-from segzoo.data.classification.views import Window
-from segzoo.data.labels import LabelSpace
-from segzoo.data.preprocessing import normalize
+from segzoo.data.reading.labels import LabelSpace
+from segzoo.data.transforms.classification import Window
+from segzoo.data.transforms.preprocessing import normalize
 from segzoo.errors import ConfigError, DataError
 from segzoo.inference.class_predictor import ClassPrediction, ClassPredictor, activation_maps, heat_overlay
 from segzoo.inference.jobs import Shard

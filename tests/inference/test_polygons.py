@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.inference.polygons import feature_collection
 
 LABELS = LabelSpace.from_names(["ground", "car", "tree"])

@@ -105,7 +105,7 @@ def test_a_folder_that_cannot_be_listed_is_told(photos: Path, monkeypatch: pytes
 
 
 def plan(tmp_path: Path, *images: str, save: tuple[str, ...] = ("mask",), output: str = "out"):
-    from segzoo.data.labels import LabelSpace
+    from segzoo.data.reading.labels import LabelSpace
 
     listing = Listing(tmp_path / "in", [Path(image) for image in images])
     return plan_jobs(

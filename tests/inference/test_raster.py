@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from segzoo.data.labels import LabelSpace
-from segzoo.data.pixels import PixelFormat
+from segzoo.data.reading.labels import LabelSpace
+from segzoo.data.reading.pixels import PixelFormat
 from segzoo.errors import ConfigError, DataError
 from segzoo.inference.predict import predict
 from segzoo.inference.predictor import Predictor

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.inference.tile_plan import plan_axis
 from segzoo.inference.tiles import Tiling, count_tiles, reader, score_blocks, tiled
 from segzoo.models.segmenter import pad_to_multiple

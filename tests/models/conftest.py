@@ -1,6 +1,6 @@
 import pytest
 
-from segzoo.data.dataset import build_dataset
+from segzoo.data.datasets.spec import build_dataset
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from torch import nn
 from segzoo.backbones.layers import FrozenBatchNorm
 from segzoo.checkpoint.read import load_segmenter, read_checkpoint
 from segzoo.config.schema import ModelConfig
-from segzoo.data.preprocessing import normalize
+from segzoo.data.transforms.preprocessing import normalize
 from segzoo.models.build import build_segmenter
 from segzoo.tasks.optim import build_optimizer
 from segzoo.tasks.segmentation import SegmentationTask

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.tasks.metrics import metrics_of
 from segzoo.tasks.metrics.boundary import BoundaryCounts, boundary_scores, count_boundary
 

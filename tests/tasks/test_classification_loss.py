@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from segzoo.config.classification import ClassificationLossConfig
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError
 from segzoo.tasks.classification_loss import ImageLoss
 

@@ -8,7 +8,7 @@ import torch
 from sklearn import metrics as sklearn_metrics
 from torchmetrics.functional.classification import multiclass_average_precision, multilabel_average_precision
 
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.tasks.classification_metrics import (
     ClassificationMetrics,
     average_precision,

@@ -11,7 +11,7 @@ from sklearn.metrics import confusion_matrix as sklearn_confusion_matrix
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.tasks.confusion import ConfusionMatrix, MeanIoU, Scores
 
 CLASSES = 7

@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassCohenKappa, MulticlassJaccardI
 
 from segzoo.checkpoint.read import read_trained
 from segzoo.config.load import config_from_tree
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError, DataError
 from segzoo.evaluation.compare import compare
 from segzoo.evaluation.compare_tables import as_markdown, grids

@@ -10,9 +10,9 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, jaccard_score, precision_score, recall_score
 
 from segzoo.config.load import config_from_tree
-from segzoo.data import cityscapes, voc
-from segzoo.data.dataset import build_dataset
-from segzoo.data.labels import LabelSpace
+from segzoo.data.datasets import cityscapes, voc
+from segzoo.data.datasets.spec import build_dataset
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.tasks.confusion import ConfusionMatrix, Scores
 from segzoo.tasks.metrics import METRICS, metrics_of
 

@@ -14,16 +14,16 @@ from threading import Thread
 
 import numpy as np
 import pytest
-from data.classification.cifar_files import files as cifar_files
+from data.datasets.cifar_files import files as cifar_files
 from PIL import Image
 from scipy.io import savemat
 
 from segzoo.config.schema import DataConfig
 from segzoo.data import build_dataset
-from segzoo.data.dataset import DATASET_REGISTRIES, DATASETS
-from segzoo.data.prepare import prepare, recipes
-from segzoo.data.sources import Source
+from segzoo.data.datasets.prepare import prepare, recipes
+from segzoo.data.datasets.spec import DATASET_REGISTRIES, DATASETS
 from segzoo.errors import ConfigError, UnknownNameError
+from segzoo.fetching.sources import Source
 
 CallTool = Callable[..., "subprocess.CompletedProcess[str]"]
 SIZE = (5, 7)

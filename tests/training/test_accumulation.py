@@ -8,8 +8,8 @@ from one_step import one_step
 from run_files import rows
 
 from segzoo.config.load import apply_overrides, config_from_tree
-from segzoo.data.datamodule import SegmentationDataModule
-from segzoo.data.preprocessing import normalize
+from segzoo.data.loading.datamodule import SegmentationDataModule
+from segzoo.data.transforms.preprocessing import normalize
 from segzoo.errors import ConfigError
 from segzoo.tasks.segmentation import SegmentationTask
 from segzoo.tasks.task import parts_of

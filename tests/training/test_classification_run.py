@@ -15,7 +15,7 @@ from segzoo.checkpoint.format import TRAINING_STATE
 from segzoo.checkpoint.read import load_classifier, load_segmenter, read_checkpoint
 from segzoo.config.classification import ClassificationRunConfig
 from segzoo.config.load import load_config
-from segzoo.data.preprocessing import normalize
+from segzoo.data.transforms.preprocessing import normalize
 from segzoo.errors import CheckpointError, ConfigError, TrainingError
 from segzoo.tasks.classification import ClassificationTask
 from segzoo.tasks.names import known_names

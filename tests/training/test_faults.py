@@ -355,7 +355,7 @@ def test_a_data_set_with_other_classes_is_refused(tiny_config: Config, tmp_path:
     config = tiny_config(f"run_dir={tmp_path / 'run'}", "trainer.max_steps=3")
     train(config)
     (tmp_path / "run" / "summary.json").unlink()
-    from segzoo.data import datamodule
+    from segzoo.data.loading import datamodule
 
     def renamed(config: object, split: str) -> object:
         data = build(config, split)

@@ -12,7 +12,7 @@ from sklearn.metrics import jaccard_score
 from segzoo.checkpoint.read import load_segmenter, read_checkpoint
 from segzoo.config.schema import RunConfig
 from segzoo.data import build_dataset
-from segzoo.data.preprocessing import normalize
+from segzoo.data.transforms.preprocessing import normalize
 from segzoo.errors import ConfigError
 from segzoo.tasks.segmentation import SegmentationTask
 from segzoo.training.train import TrainResult, check, train

@@ -7,7 +7,7 @@ from typing import Any
 
 from segzoo.checkpoint.format import versions
 from segzoo.config.load import dump_config
-from segzoo.data.coding import Color
+from segzoo.data.reading.coding import Color
 from segzoo.evaluation.report.curves import Panel
 from segzoo.evaluation.results import Measurement
 from segzoo.tasks.confusion import regions_of

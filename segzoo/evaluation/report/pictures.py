@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from segzoo.data.images import Array8
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.images import Array8
+from segzoo.data.reading.labels import LabelSpace
 
 MAX_SIDE = 960
 """Longer side of a picture in the page, in pixels; larger ones are made smaller."""

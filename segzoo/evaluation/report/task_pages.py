@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from segzoo.data.labels import voc_palette
-from segzoo.data.pixels import Pixels, as_picture
+from segzoo.data.reading.labels import voc_palette
+from segzoo.data.reading.pixels import Pixels, as_picture
 from segzoo.evaluation.report.choice import PER_GROUP, SEED, Chosen, choose
 from segzoo.evaluation.report.page import Page
 from segzoo.evaluation.report.pictures import MAX_SIDE, Example, Layers, encode_layers, photograph

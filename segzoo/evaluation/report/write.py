@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from segzoo.checkpoint.metrics import METRICS_CSV
 from segzoo.checkpoint.read import run_dir_of
-from segzoo.data.pixels import Pixels
+from segzoo.data.reading.pixels import Pixels
 from segzoo.evaluation.files import REPORT
 from segzoo.evaluation.report.curves import Series, lay_out, read_series
 from segzoo.evaluation.report.page import Page, page_content

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from segzoo.checkpoint.read import AnyTrained
-from segzoo.data.preprocessing import normalize
+from segzoo.data.transforms.preprocessing import normalize
 from segzoo.errors import first_line
 from segzoo.inference.engines.base import Precision
 from segzoo.inference.engines.onnx_graph import network_graph, portable

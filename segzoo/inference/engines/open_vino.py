@@ -7,7 +7,7 @@ from torch import Tensor
 
 from segzoo.checkpoint.read import AnyTrained
 from segzoo.cpu.split_bf16 import split_first_convolution, split_pixels
-from segzoo.data.preprocessing import normalize
+from segzoo.data.transforms.preprocessing import normalize
 from segzoo.errors import ConfigError
 from segzoo.inference.engines.base import Precision
 from segzoo.inference.engines.onnx_graph import network_graph, portable

@@ -6,7 +6,7 @@ from torch import Tensor
 from segzoo.checkpoint.read import AnyTrained
 from segzoo.cpu.prepacking import prepacked
 from segzoo.cpu.split_bf16 import split_first_convolution, split_pixels, to_bf16
-from segzoo.data.preprocessing import normalize
+from segzoo.data.transforms.preprocessing import normalize
 from segzoo.errors import ConfigError, first_line
 from segzoo.inference.engines.base import Precision
 from segzoo.models.folding import folded

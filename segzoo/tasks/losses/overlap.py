@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segzoo.config.schema import DiceConfig, LossConfig, LovaszConfig
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.tasks.losses.base import SegmentationLoss, counted_pixels, one_hot
 from segzoo.tasks.losses.registry import needs_one_class, register_loss
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segzoo.config.schema import FocalConfig, HardPixelConfig, LossConfig
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.tasks.losses.base import DecisionLoss, PixelLoss, counted_pixels, one_hot, safe_divide
 from segzoo.tasks.losses.registry import class_weights, needs_one_class, register_loss
 

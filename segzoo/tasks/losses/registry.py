@@ -8,7 +8,7 @@ from torch import nn
 from segzoo.config.classification import ClassificationLossConfig
 from segzoo.config.parts import Options, PartRegistry
 from segzoo.config.schema import LossConfig
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError
 from segzoo.tasks.losses.total import WeightedSum
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.tasks.confusion import mean_of_present
 from segzoo.tasks.metrics.registry import METRICS, RegisteredMetric, Shares, Value, class_names
 from segzoo.tasks.metrics.segmentation import shares

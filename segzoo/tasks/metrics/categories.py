@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from segzoo.data import cityscapes
-from segzoo.data.labels import LabelSpace
+from segzoo.data.datasets import cityscapes
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.tasks.confusion import ConfusionMatrix, mean_of_present
 from segzoo.tasks.metrics.registry import METRICS, RegisteredMetric, Shares
 from segzoo.tasks.metrics.segmentation import shares

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import DataError, SegzooError, first_line
 from segzoo.tasks.metrics.measured import Measured
 from segzoo.tasks.metrics.registry import Counter, RegisteredMetric

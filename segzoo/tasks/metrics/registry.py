@@ -10,7 +10,7 @@ from typing import Any, Literal, SupportsIndex, TypeVar
 from torch import Tensor
 from torchmetrics import Metric
 
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError, DataError, first_line
 from segzoo.registry import Registry
 from segzoo.tasks.classification_metrics import ClassificationMetrics

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 
 from segzoo.config.classification import AnyRunConfig
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError
 from segzoo.tasks.classification_metrics import ClassificationScores
 from segzoo.tasks.confusion import Scores

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from segzoo.config.load import config_from_tree
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.evaluation.report import write
 from segzoo.evaluation.report.pictures import Example
 from segzoo.evaluation.report.plots import write_plots

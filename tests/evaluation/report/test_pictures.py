@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.evaluation.report.pictures import MAX_BYTES, MAX_SIDE, Example, encode_layers, error_map
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from segzoo.data import cityscapes
-from segzoo.data.labels import LabelSpace
+from segzoo.data.datasets import cityscapes
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.evaluation.report.choice import PER_GROUP
 from segzoo.evaluation.report.pictures import MAX_BYTES
 from segzoo.evaluation.report.write import write_report

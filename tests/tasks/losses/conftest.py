@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from segzoo.config.schema import LossConfig
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.tasks.losses import build_loss
 
 CLASSES = 5

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from segzoo.config.schema import LossConfig
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError, UnknownNameError
 from segzoo.tasks.losses import LOSSES, SegmentationLoss, build_loss, loss_weight_of
 

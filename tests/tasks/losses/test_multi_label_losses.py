@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.ops import sigmoid_focal_loss
 
 from segzoo.config.schema import LossConfig
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError
 from segzoo.tasks.losses import build_loss, loss_weight_of
 

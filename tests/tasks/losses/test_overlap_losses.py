@@ -8,7 +8,7 @@ import segmentation_models_pytorch as smp
 import torch
 
 from segzoo.config.schema import LossConfig
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.tasks.losses import build_loss
 from segzoo.tasks.losses.overlap import jaccard_steps
 

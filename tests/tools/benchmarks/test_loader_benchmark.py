@@ -11,8 +11,8 @@ from laboratory.benchmarks.harness import row_table
 from laboratory.benchmarks.loader import PlainDataset, measure_loader
 from segzoo.config.schema import DataConfig
 from segzoo.data import build_dataset
-from segzoo.data.sampling import SampleKey
-from segzoo.data.transforms import train_transform
+from segzoo.data.loading.sampling import SampleKey
+from segzoo.data.transforms.training import train_transform
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from laboratory.experiments.crops import SIDE, crop_around, write_crops
-from segzoo.data.synthetic import LABELS
+from segzoo.data.datasets.synthetic import LABELS
 
 
 def digests(folder):

@@ -7,7 +7,7 @@ from laboratory.experiments.paper import CONFIG, EXPERIMENTS, PAPER, chosen_expe
 from laboratory.experiments.results import costs
 from laboratory.experiments.runs import plan_runs
 from segzoo.config.load import load_config
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import UnknownNameError
 from segzoo.tasks.names import known_names
 from segzoo.training.build import sketch_network

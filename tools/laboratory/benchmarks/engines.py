@@ -17,9 +17,9 @@ from laboratory.benchmarks.harness import Clock, Prepared, Row, measure_ways
 from laboratory.benchmarks.subjects import Subject, as_trained, numbered_labels
 from segzoo.checkpoint.read import TrainedSegmenter
 from segzoo.config.schema import RunConfig
-from segzoo.data.dataset import build_dataset
-from segzoo.data.labels import LabelSpace
-from segzoo.data.pairs import FileDataset
+from segzoo.data.datasets.pairs import FileDataset
+from segzoo.data.datasets.spec import build_dataset
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError, first_line
 from segzoo.inference.engines.agreement import compare
 from segzoo.inference.engines.choose import PRECISIONS, fastest

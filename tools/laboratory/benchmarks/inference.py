@@ -10,7 +10,7 @@ from laboratory.benchmarks.machine import Way, waiting
 from laboratory.benchmarks.subjects import CHANNELS, Subject, Subjects, as_trained, numbered_labels
 from laboratory.benchmarks.switches import Switched, Switches
 from segzoo.config.schema import RunConfig
-from segzoo.data.preprocessing import normalize
+from segzoo.data.transforms.preprocessing import normalize
 from segzoo.errors import ConfigError
 from segzoo.inference.engines.agreement import probe_image
 from segzoo.inference.engines.base import Engine, Precision

@@ -17,15 +17,15 @@ from torch.utils.data import DataLoader, Dataset
 from laboratory.benchmarks.harness import Clock, Prepared, Row, measure_ways
 from laboratory.benchmarks.machine import Way
 from segzoo.config.schema import DataConfig
-from segzoo.data.augmentation import plain_pipeline
-from segzoo.data.cache import cached
-from segzoo.data.dataset import build_dataset
-from segzoo.data.items import AugmentedDataset, as_batch
-from segzoo.data.pairs import FileDataset, Pair
-from segzoo.data.preprocessing import normalize
+from segzoo.data.datasets.pairs import FileDataset, Pair
+from segzoo.data.datasets.spec import build_dataset
+from segzoo.data.loading.cache import cached
+from segzoo.data.loading.items import AugmentedDataset, as_batch
+from segzoo.data.loading.sampling import SampleKey, StepBatchSampler
 from segzoo.data.sample import SegmentationDataset
-from segzoo.data.sampling import SampleKey, StepBatchSampler
-from segzoo.data.transforms import train_transform
+from segzoo.data.transforms.augmentation import plain_pipeline
+from segzoo.data.transforms.preprocessing import normalize
+from segzoo.data.transforms.training import train_transform
 from segzoo.errors import ConfigError
 
 _NAMES = ("plain", "segzoo", "segzoo, normalised", "segzoo, reduced decoding", "segzoo, cache")

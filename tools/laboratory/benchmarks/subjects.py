@@ -17,8 +17,8 @@ from segzoo.backbones.measure import measure
 from segzoo.checkpoint.format import Description
 from segzoo.checkpoint.read import TrainedSegmenter
 from segzoo.config.schema import BackboneConfig, ModelConfig, RunConfig
-from segzoo.data.dataset import count_classes
-from segzoo.data.labels import LabelSpace
+from segzoo.data.datasets.spec import count_classes
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError
 from segzoo.models.build import build_segmenter
 from segzoo.models.segmenter import Segmenter, pad_to_multiple

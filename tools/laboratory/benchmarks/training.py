@@ -12,7 +12,7 @@ from laboratory.benchmarks.machine import Way, waiting
 from laboratory.benchmarks.subjects import CHANNELS, Subject, Subjects, numbered_labels
 from laboratory.benchmarks.switches import Switched, Switches
 from segzoo.config.schema import LossConfig, OptimizerConfig, RunConfig
-from segzoo.data.preprocessing import normalize
+from segzoo.data.transforms.preprocessing import normalize
 from segzoo.inference.engines.agreement import probe_image
 from segzoo.tasks.optim import build_optimizer
 from segzoo.tasks.segmentation import Batch

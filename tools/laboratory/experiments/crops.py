@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from segzoo.data.images import Array8, write_image
-from segzoo.data.synthetic import LABELS, draw_scene
+from segzoo.data.datasets.synthetic import LABELS, draw_scene
+from segzoo.data.reading.images import Array8, write_image
 
 TRAIN_IMAGES, VAL_IMAGES = 400, 100
 """Of each class."""

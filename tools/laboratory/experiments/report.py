@@ -11,7 +11,7 @@ from laboratory.experiments.paper import PAPER, Experiment, Measure, Variant
 from laboratory.experiments.results import Network, chance_level, finished_networks, verdict
 from laboratory.experiments.runs import Run, plan_runs, train_runs
 from segzoo.config.classification import AnyRunConfig, ClassificationRunConfig
-from segzoo.data.dataset import build_classification_dataset
+from segzoo.data.datasets.spec import build_classification_dataset
 from segzoo.data.sample import ClassificationDataset
 from segzoo.files import atomic_write, check_outputs, make_output, write_atomically
 from segzoo.markdown import Column, markdown_table

@@ -14,7 +14,7 @@ from laboratory.experiments.runs import Run
 from segzoo.backbones.measure import measure
 from segzoo.checkpoint.metrics import points, read_rows
 from segzoo.config.classification import ClassificationRunConfig
-from segzoo.data.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.sample import ClassesOf
 from segzoo.training.build import sketch_network
 

@@ -1,1 +1,0 @@
-"""Images with classes of their own, from files to batches."""

@@ -1,0 +1,6 @@
+"""Data sets by name: which images they have, which mask or class belongs to each, and how their files are found.
+
+Imports `reading` and `fetching`. What is made of samples once they are read is no business of a data set.
+"""
+
+from segzoo.data.datasets import camvid, cifar, cityscapes, csv_table, folder, image_folder, imagenet, synthetic, voc  # noqa: F401  # importing them registers them  # noqa: F401

@@ -1,0 +1,284 @@
+"""Data sets by name: what each is made of (`DatasetSpec`), and what all loaders say when something is not there."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+from segzoo.config.classification_data import ClassificationDataConfig
+from segzoo.config.data import DataConfig, SharedDataConfig
+from segzoo.config.fields import Section
+from segzoo.config.load import KnownNames
+from segzoo.config.parts import Options, PartRegistry
+from segzoo.data.datasets.listing import Listing
+from segzoo.data.datasets.pairs import FileDataset, Pair
+from segzoo.data.datasets.regroup import regroup, regrouped_labels
+from segzoo.data.reading.labels import LabelSpace
+from segzoo.data.reading.pixels import PixelFormat, warn_of_dark
+from segzoo.data.reading.tree import is_folder
+from segzoo.data.sample import ClassificationDataset, ReadFromFiles, SegmentationDataset
+from segzoo.errors import ConfigError, SegzooError
+from segzoo.fetching.sources import Recipe
+
+Images = TypeVar("Images")
+T = TypeVar("T")
+BuilderT = TypeVar("BuilderT", bound=Callable[..., Any])
+
+_ASSUMED_CLASSES = 21
+
+
+@dataclass(frozen=True)
+class FoundLayout:
+    """A folder that holds a data set as it is published.
+
+    Args:
+        root: value of `data.root`.
+        reason: how it was told, in words.
+        train_split: value of `data.train_split`.
+    """
+
+    root: Path
+    reason: str
+    train_split: str = "train"
+
+
+@dataclass(frozen=True)
+class DatasetSpec(Generic[Images]):
+    """One data set: what everything else asks of it. All but `build` is optional.
+
+    Functions get the run's `data` section first.
+
+    Args:
+        build: (configuration, split) -> the split.
+        listing: (configuration, split) -> its files as names and lists show them, without decoding any, so that the
+            doctor goes on past the first fault; None for a data set that does not lie in files.
+        labels: the classes as far as they are known without the files.
+        recipes: how to get it, each under the name that `segzoo prepare-data` takes.
+        recognise: whether a folder holds it, so that `segzoo make-config` finds it.
+        scales: sizes at which its published results look at an image, each mirrored, too; None takes Pascal VOC's.
+        drawn: its images are made on the spot, quicker than a process hands them to another.
+    """
+
+    build: Callable[[Any, str], Images]
+    listing: Callable[[Any, str], Listing[Any]] | None = None
+    labels: Callable[[Any], LabelSpace | None] = lambda config: None
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    recognise: Callable[[Path], FoundLayout | None] | None = None
+    scales: tuple[float, ...] | None = None
+    drawn: bool = False
+
+
+DATASETS = PartRegistry[DatasetSpec[SegmentationDataset]](DataConfig)
+CLASSIFICATION_DATASETS = PartRegistry[DatasetSpec[ClassificationDataset]](ClassificationDataConfig)
+DATASET_REGISTRIES: Mapping[str, PartRegistry[Any]] = {
+    "segmentation": DATASETS,
+    "classification": CLASSIFICATION_DATASETS,
+}
+"""Task -> its data sets."""
+
+
+def register_dataset(
+    name: str,
+    *,
+    options: type[Options] | None = None,
+    reads: Iterable[str] | None = None,
+    listing: Callable[..., Listing[Any]] | None = None,
+    labels: LabelSpace | Callable[..., LabelSpace | None] | None = None,
+    recipes: Mapping[str, Recipe] | None = None,
+    recognise: Callable[[Path], FoundLayout | None] | None = None,
+    scales: tuple[float, ...] | None = None,
+    drawn: bool = False,
+    task: Literal["segmentation", "classification"] = "segmentation",
+    replace: bool = False,
+) -> Callable[[BuilderT], BuilderT]:
+    """Decorate a function `(config, split) -> data set` so that `data.name` finds it.
+
+    Args:
+        name: value of `data.name`.
+        options: its options, a class that extends `segzoo.Section`, with a default for each. They are the keys
+            `data.NAME.*` of a configuration, and the function gets them as a last argument, as do `listing` and
+            `labels`.
+        reads: keys of the data section that only some data sets read, and this one does, such as `classes`; None
+            without options of its own says that it may read any.
+        listing: as in `DatasetSpec`, like all that follow.
+        labels: the classes, or a function of the configuration.
+        recipes: ways to get it.
+        recognise: tells whether a folder holds it.
+        scales: of published results.
+        drawn: made on the spot.
+        task: of the runs that it is for.
+        replace: whether it may take the place of another of that name, as when a notebook's cell runs again.
+
+    Raises:
+        ConfigError: the name is taken, or options that no configuration can hold.
+    """
+
+    def with_options(function: Callable[..., T]) -> Callable[..., T]:
+        if options is None:
+            return function
+        return lambda config, *arguments: function(config, *arguments, config.part(name, options))
+
+    def register(build: BuilderT) -> BuilderT:
+        known = labels if callable(labels) else lambda *_: labels
+        spec = DatasetSpec[Any](
+            with_options(build),
+            None if listing is None else with_options(listing),
+            with_options(known),
+            recipes or {},
+            recognise,
+            scales,
+            drawn,
+        )
+        DATASET_REGISTRIES[task].add_part(name, spec, options, reads, replace=replace)
+        return build
+
+    return register
+
+
+def register_classification_dataset(
+    name: str,
+    *,
+    options: type[Options] | None = None,
+    listing: Callable[..., Listing[Any]] | None = None,
+    replace: bool = False,
+) -> Callable[[BuilderT], BuilderT]:
+    """Decorate a function `(config, split) -> data set` so that `data.name` finds it in classification runs.
+
+    Arguments and errors are those of `register_dataset`, which has more of them.
+    """
+    return register_dataset(name, options=options, listing=listing, task="classification", replace=replace)
+
+
+def built_from(listing: Callable[..., Listing[Pair]]) -> Callable[..., FileDataset]:
+    """The function to register for a data set of which its listing says everything, the classes too."""
+
+    def build(config: DataConfig, split: str, *options: Section) -> FileDataset:
+        found = listing(config, split, *options)
+        if found.labels is None:
+            raise ConfigError(f"data.name={config.name}: its listing names no classes.")
+        return FileDataset(found.checked(), found.labels, found.where, PixelFormat.of(config))
+
+    return build
+
+
+def spec_of(config: SharedDataConfig) -> DatasetSpec[Any]:
+    """The data set that `config` names.
+
+    Raises:
+        UnknownNameError: no such data set is registered.
+    """
+    registry = next(known for known in DATASET_REGISTRIES.values() if isinstance(config, known.section))
+    spec: DatasetSpec[Any] = registry[config.name]
+    return spec
+
+
+def build_dataset(config: DataConfig, split: str) -> SegmentationDataset:
+    """One split of the data set that `config` names, with the classes that its settings leave.
+
+    Args:
+        config: the run's `data` section.
+        split: "train", "val", or another split the data set has.
+
+    Raises:
+        UnknownNameError: no data set is registered under `config.name`.
+        ConfigError: the folder or the split does not exist, or a class to ignore or merge.
+        DataError: what is in the folder cannot be used.
+    """
+    return regroup(_built(DATASETS[config.name], config, split), config)
+
+
+def build_classification_dataset(config: ClassificationDataConfig, split: str) -> ClassificationDataset:
+    """As `build_dataset`, for classification."""
+    return _built(CLASSIFICATION_DATASETS[config.name], config, split)
+
+
+def _built(spec: DatasetSpec[Images], config: SharedDataConfig, split: str) -> Images:
+    dataset = spec.build(config, split)
+    if isinstance(dataset, ReadFromFiles):
+        warn_of_dark(dataset.image_files, dataset.pixels)
+    return dataset
+
+
+def input_folders(config: SharedDataConfig) -> set[Path]:
+    """The folders that a run's images and masks lie in, where no output belongs; none of a set that is in no files."""
+    files: list[Path] = []
+    for split in {config.train_split, config.val_split}:
+        with suppress(SegzooError):  # the command's own work says what is wrong
+            listing = spec_of(config).listing
+            files += listing(config, split).files if listing else ()
+    return {file.parent for file in files}
+
+
+def count_classes(config: DataConfig) -> tuple[int, str]:
+    """How many classes the data set has, and how that is known, in words.
+
+    Args:
+        config: the data section; its files need not be there.
+
+    Raises:
+        ConfigError: a class to ignore or to merge that the data set does not have.
+    """
+    try:
+        dataset = build_dataset(config, config.val_split)
+        return dataset.labels.num_classes, f"{config.name}, split {config.val_split}"
+    except SegzooError:  # a network can be looked at without its data
+        labels = DATASETS[config.name].labels(config) if config.name in DATASETS else None
+    if labels is None and config.classes:
+        labels = LabelSpace.from_names(config.classes)
+    if labels is None:
+        return _ASSUMED_CLASSES, f"assumed, for the files of {config.name}, which would tell, are not at hand"
+    return regrouped_labels(labels, config).num_classes, f"those of {config.name}, whose files are not at hand"
+
+
+def data_set_names() -> KnownNames:
+    """The names that `data.name` may take, for `load_config`; without the networks', which take longer to import."""
+    return {"data.name": DATASETS, "classification:data.name": CLASSIFICATION_DATASETS}
+
+
+def dataset_root(config: SharedDataConfig) -> Path:
+    """The folder `data.root` names.
+
+    Raises:
+        ConfigError: none is named, or it does not exist.
+    """
+    if not config.root:
+        raise ConfigError(f"data.root: not set. {how_to_get(config)}")
+    root = Path(config.root).expanduser()
+    if not is_folder(root):
+        raise ConfigError(f"data.root: no folder '{root}'. {how_to_get(config)}")
+    return root
+
+
+def how_to_get(config: SharedDataConfig) -> str:
+    """The end of a message that a data set is not where it was looked for."""
+    advice = f"Give the folder of the {config.name} data: data.root=FOLDER"
+    recipe = spec_of(config).recipes.get(config.name)
+    if recipe is None:
+        return advice
+    # The tool makes that folder below its own --root.
+    root = Path(config.root or recipe.folder)
+    asked = next((str(folder.parent) for folder in (root, root.parent) if folder.name == recipe.folder), "DIR")
+    return f"{advice}. To download it: segzoo prepare-data {config.name} --root {asked}"
+
+
+def unknown_split(split: str, found: Sequence[str], where: str, instead: str = "") -> ConfigError:
+    """The error for a split that is not there, listing those that are.
+
+    Args:
+        split: that was asked for.
+        found: those that are there.
+        where: they were looked for, for the message.
+        instead: what to do where a single one is there, besides adding the other.
+    """
+    listed = ", ".join(sorted(found)) or "none"
+    another = "Add it" + (instead or ".") if len(found) == 1 else "Set data.train_split or data.val_split."
+    return ConfigError(f"data: no split '{split}' in {where}. Found: {listed}. {another}")
+
+
+def without_masks(split: str, images: Path) -> ConfigError:
+    """The error for a split whose masks only the benchmark's server has."""
+    return ConfigError(
+        f"data: split '{split}' has no public masks, so that nothing can be trained or measured on it. "
+        f"To segment its images: segzoo predict CHECKPOINT {images}"
+    )

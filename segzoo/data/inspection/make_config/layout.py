@@ -1,0 +1,276 @@
+"""How a folder of images and masks is laid out: what a person says of it, and what the folder shows."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from segzoo.config.data import DataConfig
+from segzoo.config.load import apply_overrides, config_from_tree, for_segmentation
+from segzoo.data.datasets import voc
+from segzoo.data.datasets.folder_advice import lying_together
+from segzoo.data.datasets.folder_files import NO_AFFIXES, TRAIN_FOLDERS, VAL_FOLDERS, Affixes
+from segzoo.data.datasets.folder_pairs import NamedFiles
+from segzoo.data.datasets.spec import DATASETS
+from segzoo.data.reading.arrays import ARRAY_SUFFIXES
+from segzoo.data.reading.images import IMAGE_SUFFIXES
+from segzoo.data.reading.tree import files_named, subfolders
+from segzoo.errors import ConfigError, did_you_mean
+
+_FOUND = frozenset({"data.name", "data.root"})
+_CLASSES = ("data.classes", "data.folder.mask_values", "data.folder.colors")
+_NUMBERS = ("data.folder.mask_offset", "data.folder.ignore_value")
+
+
+@dataclass(frozen=True)
+class Stated:
+    """Keys of the `data` section with the values that somebody gave them.
+
+    Args:
+        overrides: as on the command line, `data.key=value` each.
+
+    Raises:
+        ConfigError: a key of another section, or one that the folder itself decides.
+    """
+
+    overrides: tuple[str, ...] = ()
+    values: Mapping[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        apply_overrides({}, self.overrides)  # each is understood
+        keys = [override.partition("=")[0] for override in self.overrides]
+        problems = [_refusal(key) for key in keys if not key.startswith("data.") or key in _FOUND]
+        if problems:
+            raise ConfigError(problems)
+        values = {key: _value(apply_overrides({}, self.overrides), key) for key in keys}
+        object.__setattr__(self, "values", values)
+
+    @property
+    def classes(self) -> bool:
+        """Whether they say what the values in the masks mean."""
+        return any(key in self.values for key in (*_CLASSES, *_NUMBERS))
+
+    def config(self, tree: Mapping[str, Any]) -> DataConfig:
+        """A `data` section with these values in place of its own.
+
+        Raises:
+            ConfigError: the schema refuses it.
+        """
+        whole = apply_overrides({"data": tree, "trainer": {"max_steps": 1}}, self.overrides)
+        return for_segmentation(config_from_tree(whole)).data
+
+
+def _value(tree: Mapping[str, Any], key: str) -> Any:
+    value: Any = tree
+    for part in key.split("."):
+        value = value[part]
+    return value
+
+
+def _refusal(key: str) -> str:
+    if key in _FOUND:
+        return f"{key}: the folder decides; name another folder"
+    advice = did_you_mean(f"data.{key}", [f"data.{name}" for name in DataConfig.model_fields])
+    return f"{key}: only what says how the data are read, data.key=value, counts here; the rest is written. {advice}"
+
+
+_IMAGES = ("images", "image", "imgs", "img", "jpegimages", "inputs", "input", "photos", "rgb", "img_dir", "image_dir")
+_MASKS = (
+    "masks", "mask", "labels", "label", "annotations", "annotation", "segmentationclasspng", "segmentationclass",
+    "segmentation", "segmentations", "gt", "groundtruth", "ground_truth", "targets", "target", "ann_dir", "mask_dir",
+)  # fmt: skip
+_KINDS_OF_MASKS = (*(f"data.folder.{key}" for key in asdict(NO_AFFIXES)), "data.folder.multi_label")
+_IN_WORDS = {
+    "image_prefix": "images begin with",
+    "image_suffix": "images end in",
+    "mask_prefix": "masks begin with",
+    "mask_suffix": "masks end in",
+}
+
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a data set's parts are.
+
+    Args:
+        name: value of `data.name`.
+        root: value of `data.root`.
+        train_split: value of `data.train_split`.
+        val_split: value of `data.val_split`.
+        images: folder data sets only: name of the sub-folder with images.
+        masks: of the one with masks.
+        affixes: what names have around the part that images and masks share.
+        lists: sub-folder with the lists of the splits.
+        class_folders: whether the masks lie in a folder for each class.
+        reason: how it was told, in words.
+    """
+
+    name: str
+    root: Path
+    reason: str
+    train_split: str = "train"
+    val_split: str = "val"
+    images: str = "images"
+    masks: str = "masks"
+    affixes: Affixes = NO_AFFIXES
+    lists: str = ""
+    class_folders: bool = False
+
+    def tree(self) -> dict[str, Any]:
+        """As a `data` section."""
+        names = {"images": self.images, "masks": self.masks, "lists": self.lists, "multi_label": self.class_folders}
+        return {
+            "name": self.name,
+            "root": str(self.root),
+            "train_split": self.train_split,
+            "val_split": self.val_split,
+            "folder": names | asdict(self.affixes),
+        }
+
+
+def find_layout(folder: Path, stated: Stated) -> Layout:
+    """Recognise a data set by the names of its folders and lists.
+
+    Args:
+        folder: where to look; Pascal VOC also one or two levels below.
+        stated: names that somebody gave.
+
+    Raises:
+        ConfigError: an empty folder, no layout that is known, or what is stated does not fit it.
+    """
+    if not any(folder.iterdir()):
+        raise ConfigError(f"{folder}: an empty folder. Put images/ and masks/ into it.")
+    names = _Names.of(stated)
+    layout = _published(folder) or _like_voc(folder, names) or _split_folders(folder, names)
+    layout = layout or _inner_split_folders(folder, names) or _one_folder(folder, names)
+    if layout is None:
+        raise ConfigError(lying_together(folder) or _advice(folder))
+    layout = _as_stated(layout, stated)
+    is_told = layout.name != "folder" or not stated.values.keys().isdisjoint(_KINDS_OF_MASKS)
+    return layout if is_told else _with_kind_of_masks(layout)
+
+
+class _Names(NamedTuple):
+    """What folders may be called."""
+
+    images: tuple[str, ...] = _IMAGES
+    masks: tuple[str, ...] = _MASKS
+    train: tuple[str, ...] = TRAIN_FOLDERS
+    val: tuple[str, ...] = VAL_FOLDERS
+
+    @classmethod
+    def of(cls, stated: Stated) -> "_Names":
+        """The usual names, or the one that somebody gave."""
+        keys = ("data.folder.images", "data.folder.masks", "data.train_split", "data.val_split")
+        usual = dict(zip(keys, cls(), strict=True))
+        return cls(*((str(stated.values[key]),) if key in stated.values else usual[key] for key in keys))
+
+
+def _as_stated(layout: Layout, stated: Stated) -> Layout:
+    """The layout with the values that somebody gave.
+
+    Raises:
+        ConfigError: they do not fit it.
+    """
+    tree = layout.tree()
+    config = stated.config(tree)
+    folder = {name: getattr(config.folder, name) for name in tree["folder"]}
+    affixes = Affixes(*(folder.pop(name) for name in asdict(NO_AFFIXES)))
+    folder["class_folders"] = folder.pop("multi_label")
+    return replace(layout, train_split=config.train_split, val_split=config.val_split, affixes=affixes, **folder)
+
+
+def _published(folder: Path) -> Layout | None:
+    """A data set that knows itself."""
+    for name in DATASETS:
+        recognise = DATASETS[name].recognise
+        found = recognise(folder) if recognise else None
+        if found is not None:
+            return Layout(name, found.root, found.reason, train_split=found.train_split)
+    return None
+
+
+def _like_voc(folder: Path, names: _Names) -> Layout | None:
+    """Other classes in VOC's layout, with its lists where they make a training and a validation split."""
+    root = voc.voc_layout(folder)
+    layout = None if root is None else _one_folder(root, names)
+    if root is None or layout is None:
+        return None
+    stems = {path.stem.lower(): path.stem for path in files_named(root / voc.LISTS, ".txt")}
+    train, val = (_first(stems, usual) for usual in (names.train, names.val))
+    reason = f"{layout.reason}, as in Pascal VOC, but {voc.other_classes(root) or voc.other_numbers(root)}"
+    if train is None or val is None:
+        return replace(layout, reason=reason)
+    return replace(layout, reason=reason, train_split=train, val_split=val, lists=voc.LISTS.as_posix())
+
+
+def _split_folders(folder: Path, names: _Names) -> Layout | None:
+    """`train/images` and `train/masks`, `val/images` and `val/masks`, under any of the usual names."""
+    train, val = _named(folder, names.train), _named(folder, names.val)
+    if train is None or val is None:
+        return None
+    images, masks = _named(train, names.images), _named(train, names.masks)
+    if images is None or masks is None:
+        return None
+    reason = f"{train.name}/{images.name} with {train.name}/{masks.name}, and {val.name}"
+    return Layout("folder", folder, reason, train.name, val.name, images.name, masks.name)
+
+
+def _inner_split_folders(folder: Path, names: _Names) -> Layout | None:
+    """`images/train` and `masks/train`, `images/val` and `masks/val`, under any of the usual names."""
+    images, masks = _named(folder, names.images), _named(folder, names.masks)
+    if images is None or masks is None or any((folder / f"{name}.txt").is_file() for name in ("train", "val")):
+        return None
+    train, val = _named(images, names.train), _named(images, names.val)
+    if train is None or val is None:
+        return None
+    reason = f"{images.name}/{train.name} with {masks.name}/{train.name}, and {val.name}"
+    return Layout("folder", folder, reason, train.name, val.name, images.name, masks.name)
+
+
+def _with_kind_of_masks(layout: Layout) -> Layout:
+    """The layout with what the names of its masks have after those of the images, or the classes' folders, if any."""
+    root, train = layout.root, layout.train_split
+    places = [(root / train / layout.images, root / train / layout.masks)]
+    places += [(root / layout.images / train, root / layout.masks / train), (root / layout.images, root / layout.masks)]
+    images, masks = next(place for place in places if place[0].is_dir())
+    files = NamedFiles(images, masks, IMAGE_SUFFIXES | ARRAY_SUFFIXES)
+    if files.have_class_folders():
+        return replace(layout, reason=f"{layout.reason}; a folder of masks for each class", class_folders=True)
+    affixes = files.likely_affixes()
+    if affixes == NO_AFFIXES:
+        return layout
+    names = ", ".join(f"{_IN_WORDS[key]} {value}" for key, value in affixes.stated().items())
+    return replace(layout, reason=f"{layout.reason}; {names}", affixes=affixes)
+
+
+def _one_folder(folder: Path, names: _Names) -> Layout | None:
+    images, masks = _named(folder, names.images), _named(folder, names.masks)
+    if images is None or masks is None:
+        return None
+    reason = f"{images.name} with {masks.name}"
+    return Layout("folder", folder, reason, images=images.name, masks=masks.name)
+
+
+def _named(folder: Path, names: tuple[str, ...]) -> Path | None:
+    """The sub-folder with the first of some names, whatever its case."""
+    return _first({path.name.lower(): path for path in subfolders(folder)}, names)
+
+
+def _first(present: Mapping[str, Found], names: tuple[str, ...]) -> Found | None:
+    """What has the first of some names."""
+    return next((present[name.lower()] for name in names if name.lower() in present), None)
+
+
+def _advice(folder: Path) -> str:
+    inside = ", ".join(sorted(path.name for path in folder.iterdir())[:8])
+    loose = any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
+    move = " The images lie in the folder itself: move them into images/." if loose else ""
+    known = ", ".join(name for name in DATASETS if DATASETS[name].recognise)
+    return (
+        f"{folder}: no images/ and masks/ (or img, labels, annotations, ...), no train/ and val/ with or in these, and "
+        f"none of the data sets {known}; only {inside}.{move}"
+    )
