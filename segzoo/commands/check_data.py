@@ -26,8 +26,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     from segzoo.config.schema import RunConfig
     from segzoo.data.datasets.spec import data_set_names, input_folders
     from segzoo.data.inspection import report as show
+    from segzoo.data.inspection.browse import SAMPLES, write_samples
     from segzoo.data.inspection.check import check_data
-    from segzoo.data.inspection.samples import SAMPLES, write_samples
     from segzoo.errors import ConfigError
     from segzoo.files import check_outputs, make_output
 

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic
 
 from segzoo.checkpoint.read import AnyTrained, load_trained
-from segzoo.data.pictures import Cell
+from segzoo.data.pictures import GridImage, spread, thumbnail, write_image_grid
 from segzoo.data.reading.images import write_image
 from segzoo.data.reading.pixels import Pixels, as_picture
 from segzoo.errors import ConfigError, DataError, SegzooError, did_you_mean, printable
 from segzoo.inference.base_predictor import BasePredictor, Predicted
 from segzoo.inference.class_predictor import ClassPrediction, ClassPredictor, check_cam
-from segzoo.inference.contact_sheet import CONTACT_SHEET, spread, thumbnail, write_contact_sheet
 from segzoo.inference.jobs import Job, check_jobs, plan_jobs
 from segzoo.inference.listing import Listing, mask_names
 from segzoo.inference.outputs import AREAS, KINDS, check_kinds, write_outputs
@@ -30,6 +29,8 @@ from segzoo.inference.tile_size import free_memory, memory_per_pixel
 logger = logging.getLogger(__name__)
 
 AnyPredictor = BasePredictor[Any]
+
+CONTACT_SHEET = "contact_sheet.jpg"
 
 _SURELY_FITS = 4 * 10**6  # pixels for which nobody measures what the network takes
 
@@ -132,7 +133,7 @@ class MaskHead(Head[Prediction]):
         save = ("mask",) if save is None else save
         check_kinds(save)
         self._on_sheet: dict[Path, Job] = {}
-        self._cells: dict[Path, Cell | None] = {}
+        self._cells: dict[Path, GridImage | None] = {}
         return save
 
     @property
@@ -213,10 +214,10 @@ class MaskHead(Head[Prediction]):
         shown = [cell for job in self._on_sheet.values() if (cell := self._cells.get(job.image)) is not None]
         if shown:
             title = f"{title} ({len(shown)} of {len(record.jobs)} images)"
-            write_contact_sheet(record.output / CONTACT_SHEET, shown, self.predictor.labels, title)
+            write_image_grid(record.output / CONTACT_SHEET, shown, self.predictor.labels, title)
         return {"images": len(found), "classes": class_areas(names, report.pixels)}
 
-    def _cell_of_files(self, job: Job) -> Cell | None:
+    def _cell_of_files(self, job: Job) -> GridImage | None:
         """The cell of an image that another run or shard segmented, where its mask was kept."""
         if "mask" not in job.targets:
             return None

@@ -11,8 +11,8 @@ from lightning import Callback, LightningModule, Trainer
 
 from segzoo.checkpoint.transfer import with_starting_settings
 from segzoo.config.classification import AnyRunConfig
+from segzoo.data.pictures import save_figure
 from segzoo.errors import ConfigError, TrainingError
-from segzoo.files import atomic_write
 from segzoo.tasks.optim import learning_rate
 from segzoo.training.callbacks import SeededSteps, as_task
 from segzoo.training.faults import faults_explained
@@ -163,7 +163,6 @@ def plot(test: RangeTest, path: Path) -> None:
     axes.grid(visible=True, which="both", alpha=0.3)
     axes.legend()
     try:
-        with atomic_write(path) as part:
-            figure.savefig(part, format=path.suffix.removeprefix(".") or "png", dpi=120)
+        save_figure(figure, path, path.suffix.removeprefix(".") or "png")
     except (OSError, ValueError) as error:
         raise ConfigError(f"--output: {path} cannot be written ({error})") from None

@@ -10,7 +10,8 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from segzoo.checkpoint.metrics import points, read_rows, read_table
-from segzoo.files import atomic_write, write_atomically
+from segzoo.data.pictures import draw_curves, save_figure
+from segzoo.files import write_atomically
 from segzoo.tasks.metrics import MainMetric
 from segzoo.training.callbacks import TrainingClock, as_task
 from segzoo.training.run_dir import RunDir
@@ -103,7 +104,7 @@ def _blank(value: float | None) -> float | str:
     return "" if value is None else value
 
 
-def draw_curves(metrics: Path, main: MainMetric, target: Path) -> None:
+def write_curves(metrics: Path, main: MainMetric, target: Path) -> None:
     """Draw a run's metrics.csv, if anything stands in it yet.
 
     Args:
@@ -114,14 +115,9 @@ def draw_curves(metrics: Path, main: MainMetric, target: Path) -> None:
     rows = read_rows(metrics)
     if not rows:
         return
-    from matplotlib.figure import Figure  # takes a second to import, and only the end of a run needs it
-
-    figure = Figure(figsize=(12, 3.5), layout="constrained")
     panels = (("loss", "train", "loss"), (main.name, "val", main.title), ("learning_rate", "train", "learning rate"))
-    for axes, (column, split, title) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+    curves = []
+    for column, split, title in panels:
         found = points(rows, column, split)
-        axes.plot(*zip(*found, strict=True), marker="." if len(found) < 50 else "")
-        axes.set(title=f"{split} {title}", xlabel="step")
-        axes.grid(alpha=0.3)
-    with atomic_write(target) as part:
-        figure.savefig(part, format="png", dpi=120)
+        curves.append((f"{split} {title}", [step for step, _ in found], [value for _, value in found]))
+    save_figure(draw_curves(curves), target)

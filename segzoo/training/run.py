@@ -24,7 +24,7 @@ from segzoo.training.build import RunData, build_data, build_task, check_files, 
 from segzoo.training.faults import faults_explained
 from segzoo.training.launch import other_processes
 from segzoo.training.loggers import build_loggers, start_loggers
-from segzoo.training.metrics_file import draw_curves
+from segzoo.training.metrics_file import write_curves
 from segzoo.training.resume import (
     Start,
     keep_config,
@@ -176,7 +176,7 @@ def _fit(
 def _draw(task: Task, run_dir: RunDir) -> None:
     if is_first_process():
         with faults_explained():
-            draw_curves(run_dir.metrics, task.main_metric, run_dir.curves)
+            write_curves(run_dir.metrics, task.main_metric, run_dir.curves)
 
 
 def _summary(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from segzoo.data.pictures import draw_curves, save_figure
 from segzoo.evaluation.report.curves import Series
 from segzoo.evaluation.results import ClassEvaluation, Evaluation, Measurement
 from segzoo.tasks.table import percent
@@ -13,7 +14,6 @@ from segzoo.tasks.table import percent
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_DPI = 120
 _MOST_NAMES = 60  # on the axes of a confusion matrix; more would print over one another
 _MOST_NUMBERS = 25  # classes of a confusion matrix with numbers in its cells
 _STRETCH = 0.5  # exponent of the colours, so that errors of a few percent are seen
@@ -32,9 +32,9 @@ def write_plots(evaluation: Evaluation, curves: Sequence[Series], folder: Path) 
     if evaluation.labels.coding.exclusive:
         figures["confusion.png"] = _confusion(evaluation, "pixels")
     if curves:
-        figures["curves.png"] = _curves(curves)
+        figures["curves.png"] = draw_curves([(series.title, series.steps, series.values) for series in curves])
     for name, figure in figures.items():
-        _save(figure, folder / name)
+        save_figure(figure, folder / name)
     return [folder / name for name in figures]
 
 
@@ -42,11 +42,7 @@ def write_class_plots(evaluation: ClassEvaluation, folder: Path) -> None:
     """Write confusion.png where an image has one class."""
     if evaluation.labels.coding.exclusive:
         folder.mkdir(parents=True, exist_ok=True)
-        _save(_confusion(evaluation, "images"), folder / "confusion.png")
-
-
-def _save(figure: "Figure", path: Path) -> None:
-    figure.savefig(path, format="png", dpi=_DPI)
+        save_figure(_confusion(evaluation, "images"), folder / "confusion.png")
 
 
 def _confusion(evaluation: Measurement[Any, Any], unit: str) -> "Figure":
@@ -90,15 +86,4 @@ def _per_class(evaluation: Evaluation) -> "Figure":
     if evaluation.scores.miou is not None:
         axes.axvline(evaluation.scores.miou, color="black", linewidth=1, linestyle="--", zorder=0.5)
     axes.set_title(f"mIoU {percent(evaluation.scores.miou)}")
-    return figure
-
-
-def _curves(curves: Sequence[Series]) -> "Figure":
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4 * len(curves), 3.5), layout="constrained")
-    for axes, series in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
-        axes.plot(series.steps, series.values, marker="." if len(series.steps) < 50 else "")
-        axes.set(title=series.title, xlabel="step")
-        axes.grid(alpha=0.3)
     return figure

@@ -10,23 +10,23 @@ from segzoo.config.schema import RunConfig
 from segzoo.data.inspection import browse as module
 from segzoo.data.inspection.browse import browse
 from segzoo.data.loading.datamodule import SegmentationDataModule
-from segzoo.data.pictures import Cell
+from segzoo.data.pictures import GridImage
 from segzoo.data.reading.images import read_image
 
 TinyConfig = Callable[..., RunConfig]
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[list[list[Cell]]]:
-    """The rows of every sheet that is drawn."""
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[list[list[GridImage]]]:
+    """The rows of every grid that is drawn."""
     sheets = []
-    draw = module.draw_sheet
-    monkeypatch.setattr(module, "draw_sheet", lambda rows, *rest: sheets.append(rows) or draw(rows, *rest))
+    draw = module.image_grid
+    monkeypatch.setattr(module, "image_grid", lambda rows, *rest: sheets.append(rows) or draw(rows, *rest))
     return sheets
 
 
 def test_the_sheet_holds_the_runs_first_batches(
-    tiny_config: TinyConfig, tmp_path: Path, drawn: list[list[list[Cell]]]
+    tiny_config: TinyConfig, tmp_path: Path, drawn: list[list[list[GridImage]]]
 ) -> None:
     config = tiny_config("seed=3", "data.preprocessing.mean=[0.4, 0.5, 0.6]", "data.preprocessing.std=[0.2, 0.3, 1.7]")
     path = browse(config, tmp_path / "new" / "sheet.png", count=4)
@@ -42,7 +42,9 @@ def test_the_sheet_holds_the_runs_first_batches(
         assert not np.array_equal(row[3].image, first.image)  # the second pass is augmented anew
 
 
-def test_other_splits_are_shown_whole(tiny_config: TinyConfig, tmp_path: Path, drawn: list[list[list[Cell]]]) -> None:
+def test_other_splits_are_shown_whole(
+    tiny_config: TinyConfig, tmp_path: Path, drawn: list[list[list[GridImage]]]
+) -> None:
     config = tiny_config()
     browse(config, tmp_path / "sheet.png", split="val", count=50)
     data = SegmentationDataModule(config.data, steps=6, seed=0, eval_batch_size=1)

@@ -9,9 +9,9 @@ from PIL import Image
 
 from segzoo.config.schema import DataConfig
 from segzoo.data import LabelSpace, Sample, register_dataset
+from segzoo.data.inspection.browse import write_samples
 from segzoo.data.inspection.check import Report, check_data
 from segzoo.data.inspection.report import finding_lines
-from segzoo.data.inspection.samples import write_samples
 from segzoo.data.reading.images import read_image
 from segzoo.errors import ConfigError, DataError
 

@@ -12,11 +12,10 @@ from segzoo.config.load import load_config
 from segzoo.config.schema import DataConfig, RunConfig
 from segzoo.data import build_dataset
 from segzoo.data.datasets.pairs import FileDataset
-from segzoo.data.inspection.browse import browse
+from segzoo.data.inspection.browse import browse, write_samples
 from segzoo.data.inspection.check import check_data
 from segzoo.data.inspection.make_config.make import make_config
 from segzoo.data.inspection.quick import quick_check
-from segzoo.data.inspection.samples import write_samples
 from segzoo.data.loading.cache import CachedDataset, cached
 from segzoo.data.loading.datamodule import SegmentationDataModule
 from segzoo.data.reading.labels import LabelSpace
