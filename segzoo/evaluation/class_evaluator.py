@@ -77,7 +77,7 @@ class ClassEvaluator(Evaluator):
         """The scores of each image."""
         for batch in filter(None, batches):
             with data_errors_about(batch["id"]):
-                scores = self.predictor.logits(batch["image"]).cpu().numpy()
+                scores = self.predictor.scores(batch["image"]).cpu().numpy()
             yield [ImageScores(self.index_of[name], row) for name, row in zip(batch["id"], scores, strict=True)]
 
     def evaluation(self, images: Sequence[ImageScores], output: Path, command: str | None) -> ClassEvaluation:

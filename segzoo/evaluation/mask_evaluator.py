@@ -86,7 +86,7 @@ class MaskEvaluator(Evaluator):
 
     def _count(self, batch: Batch) -> Iterator[ImageCounts]:
         with data_errors_about([printable(name) for name in batch["id"]]):
-            predictions = self.predictor.classes(batch["image"])
+            predictions = self.predictor.scores(batch["image"], self.predictor.labels.coding.predict_mask)
         for name, truth, predicted in zip(batch["id"], batch["mask"], predictions, strict=True):
             self.measured.reset()
             self.measured.to(predicted.device).update(predicted[None], truth[None].to(predicted.device))
@@ -129,7 +129,8 @@ class MaskEvaluator(Evaluator):
     def _example(self, index: int) -> Example:
         """An image of the split, with what the network says of it."""
         item = WholeDataset(self.dataset)[index]
-        predicted = self.predictor.classes(item["image"][None])[0].cpu().numpy()
+        coding = self.predictor.labels.coding
+        predicted = self.predictor.scores(item["image"][None], coding.predict_mask)[0].cpu().numpy()
         picture = as_picture(item["image"].permute(1, 2, 0).numpy())
         return Example(picture, item["mask"].numpy(), predicted)
 

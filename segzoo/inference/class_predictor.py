@@ -22,8 +22,8 @@ from segzoo.data.reading.pixels import Pixels, as_picture
 from segzoo.data.transforms.classification import CenterView, Window
 from segzoo.data.transforms.preprocessing import normalize
 from segzoo.errors import ConfigError, data_errors_about
-from segzoo.inference.base_predictor import BasePredictor, Picture
 from segzoo.inference.engines.base import Precision
+from segzoo.inference.predictor import BasePredictor, Picture
 
 Map = npt.NDArray[np.float32]
 
@@ -86,32 +86,30 @@ class ClassPredictor(BasePredictor[ClassPrediction]):
     def __call__(self, image: Picture, *, cam: bool = False) -> ClassPrediction:
         """Classify one image.
 
+        Args:
+            image: a file, an array or a PIL image.
+            cam: compute its activation map, too.
+
         Raises:
             DataError: a file that is no image, or not of the kind that the network was trained on; scores that are no
                 numbers.
             ConfigError: activation maps of a network that has none.
         """
-        return self._one(image, self.read(image), cam=cam)
-
-    def predict_one(self, image: Picture, pixels: Pixels) -> ClassPrediction:
-        """Classify an image that was read; arguments and errors as `BasePredictor`."""
-        return self._one(image, pixels, cam=False)
-
-    def _one(self, image: Picture, pixels: Pixels, *, cam: bool) -> ClassPrediction:
+        pixels = self.read(image)
         with data_errors_about([image] if isinstance(image, str | Path) else []):
-            return self.classify([self.seen(pixels)], cam=cam)[0]
-
-    def batch_key(self, pixels: Pixels) -> object:
-        """Everything seen has one size."""
-        return None
+            return self.predict([self.seen(pixels)], cam=cam)[0]
 
     def seen(self, pixels: Pixels) -> Pixels:
         """The part of an image that the network sees, at its size. Shape: (H, W, C) to (*image_size, C)."""
         view: Pixels = self.view(pixels).permute(1, 2, 0).numpy()
         return view
 
+    def batch_key(self, seen: Pixels) -> object:
+        """Everything seen has one size."""
+        return None
+
     @torch.inference_mode()
-    def classify(self, seen: Sequence[Pixels], *, cam: bool = False) -> list[ClassPrediction]:
+    def predict(self, seen: Sequence[Pixels], *, cam: bool = False) -> list[ClassPrediction]:
         """Classify images together.
 
         Args:
@@ -125,8 +123,7 @@ class ClassPredictor(BasePredictor[ClassPrediction]):
         if cam:
             check_cam(self.source)
         images = torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2)
-        logits = self.logits(images)
-        scores = logits.cpu().double()  # in float32 a sigmoid is 1 from 17 on, and ranks would be lost
+        scores = self.scores(images).cpu().double()  # in float32 a sigmoid is 1 from 17 on, and ranks would be lost
         chances = self.labels.coding.probabilities(scores)
         maps = self._activation_maps(images, chances.argmax(1)) if cam else None
         return [
@@ -140,16 +137,13 @@ class ClassPredictor(BasePredictor[ClassPrediction]):
         Shape: pixels (H, W, C) to (H, W, 3).
         """
         if prediction.cam is None:
-            raise ValueError("the prediction has no activation map; classify(..., cam=True) makes it")
-        height, width = pixels.shape[:2]
-        window: Window = self.view.window(height, width)
-        return heat_overlay(as_picture(pixels), prediction.cam, window)
+            raise ValueError("the prediction has no activation map; predict(..., cam=True) makes it")
+        return heat_overlay(as_picture(pixels), prediction.cam, self.view.window(*pixels.shape[:2]))
 
     def _activation_maps(self, images: Tensor, classes: Tensor) -> Tensor:
         """By the network itself: an engine gives class scores alone."""
         pixels = normalize(images.to(self.device), self.source.preprocessing)
-        network = self._network
-        return activation_maps(network.backbone(pixels)[-1], network.logits.weight, classes)
+        return activation_maps(self._network.backbone(pixels)[-1], self._network.logits.weight, classes)
 
     @cached_property
     def _network(self) -> Classifier:
@@ -206,17 +200,13 @@ def heat_overlay(picture: Array8, activation: npt.NDArray[np.float32], window: W
     """
     rows = slice(window.top, window.top + window.height)
     columns = slice(window.left, window.left + window.width)
-    heat = cv2.resize(_shares(activation), (window.width, window.height), interpolation=cv2.INTER_LINEAR)
+    positive = np.maximum(activation, 0)
+    largest = positive.max(initial=0)
+    shares = positive / largest if largest > 0 else positive
+    heat = cv2.resize(shares, (window.width, window.height), interpolation=cv2.INTER_LINEAR)
     # OpenCV rounds to bytes as it goes; NumPy's arithmetic would take 50 bytes a pixel.
     colors = cv2.applyColorMap(cv2.convertScaleAbs(heat, alpha=255), cv2.COLORMAP_INFERNO)
     colors = cv2.cvtColor(colors, cv2.COLOR_BGR2RGB)
     shown = cv2.convertScaleAbs(picture, alpha=_UNSEEN)
     shown[rows, columns] = cv2.addWeighted(picture[rows, columns], 1 - _STRENGTH, colors, _STRENGTH, 0)
     return shown
-
-
-def _shares(activation: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Of the largest value, from 0 to 1."""
-    positive = np.maximum(activation, 0)
-    largest = positive.max(initial=0)
-    return positive / largest if largest > 0 else positive

@@ -13,13 +13,11 @@ from segzoo.data.pictures import GridImage, spread, thumbnail, write_image_grid
 from segzoo.data.reading.images import write_image
 from segzoo.data.reading.pixels import Pixels, as_picture
 from segzoo.errors import ConfigError, DataError, SegzooError, did_you_mean, printable
-from segzoo.inference.base_predictor import BasePredictor, Predicted
 from segzoo.inference.class_predictor import ClassPrediction, ClassPredictor, check_cam
 from segzoo.inference.jobs import Job, check_jobs, plan_jobs
 from segzoo.inference.listing import Listing, mask_names
 from segzoo.inference.outputs import AREAS, KINDS, check_kinds, write_outputs
-from segzoo.inference.prediction import Prediction
-from segzoo.inference.predictor import Predictor
+from segzoo.inference.predictor import BasePredictor, Predicted, Prediction, Predictor
 from segzoo.inference.raster import is_raster, segment_raster
 from segzoo.inference.record import Content, Record
 from segzoo.inference.report import PredictReport, class_areas
@@ -139,14 +137,7 @@ class MaskHead(Head[Prediction]):
     @property
     def settings(self) -> Mapping[str, Any]:
         """Engine, tiles and augmentation."""
-        predictor = self.predictor
-        return {
-            "engine": predictor.engine.name,
-            "precision": predictor.engine.precision,
-            "tile": predictor.tile,
-            "tile_overlap": predictor.overlap if predictor.tile else None,
-            "tta": None if predictor.tta is None else {"scales": [*predictor.tta.scales], "flip": predictor.tta.flip},
-        }
+        return self.predictor.settings
 
     @property
     def beside(self) -> Sequence[str]:
@@ -182,7 +173,7 @@ class MaskHead(Head[Prediction]):
 
     def predict(self, jobs: Sequence[Job], images: Sequence[Pixels]) -> list[Prediction]:
         """Segment images of one size."""
-        return self.predictor.segment(images, keep_probabilities=any(map(_needs_probabilities, jobs)))
+        return self.predictor.predict(images, keep_probabilities=any(map(_needs_probabilities, jobs)))
 
     def write(self, job: Job, prediction: Prediction) -> Content:
         """The mask, and pictures of it."""
@@ -256,8 +247,7 @@ class ClassHead(Head[ClassPrediction]):
     @property
     def settings(self) -> Mapping[str, Any]:
         """Columns and engine."""
-        engine = self.predictor.engine
-        return {"top": self._top, "engine": engine.name, "precision": engine.precision}
+        return {"top": self._top, **self.predictor.settings}
 
     @property
     def beside(self) -> Sequence[str]:
@@ -289,7 +279,7 @@ class ClassHead(Head[ClassPrediction]):
 
     def predict(self, jobs: Sequence[Job], images: Sequence[Pixels]) -> list[ClassPrediction]:
         """Classify what is seen of images."""
-        return self.predictor.classify(images, cam=any("cam" in job.targets for job in jobs))
+        return self.predictor.predict(images, cam=any("cam" in job.targets for job in jobs))
 
     def write(self, job: Job, prediction: ClassPrediction) -> Content:
         """The activation map, where it is asked for."""

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,9 @@ from segzoo.data.reading.images import write_image
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError, did_you_mean
 from segzoo.files import write_atomically
-from segzoo.inference.prediction import Prediction
+
+if TYPE_CHECKING:
+    from segzoo.inference.predictor import Prediction
 
 Targets = Mapping[str, Sequence[Path]]
 """Kind -> files of one image."""
@@ -33,25 +36,25 @@ class Kind:
     """
 
     meaning: str
-    write: Callable[[Prediction, Sequence[Path]], None]
+    write: Callable[["Prediction", Sequence[Path]], None]
     suffix: str = ".png"
     for_each_class: bool = False
     of_probabilities: bool = False
 
 
-def _write_probabilities(prediction: Prediction, files: Sequence[Path]) -> None:
+def _write_probabilities(prediction: "Prediction", files: Sequence[Path]) -> None:
     encoded = io.BytesIO()
     names = np.array(prediction.labels.names)
     np.savez(encoded, probabilities=prediction.probabilities.astype(np.float16), classes=names)
     write_atomically(files[0], encoded.getvalue())
 
 
-def _write_probabilities_png(prediction: Prediction, files: Sequence[Path]) -> None:
+def _write_probabilities_png(prediction: "Prediction", files: Sequence[Path]) -> None:
     for file, chances in zip(files, prediction.probabilities, strict=True):
         _write_gray(file, chances)
 
 
-def _write_polygons(prediction: Prediction, files: Sequence[Path]) -> None:
+def _write_polygons(prediction: "Prediction", files: Sequence[Path]) -> None:
     write_atomically(files[0], json.dumps(prediction.polygons(), separators=(",", ":")).encode())
 
 
@@ -155,7 +158,7 @@ def _files(output: Path, name: Path, kind: str, labels: LabelSpace) -> list[Path
     return [base.with_suffix(KINDS[kind].suffix)]
 
 
-def write_outputs(prediction: Prediction, targets: Targets) -> None:
+def write_outputs(prediction: "Prediction", targets: Targets) -> None:
     """Write all files of one prediction, each whole or not at all.
 
     Raises:

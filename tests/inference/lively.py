@@ -14,7 +14,7 @@ def lively_checkpoint(run: TrainResult, path: Path) -> Path:
     """The run's checkpoint with the classes' last biases and weights set so that all logits are about alike."""
     predictor = Predictor(run.run_dir, device="cpu")
     images = torch.stack([torch.from_numpy(picture(seed, 40, 60).copy()).permute(2, 0, 1) for seed in range(4)])
-    logits = predictor.logits(images)
+    logits = predictor.scores(images)
     content = read_checkpoint(predictor.source.path)
     state = content["state_dict"]
     key = [name for name, value in state.items() if name.endswith(".bias") and len(value) == len(run.labels.names)][-1]

@@ -168,14 +168,14 @@ def test_too_large_images_fail_alone(predictor, images, tmp_path):
 
 
 def test_an_image_that_takes_too_much_memory_fails_alone(predictor, images, tmp_path, monkeypatch):
-    whole = ClassPredictor.classify
+    whole = ClassPredictor.predict
 
     def failing(self, seen, *, cam=False):
         if any((pixels == pixels[0, 0]).all() for pixels in seen):  # the image of one pixel
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         return whole(self, seen, cam=cam)
 
-    monkeypatch.setattr(ClassPredictor, "classify", failing)
+    monkeypatch.setattr(ClassPredictor, "predict", failing)
     report = classify(predictor, images, output=tmp_path / "out", batch_size=8)
     assert [str(path) for path in report.written] == ["a.jpg", "sub/c.png"]
     assert list(report.failed) == ["a.png"]
@@ -210,7 +210,7 @@ def test_the_mean_of_a_map_is_the_classs_score_without_its_bias(predictor, image
     pixels = np.asarray(Image.open(images / "a.jpg").convert("RGB"))
     found = predictor(pixels, cam=True)
     index = int(found.probabilities.argmax())
-    logits = predictor.logits(predictor.view(pixels)[None])[0]
+    logits = predictor.scores(predictor.view(pixels)[None])[0]
     bias = float(predictor.source.classifier.logits.bias[index].detach())
     assert float(found.cam.mean()) == pytest.approx(float(logits[index]) - bias, abs=1e-4)
     assert predictor(pixels).cam is None

@@ -76,9 +76,9 @@ def test_tiles_augmentation_probabilities_and_streams(tiny_run: TrainResult, ima
     source = load_segmenter(damaged(tiny_run, negative_variance, tmp_path / "damaged.ckpt"))
     augmentation = TestTimeAugmentation(scales=(0.75, 1.0), flip=True)
     for predictor in (Predictor(source, tile=32), Predictor(source, tta=augmentation)):
-        for ask in (predictor.classes, predictor.scores, predictor.probabilities):
+        for then in (None, source.labels.coding.predict_mask):
             with pytest.raises(DataError, match=NO_NUMBERS):
-                ask(torch.zeros(1, 3, 40, 56, dtype=torch.uint8))
+                predictor.scores(torch.zeros(1, 3, 40, 56, dtype=torch.uint8), then)
     with pytest.raises(DataError, match=rf"0\.png: .*{NO_NUMBERS}"):
         next(Predictor(source).stream([images / "0.png"]))
     with pytest.raises(DataError, match=NO_NUMBERS):

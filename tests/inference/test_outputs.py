@@ -46,7 +46,7 @@ def test_every_kind_says_the_same(predictor: Predictor, images: Path, tmp_path: 
     output = tmp_path / "out"
     predict(predictor, images / "00.png", output=output, save=(*KINDS, "areas"))
     mask = np.asarray(Image.open(output / "00.png"))
-    logits = predictor.logits(predictor_input(images / "00.png"))[0].numpy().astype(np.float64)
+    logits = predictor.scores(predictor_input(images / "00.png"))[0].numpy().astype(np.float64)
     chances = np.exp(logits) / np.exp(logits).sum(0)
     stored = np.load(output / "_probabilities/00.npz")
     assert stored["probabilities"].dtype == np.float16
@@ -251,7 +251,7 @@ def test_classes_of_their_own_become_planes(predictor: Predictor, images: Path, 
     save = (*KINDS, "areas")
     report = predict(own, images, output=tmp_path / "out", save=save)
     assert len(report.written) == 12
-    chances = 1 / (1 + np.exp(-predictor.logits(predictor_input(images / "00.png"))[0].numpy().astype(np.float64)))
+    chances = 1 / (1 + np.exp(-predictor.scores(predictor_input(images / "00.png"))[0].numpy().astype(np.float64)))
     rows = list(csv.DictReader((tmp_path / "out/areas.csv").open()))
     for name, expected, row in zip(labels.names, chances, rows, strict=False):
         plane = np.asarray(Image.open(tmp_path / "out" / name / "00.png"))
