@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from threading import Event, Thread
 from typing import TypeVar
@@ -35,36 +35,24 @@ MoveTo = Callable[[int], None]
 """Called with how far it is: bytes or items done."""
 
 
-@contextmanager
-def byte_bar(what: str, total: int | None) -> Iterator[MoveTo]:
+def byte_bar(what: str, total: int | None) -> AbstractContextManager[MoveTo]:
     """A bar in bytes with speed and time left, on standard error; a line of the log each minute without a terminal.
 
     Args:
         what: one word or two in front of the bar.
         total: bytes in all; None while nobody knows.
     """
-    with _bar(what, total, _in_bytes, DownloadColumn(), TransferSpeedColumn()) as move_to:
-        yield move_to
+    return _bar(what, total, _in_bytes, DownloadColumn(), TransferSpeedColumn())
 
 
-@contextmanager
-def item_bar(what: str, total: int) -> Iterator[MoveTo]:
+def item_bar(what: str, total: int) -> AbstractContextManager[MoveTo]:
     """As `byte_bar`, counting items."""
-    with _bar(what, total, _plain, MofNCompleteColumn()) as move_to:
-        yield move_to
+    return _bar(what, total, _plain, MofNCompleteColumn())
 
 
-@contextmanager
-def speed_bar(what: str, total: int, unit: str) -> Iterator[MoveTo]:
-    """As `item_bar`, with items a second.
-
-    Args:
-        what: one word or two in front of the bar.
-        total: items in all.
-        unit: what they are, such as "images".
-    """
-    with _bar(what, total, _plain, MofNCompleteColumn(), _SpeedColumn(unit)) as move_to:
-        yield move_to
+def speed_bar(what: str, total: int, unit: str) -> AbstractContextManager[MoveTo]:
+    """As `item_bar`, with items a second; `unit` is what they are, such as "images"."""
+    return _bar(what, total, _plain, MofNCompleteColumn(), _SpeedColumn(unit))
 
 
 def counted(items: Iterable[T], total: int, what: str) -> Iterator[T]:
@@ -76,11 +64,7 @@ def counted(items: Iterable[T], total: int, what: str) -> Iterator[T]:
 
 
 class _SpeedColumn(ProgressColumn):
-    """Items a second, of late.
-
-    Args:
-        unit: what the items are.
-    """
+    """Items a second, of late."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()
@@ -94,14 +78,7 @@ class _SpeedColumn(ProgressColumn):
 
 @contextmanager
 def _bar(what: str, total: int | None, shown: Callable[[float], str], *columns: ProgressColumn) -> Iterator[MoveTo]:
-    """A bar in a terminal; elsewhere, such as in a log, a line each minute.
-
-    Args:
-        what: in front.
-        total: of what is counted; None while nobody knows.
-        shown: a count as lines have it.
-        columns: of the bar.
-    """
+    """A bar in a terminal; elsewhere, such as in a log, a line each minute, in which counts are as `shown` has them."""
     console = terminal(stderr=True)
     if not console.is_terminal:
         with _lines(what, total, shown) as move_to:

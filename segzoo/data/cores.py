@@ -31,8 +31,8 @@ def map_on_all_cores(function: Callable[[T], R], items: Sequence[T], what: str, 
     Args:
         function: one that other processes can import.
         items: its arguments.
-        what: what is being done, beside the progress bar.
-        progress: show a bar on standard error.
+        what: what is being done, for the progress bar.
+        progress: whether there is one.
 
     Raises:
         DataError: a process was killed from outside.
@@ -70,13 +70,10 @@ def available_cores() -> int:
 
 
 def leave_signals_to_parent(worker: int) -> None:
-    """Make a data process, in which this is called first, end when its parent ends it, and by no other SIGTERM.
+    """Make a data process end when its parent ends it, and by no other signal; torch's loaders call this in each.
 
     Batch systems, `timeout` and terminals send a signal to every process of a run. The one that trains then finishes
     its step, and needs its data processes until it has.
-
-    Args:
-        worker: its number, as torch's loaders say it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform != "linux":  # elsewhere nothing tells who sent a signal

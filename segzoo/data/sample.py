@@ -1,15 +1,18 @@
-"""What a data set is, for each task: numbered samples, their ids and their labels."""
+"""What a data set is, for each task, and what can be asked of any: the files and the classes that it consists of."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from traceback import extract_tb
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+from unicodedata import normalize
 
 import numpy as np
 import numpy.typing as npt
 
+from segzoo.data.cores import map_on_all_cores
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.reading.pixels import PixelFormat, Pixels
 from segzoo.errors import DataError, SegzooError, first_line
@@ -84,7 +87,15 @@ class ReadFromFiles(Protocol):
 
     @property
     def image_files(self) -> Sequence[Path]:
-        """Of all images, in order."""
+        """The files of all images, in order."""
+
+
+@runtime_checkable
+class FileBased(Protocol):
+    """A data set whose samples lie in files. Optional: without it, an inventory compares the ids only."""
+
+    def files_of(self, index: int) -> Sequence[Path]:
+        """The files of a sample: its image and, where it has one, its mask."""
 
 
 @runtime_checkable
@@ -114,18 +125,9 @@ def mask_extent(mask: npt.NDArray[np.generic]) -> tuple[int, int]:
     return mask.shape[-2], mask.shape[-1]
 
 
-def read_mask(dataset: SegmentationDataset, index: int) -> npt.NDArray[np.uint8]:
-    """The mask of a sample, without its image where the data set can."""
-    with named_in_errors(dataset.ids[index]):
-        return dataset.read_mask(index) if isinstance(dataset, PartwiseDataset) else dataset[index].mask
-
-
 @contextmanager
 def named_in_errors(sample: str) -> Iterator[None]:
-    """Turn what goes wrong with a sample into a line that names it: all that comes out of a data process whole.
-
-    Args:
-        sample: its id.
+    """Turn what goes wrong with the sample of this id into a line that names it; a data process hands that on whole.
 
     Raises:
         DataError: in place of any error but those that say what to do, and of memory that ran out.
@@ -138,3 +140,88 @@ def named_in_errors(sample: str) -> Iterator[None]:
         place = extract_tb(error.__traceback__)[-1]
         where = f"line {place.lineno} of {place.filename}"
         raise DataError(f"{sample}: {type(error).__name__}: {first_line(error)} ({where})") from error
+
+
+def class_pixels(dataset: SegmentationDataset) -> npt.NDArray[np.int64]:
+    """Pixels of each class over a whole split, ignored ones left out; reads every mask.
+
+    Shape: (num_classes,).
+    """
+    count = partial(_pixels_of_sample, dataset)
+    counts = map_on_all_cores(count, range(len(dataset)), "counting classes", progress=True)
+    total: npt.NDArray[np.int64] = np.sum(counts, axis=0, dtype=np.int64)
+    return total[: dataset.labels.num_classes]
+
+
+def _pixels_of_sample(dataset: SegmentationDataset, index: int) -> npt.NDArray[np.int64]:
+    with named_in_errors(dataset.ids[index]):
+        return mask_pixels(dataset.read_mask(index) if isinstance(dataset, PartwiseDataset) else dataset[index].mask)
+
+
+def mask_pixels(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Pixels of every value in a mask; where each class has its own, of each class's presence.
+
+    Shape: (H, W) or (K, H, W), K below 256, to (256,).
+    """
+    if mask.ndim == 2:
+        return np.bincount(mask.ravel(), minlength=256)
+    return np.pad(np.count_nonzero(mask == 1, axis=(1, 2)), (0, 256 - len(mask)))
+
+
+def balanced_weights(pixels: npt.NDArray[np.int64]) -> tuple[float, ...]:
+    """A loss weight for each class that grows as the class gets rarer, between 1.4 and 50.
+
+    >>> balanced_weights(np.array([97, 3]))
+    (1.5, 20.5)
+    """
+    return tuple(round(weight, 1) for weight in rarity(pixels).tolist())
+
+
+def rarity(pixels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """1 / ln(1.02 + p) for a class with the share p of all classes' pixels.
+
+    Source: Paszke et al., ENet, arXiv:1606.02147v1, section 5.2.
+    """
+    shares = pixels / max(int(pixels.sum()), 1)
+    return np.asarray(1 / np.log(1.02 + shares), dtype=np.float64)
+
+
+Inventory = dict[str, list[Any]]
+"""Of each image, by its id, in order: the sizes of its files in bytes, and the classes of an image that has some."""
+
+
+def inventory_of(dataset: SegmentationDataset | ClassificationDataset) -> Inventory:
+    """What a split consists of, so that a run that goes on another day sees whether it is the same.
+
+    No file is opened, so that a million are looked at in seconds.
+    """
+    classes = getattr(dataset, "classes", None)  # of data sets for classification
+    files_of = dataset.files_of if isinstance(dataset, FileBased) else lambda _: ()
+    found: Inventory = {}
+    for index, name in enumerate(dataset.ids):
+        sizes = [_size(path) for path in files_of(index)]
+        # The same name is written in two ways by two systems.
+        found[normalize("NFC", name)] = [*sizes, *([] if classes is None else [list(classes[index])])]
+    return found
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:  # said with its reason when it is read
+        return None
+
+
+def differences(before: Inventory, now: Inventory) -> str:
+    """How a split differs from what it was, in words; empty where it does not."""
+    kinds = {
+        "added": [name for name in now if name not in before],
+        "removed": [name for name in before if name not in now],
+        "exchanged": [name for name, entry in before.items() if now.get(name, entry) != entry],
+    }
+    found = [
+        f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for kind, names in kinds.items()
+        if names
+    ]
+    return ", ".join(found) or ("" if list(before) == list(now) else "in another order")

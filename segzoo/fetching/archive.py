@@ -1,4 +1,8 @@
-"""Unpacking archives from strangers: all of a folder or nothing, and never a byte outside of it."""
+"""Archives from strangers, unpacked: all of a folder or nothing, and never a byte outside of it.
+
+The standard library's filter for data does most of it. What is here besides is against headers that some Pythons read
+for ever or into all memory, against archives larger than the disk, and for zips, which have no filter.
+"""
 
 import lzma
 import posixpath
@@ -48,6 +52,14 @@ _RESERVE = 2**28  # bytes of the disk that are left to others
 def is_archive(file: Path) -> bool:
     """Whether a file is a tar or a zip, the latter to its end."""
     return _is_tar(file) or zipfile.is_zipfile(file)
+
+
+def _is_tar(file: Path) -> bool:
+    try:
+        with open_tar(file):
+            return True
+    except DAMAGE:
+        return False
 
 
 @contextmanager
@@ -102,8 +114,8 @@ def folder_beside(target: Path) -> Iterator[Path]:
 class _Member(tarfile.TarInfo):
     """A member of a tar, read with less faith than the standard library has.
 
-    That takes a broken header for the end of the archive, reads as much memory full as a header claims to be long, and
-    goes back, for ever, where a size is negative (CVE-2025-8194; Python 3.11.7 does).
+    That library takes a broken header for the end of the archive, fills as much memory as a header claims to be long,
+    and goes back, for ever, where a size is negative (CVE-2025-8194; Python 3.11.7 does).
     """
 
     @classmethod
@@ -130,32 +142,14 @@ class _Member(tarfile.TarInfo):
         return member
 
 
-def _is_tar(file: Path) -> bool:
-    try:
-        with open_tar(file):
-            return True
-    except DAMAGE:
-        return False
-
-
-class _Room:
-    """How much an archive may unpack to: no more than the disk has, or than is in any data set.
-
-    Args:
-        archive: whose size tells.
-        folder: it is unpacked to.
-    """
+class _Space:
+    """How much an archive may unpack to: no more than the disk has, or than is in any data set."""
 
     def __init__(self, archive: Path, folder: Path) -> None:
         self._archive, self._folder = archive, folder
         self._left = _MOST_TIMES * archive.stat().st_size + _ALLOWANCE
 
     def check(self, size: int) -> None:
-        """See that there is room.
-
-        Raises:
-            DataError: there is not.
-        """
         if size > self._left:
             raise DataError(f"{self._archive}: refused, it would unpack to more than {_MOST_TIMES} times its size")
         free = shutil.disk_usage(self._folder).free
@@ -166,7 +160,6 @@ class _Room:
             )
 
     def take(self, size: int) -> None:
-        """As `check`, and use it up."""
         self.check(size)
         self._left -= size
 
@@ -191,15 +184,14 @@ def _unpack_tar(archive: Path, folder: Path, move_to: MoveTo) -> None:
     """
     if not hasattr(tarfile, "data_filter"):
         raise DataError(f"{archive}: unpacking it safely needs Python 3.11.4 or newer")
-
-    room = _Room(archive, folder)
-    room.check(archive.stat().st_size)
+    space = _Space(archive, folder)
+    space.check(archive.stat().st_size)
 
     def checked(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
         move_to(file.tell())
-        _refuse_absolute(member.name, archive)  # the filter would make it relative
+        _check_relative(member.name, archive)  # the filter would make it relative
         safe = tarfile.data_filter(member, path)
-        room.take(member.size)
+        space.take(member.size)
         when = member.mtime if 0 <= member.mtime < _LATEST else 0  # it may be no number
         return None if member.issym() or member.islnk() else safe.replace(mtime=when, deep=False)
 
@@ -211,9 +203,9 @@ def _unpack_zip(archive: Path, folder: Path, move_to: MoveTo) -> None:
     done = 0
     with zipfile.ZipFile(archive) as opened:
         members = opened.infolist()
-        _Room(archive, folder).check(sum(member.file_size for member in members))
+        _Space(archive, folder).check(sum(member.file_size for member in members))
         for member in members:
-            _refuse_hostile(opened, member, archive)
+            _check_zipped(opened, member, archive)
         for member in members:
             if not _is_link(member):
                 opened.extract(member, folder)
@@ -221,9 +213,9 @@ def _unpack_zip(archive: Path, folder: Path, move_to: MoveTo) -> None:
             move_to(done)
 
 
-def _refuse_hostile(opened: zipfile.ZipFile, member: zipfile.ZipInfo, archive: Path) -> None:
+def _check_zipped(opened: zipfile.ZipFile, member: zipfile.ZipInfo, archive: Path) -> None:
     """The same rules for zip, whose module would quietly rename such members."""
-    _refuse_absolute(member.filename, archive)
+    _check_relative(member.filename, archive)
     if _leads_out(member.filename):
         raise DataError(f"{archive}: refused, '{member.filename}' would be extracted outside of the folder")
     if _is_link(member):
@@ -237,7 +229,7 @@ def _is_link(member: zipfile.ZipInfo) -> bool:
     return stat.S_ISLNK(member.external_attr >> 16)
 
 
-def _refuse_absolute(name: str, archive: Path) -> None:
+def _check_relative(name: str, archive: Path) -> None:
     if re.match(r"[/\\]|[A-Za-z]:", name):
         raise DataError(f"{archive}: refused, '{name}' is an absolute path")
 

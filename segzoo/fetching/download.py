@@ -1,7 +1,7 @@
-"""Archives from the network: resumed, verified, tried at every mirror, given up in bounded time.
+"""Files from the network: resumed, verified, tried at every mirror, given up in bounded time.
 
-A download of our own, on the standard library: `torch.hub.download_url_to_file` and `pooch` start a broken download
-over, which for gigabytes from slow university hosts means never to finish.
+This is on the standard library: `torch.hub.download_url_to_file` and `pooch` start a broken download over, which for
+gigabytes from slow university hosts means never to finish.
 """
 
 import hashlib
@@ -10,6 +10,8 @@ import logging
 import os
 import re
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -17,8 +19,6 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from segzoo.errors import DataError, first_line
-from segzoo.fetching.archive import is_archive
-from segzoo.fetching.sources import Source
 from segzoo.files import open_own
 from segzoo.progress import byte_bar
 
@@ -30,87 +30,106 @@ _REFUSED = range(400, 500)  # statuses that another try would only see again
 
 @dataclass(frozen=True)
 class Limits:
-    """When a mirror is given up.
+    """When a mirror is given up. Times are in seconds."""
 
-    Args:
-        timeout: seconds a server may be silent.
-        tries: connections to one mirror in all; one that brings nothing new is the last anyway.
-        pause: seconds between them.
-        window: seconds over which the speed is taken.
-        least_bytes: a server that sends less in a window is as good as silent.
-    """
-
-    timeout: float = 20.0
-    tries: int = 20
-    pause: float = 1.0
-    window: float = 60.0
-    least_bytes: int = 60_000
+    timeout: float = 20.0  # how long a server may be silent
+    tries: int = 20  # connections in all; one that brings nothing new is the last anyway
+    pause: float = 1.0  # between them
+    window: float = 60.0  # over which the speed is taken
+    least_bytes: int = 60_000  # a server that sends less in a window is as good as silent
 
 
 LIMITS = Limits()
 
 
-def download(source: Source, folder: Path, limits: Limits = LIMITS) -> Path:
-    """The archive of `source`, verified, in `folder`; fetched unless it is there already.
+def download(
+    urls: Sequence[str],
+    target: Path,
+    *,
+    size: int | None = None,
+    checksum: str | None = None,
+    check: Callable[[Path], str] | None = None,
+    by_hand: str = "",
+    limits: Limits = LIMITS,
+) -> None:
+    """Fetch a file, unless it is there already.
 
-    What has arrived is kept in `<filename>.part`, and the next try or the next call goes on from there, also at
-    another mirror. Only a complete and verified file gets its name. Without a known size and checksum, two halves might
-    be of two versions, so that such an archive starts over each time.
+    What has arrived is kept in `<name>.part`, and the next try or the next call goes on from there, also at another
+    mirror. Only a complete and verified file gets its name. Without a size and a checksum, two halves might be of two
+    versions, so that such a file starts over each time.
 
     Args:
-        source: what to fetch, and from where.
-        folder: where to put it; must exist.
+        urls: mirrors, tried in order.
+        target: where the file goes; its folder must exist.
+        size: in bytes, where it is known.
+        checksum: `md5:` or `sha256:` and the digits, where it is known.
+        check: looks at what has arrived and says what is wrong with it; empty where nothing is.
+        by_hand: a sentence for the case that no mirror has it.
         limits: when to give up.
 
     Raises:
         DataError: no mirror has it, it is not what was published, or it cannot be written.
     """
-    target = folder / source.filename
     if target.is_file():
-        verify(target, source)
-        return target
+        verify(target, checksum)
+        return
     part = target.with_name(f"{target.name}.part")
+    usable = size if size is not None and checksum is not None else 0
     problems = []
-    for url in source.urls:
+    for url in urls:
         try:
-            _from_mirror(url, part, source, limits)
-            _verify_part(part, source)
+            _from_mirror(url, part, size, usable, limits)
+            _verify_part(part, checksum, check)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            problems.append(f"{source.filename}: {url}: {_reason(error)}")
+            problems.append(f"{target.name}: {url}: {_reason(error)}")
         else:
-            _promote(part, target)
-            return target
-    by_hand = f"Fetch {source.filename} by hand ({source.homepage}) and name it: --archive FILE"
-    again = " Or run the command again: it goes on where it stopped." if part.exists() and source.md5 else ""
-    raise DataError([*problems, f"{source.filename}: no mirror left. {by_hand}.{again}"])
+            with _written(target, ""):
+                part.replace(target)
+            return
+    again = "Or run the command again: it goes on where it stopped." if usable and part.exists() else ""
+    raise DataError([*problems, " ".join(filter(None, (f"{target.name}: no mirror left.", by_hand, again)))])
 
 
-def verify(file: Path, source: Source) -> None:
-    """Compare a file with what was published, as far as that is known.
+def verify(file: Path, checksum: str | None, name: str = "") -> None:
+    """Compare a file with what was published under `name`, as far as that is known.
 
     Raises:
         DataError: it is another file, or damaged.
     """
-    if source.md5 is not None and (found := _md5(file)) != source.md5:
+    if wrong := _mismatch(file, checksum):
         raise DataError(
-            f"{file}: md5 is {found}, not {source.md5} of {source.filename}: incomplete, damaged or another file. "
-            "Delete it and fetch it again."
+            f"{file}: {wrong} of {name or file.name}: incomplete, damaged or another file. Delete it and fetch it "
+            "again."
         )
+
+
+def _mismatch(file: Path, checksum: str | None) -> str:
+    if checksum is None:
+        return ""
+    kind, _, digits = checksum.partition(":")
+    with file.open("rb") as opened:
+        found = hashlib.file_digest(opened, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+    return "" if found == digits else f"{kind} is {found}, not {digits}"
 
 
 class _WrongFileError(ValueError):
     """What the server has is not what was asked for."""
 
 
-def _from_mirror(url: str, part: Path, source: Source, limits: Limits) -> None:
-    """Connect until all is there, or until a connection brings nothing new."""
+def _from_mirror(url: str, part: Path, size: int | None, usable: int, limits: Limits) -> None:
+    """Connect until all is there, or until a connection brings nothing new.
+
+    A part of an earlier try is gone on from if it has no more than `usable` bytes.
+    """
     furthest = _size(part)
     for attempt in range(limits.tries):
         if attempt:
-            logger.info("%s: connection broke; trying again", source.filename)
+            logger.info("%s: connection broke; trying again", part.stem)
             time.sleep(limits.pause)
+        if _size(part) > usable:
+            part.unlink()
         try:
-            _connect(url, part, source, limits)
+            _connect(url, part, size, limits)
             return
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, HTTPError) and error.code in _REFUSED:
@@ -120,34 +139,25 @@ def _from_mirror(url: str, part: Path, source: Source, limits: Limits) -> None:
             furthest = _size(part)
 
 
-def _connect(url: str, part: Path, source: Source, limits: Limits) -> None:
-    """One connection: ask for the rest and write it."""
-    have = _resumable(part, source)
-    if have == source.size:
+def _connect(url: str, part: Path, size: int | None, limits: Limits) -> None:
+    """One connection: ask for what is missing and write it."""
+    have = _size(part)
+    if have == size:
         return
     headers = {"User-Agent": "segzoo", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
-    request = Request(url, headers=headers)  # noqa: S310  # the URLs are those of our table
+    request = Request(url, headers=headers)  # noqa: S310  # the URLs are those of our tables
     with urlopen(request, timeout=limits.timeout) as response:  # noqa: S310
         start = _start(response, have)
-        total = _total(response, start)
-        if source.size is not None and total not in {None, source.size}:
-            raise _WrongFileError(f"offers {total} bytes, not {source.size}")
-        known = source.size if total is None else total
-        logger.info("%s: %s %s", source.filename, "going on from" if start else "downloading from", url)
-        received = _receive(response, part, start, known, limits)
-    if known is not None and received < known:
-        raise ConnectionError(f"the connection broke after {received} of {known} bytes")
-
-
-def _resumable(part: Path, source: Source) -> int:
-    """Bytes of an earlier try that can be gone on from; what cannot be is dropped."""
-    have = _size(part)
-    if have and (source.md5 is None or source.size is None or have > source.size):
-        part.unlink()
-        return 0
-    return have
+        length = response.headers.get("Content-Length", "")
+        total = start + int(length) if length.isdecimal() else size
+        if size not in {None, total}:
+            raise _WrongFileError(f"offers {total} bytes, not {size}")
+        logger.info("%s: %s %s", part.stem, "going on from" if start else "downloading from", url)
+        received = _receive(response, part, start, total, limits)
+    if total is not None and received < total:
+        raise ConnectionError(f"the connection broke after {received} of {total} bytes")
 
 
 def _start(response: http.client.HTTPResponse, have: int) -> int:
@@ -160,79 +170,54 @@ def _start(response: http.client.HTTPResponse, have: int) -> int:
     return have
 
 
-def _total(response: http.client.HTTPResponse, start: int) -> int | None:
-    length = response.headers.get("Content-Length", "")
-    return start + int(length) if length.isdecimal() else None
-
-
 def _receive(response: http.client.HTTPResponse, part: Path, start: int, total: int | None, limits: Limits) -> int:
     """Write what comes in; how far the file reaches then."""
     done = start
-    window_end, window_bytes = time.monotonic() + limits.window, 0
+    window_end, window_start = time.monotonic() + limits.window, start
     with _opened(part, start) as file, byte_bar(part.stem, total) as move_to:
         while block := response.read1(_BLOCK):
-            _write(file, block, part)
+            with _written(part):
+                rest = memoryview(block)
+                while rest:  # unbuffered, so that a full disk shows here and not when the file is closed
+                    rest = rest[file.write(rest) :]
             done += len(block)
-            window_bytes += len(block)
             move_to(done)
             if total is not None and done > total:
                 raise _WrongFileError(f"sends more than {total} bytes")
             if time.monotonic() > window_end:
-                if window_bytes < limits.least_bytes:
-                    raise TimeoutError(f"only {window_bytes} bytes in {limits.window:g} s")
-                window_end, window_bytes = time.monotonic() + limits.window, 0
+                if done - window_start < limits.least_bytes:
+                    raise TimeoutError(f"only {done - window_start} bytes in {limits.window:g} s")
+                window_end, window_start = time.monotonic() + limits.window, done
     return done
 
 
 def _opened(part: Path, start: int) -> IO[bytes]:
-    try:
+    with _written(part):
         file = os.fdopen(open_own(part, os.O_WRONLY | os.O_CREAT), "wb", buffering=0)
         file.truncate(start)
         file.seek(start)
-        return file
-    except OSError as error:
-        raise _not_written(part, error) from error
+    return file
 
 
-def _write(file: IO[bytes], block: bytes, part: Path) -> None:
-    rest = memoryview(block)
+@contextmanager
+def _written(file: Path, then: str = ". The next run goes on from what is there.") -> Iterator[None]:
+    """A disk that does not take the file ends the download: other mirrors would help nothing."""
     try:
-        while rest:  # unbuffered, so that a full disk shows here and not when the file is closed
-            rest = rest[file.write(rest) :]
+        yield
     except OSError as error:
-        raise _not_written(part, error) from error
+        raise DataError(f"{file}: cannot be written ({error.strerror}){then}") from error
 
 
-def _not_written(part: Path, error: OSError) -> DataError:
-    return DataError(f"{part}: cannot be written ({error.strerror}). The next run goes on from what is there.")
-
-
-def _verify_part(part: Path, source: Source) -> None:
-    """As `verify`, and without a checksum at least: is it an archive? What is wrong is deleted, or it would stay so."""
-    if source.md5 is None:
-        wrong = "" if is_archive(part) else "no tar or zip archive, or not all of it"
-    else:
-        found = _md5(part)
-        wrong = "" if found == source.md5 else f"md5 is {found}, not {source.md5}"
+def _verify_part(part: Path, checksum: str | None, check: Callable[[Path], str] | None) -> None:
+    """See that what came is what was asked for; else it is deleted, or every later try would go on from it."""
+    wrong = _mismatch(part, checksum) or (check(part) if check else "")
     if wrong:
         part.unlink()
         raise _WrongFileError(f"{wrong}; what came was deleted")
 
 
-def _promote(part: Path, target: Path) -> None:
-    try:
-        part.replace(target)
-    except OSError as error:
-        raise DataError(f"{target}: cannot be written ({error.strerror})") from error
-
-
 def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
-
-
-def _md5(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _reason(error: Exception) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from segzoo.data.datasets.splits import halves, numbered_lines, spellings
+from segzoo.data.datasets.splits import numbered_lines, spellings, split_in_two
 from segzoo.data.reading.images import IMAGE_SUFFIXES
 from segzoo.data.reading.tree import (
     files_below,
@@ -145,7 +145,7 @@ def read_list(path: Path) -> Listing:
 
 def _listed_image(line: str, here: Path) -> Path:
     """The file that a line means; the line as it stands where there is none."""
-    for text in (line, *(image for image, _ in halves(line))):
+    for text in (line, *(image for image, _ in split_in_two(line))):
         for spelling in spellings(text):
             path = Path(os.path.normpath(here / spelling))
             if os.path.lexists(path) and not is_folder(path):

@@ -14,8 +14,8 @@ from segzoo.config.classification import AnyRunConfig
 from segzoo.config.former_keys import with_current_keys
 from segzoo.config.load import apply_overrides, config_from_tree, dump_config, load_config, read_yaml
 from segzoo.config.stages import merged
-from segzoo.data.datasets.inventory import Inventory, differences, inventory_of
 from segzoo.data.reading.labels import LabelSpace
+from segzoo.data.sample import Inventory, differences, inventory_of
 from segzoo.errors import CheckpointError, ConfigError, first_line
 from segzoo.files import read_json, write_atomically
 from segzoo.tasks.names import known_names

@@ -4,7 +4,7 @@ import pytest
 from segzoo.config.schema import DataConfig
 from segzoo.data.datasets.spec import build_dataset
 from segzoo.data.reading.labels import LabelSpace
-from segzoo.data.statistics import balanced_weights, class_pixels
+from segzoo.data.sample import balanced_weights, class_pixels
 
 
 def test_pixels_are_counted_and_ignored_ones_are_not() -> None:

@@ -236,7 +236,7 @@ def test_headers_of_the_ready_configurations_are_commands(repository, monkeypatc
         commands = [shlex.split(line, comments=True) for line in lines]
         assert commands[-1][1:3] in (["train", f"configs/{name}.yaml"],)
         assert [command_problems(words, repository, monkeypatch) for words in commands] == [[]] * len(commands)
-        roots = [f"data/{recipes()[words[2]][1].folder}" for words in commands if words[1] == "prepare-data"]
+        roots = [f"data/{recipes()[words[2]].recipe.folder}" for words in commands if words[1] == "prepare-data"]
         assert roots in ([], [load_config(path).data.root])
 
 

@@ -15,8 +15,8 @@ import pytest
 
 from segzoo.data.datasets.voc import SBD, SOURCE
 from segzoo.errors import DataError
+from segzoo.fetching.archive import is_archive
 from segzoo.fetching.download import Limits, download, verify
-from segzoo.fetching.sources import Source
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 SIZE = len(CONTENT)
@@ -147,9 +147,22 @@ def server(running, monkeypatch) -> ThreadingHTTPServer:
     return running
 
 
-def source(server, *paths, size=SIZE, md5=SUM):
+def published(server, *paths, size=SIZE, md5=SUM):
+    """What is asked for: a file at one or more paths of the server."""
     urls = tuple(f"http://127.0.0.1:{server.server_port}/{path}" for path in paths)
-    return Source("file.tar", "folder", "place", "http://home", urls, size, md5)
+    by_hand = "Fetch it by hand (http://home)."
+    return {"urls": urls, "size": size, "checksum": f"md5:{md5}" if md5 else None, "by_hand": by_hand}
+
+
+def fetch(what, folder, limits):
+    file = folder / "file.tar"
+    download(
+        **what,
+        target=file,
+        check=lambda path: "" if what["checksum"] or is_archive(path) else "no archive",
+        limits=limits,
+    )
+    return file
 
 
 def left_in(folder):
@@ -158,59 +171,59 @@ def left_in(folder):
 
 @pytest.mark.parametrize("path", ["good", "noranges", "nolength", "redirect"])
 def test_a_file_arrives_whole(server, tmp_path, path):
-    file = download(source(server, path), tmp_path, LIMITS)
+    file = fetch(published(server, path), tmp_path, LIMITS)
     assert file.read_bytes() == CONTENT
     assert left_in(tmp_path) == ["file.tar"]
 
 
 def test_a_file_that_is_there_is_not_asked_for(server, tmp_path):
     (tmp_path / "file.tar").write_bytes(CONTENT)
-    download(source(server, "good"), tmp_path, LIMITS)
+    fetch(published(server, "good"), tmp_path, LIMITS)
     assert server.asked == []
 
 
 def test_a_wrong_file_that_is_there_is_refused_and_kept(server, tmp_path):
     (tmp_path / "file.tar").write_bytes(b"other")
     with pytest.raises(DataError, match="md5 is 795f3202b17cb6bc3d4b771d8c6c9eaf, not e5404cd5"):  # md5 -s other
-        download(source(server, "good", md5="e5404cd5"), tmp_path, LIMITS)
+        fetch(published(server, "good", md5="e5404cd5"), tmp_path, LIMITS)
     assert (tmp_path / "file.tar").read_bytes() == b"other"
 
 
 def test_broken_connections_go_on_where_they_broke(server, tmp_path):
-    assert download(source(server, "cut"), tmp_path, LIMITS).read_bytes() == CONTENT
+    assert fetch(published(server, "cut"), tmp_path, LIMITS).read_bytes() == CONTENT
     assert server.asked == [("/cut", None), ("/cut", f"bytes={CUT}-"), ("/cut", f"bytes={2 * CUT}-")]
 
 
 def test_tries_are_counted_and_the_next_run_goes_on(server, tmp_path):
     few = Limits(timeout=1, tries=2, pause=0)
     with pytest.raises(DataError, match=f"broke after {2 * CUT} of {len(CONTENT)} bytes") as caught:
-        download(source(server, "cut"), tmp_path, few)
+        fetch(published(server, "cut"), tmp_path, few)
     assert "goes on where it stopped" in caught.value.problems[-1]
     assert left_in(tmp_path) == ["file.tar.part"]  # never under its real name
     server.asked.clear()
-    assert download(source(server, "cut"), tmp_path, few).read_bytes() == CONTENT
+    assert fetch(published(server, "cut"), tmp_path, few).read_bytes() == CONTENT
     assert server.asked == [("/cut", f"bytes={2 * CUT}-")]
 
 
 def test_another_mirror_goes_on_with_the_part(server, tmp_path):
     (tmp_path / "file.tar.part").write_bytes(CONTENT[:CUT])
-    assert download(source(server, "missing", "good"), tmp_path, LIMITS).read_bytes() == CONTENT
+    assert fetch(published(server, "missing", "good"), tmp_path, LIMITS).read_bytes() == CONTENT
     assert server.asked == [("/missing", f"bytes={CUT}-"), ("/good", f"bytes={CUT}-")]
 
 
 def test_a_complete_part_needs_no_server(server, tmp_path):
     (tmp_path / "file.tar.part").write_bytes(CONTENT)
-    assert download(source(server, "missing"), tmp_path, LIMITS).read_bytes() == CONTENT
+    assert fetch(published(server, "missing"), tmp_path, LIMITS).read_bytes() == CONTENT
     assert server.asked == []
 
 
 def test_a_server_without_ranges_starts_over_but_not_for_ever(server, tmp_path):
     (tmp_path / "file.tar.part").write_bytes(CONTENT[:CUT])
-    assert download(source(server, "noranges"), tmp_path, LIMITS).read_bytes() == CONTENT
+    assert fetch(published(server, "noranges"), tmp_path, LIMITS).read_bytes() == CONTENT
     server.asked.clear()
     (tmp_path / "file.tar").unlink()
     with pytest.raises(DataError, match=f"broke after {CUT}"):
-        download(source(server, "cutnoranges"), tmp_path, LIMITS)
+        fetch(published(server, "cutnoranges"), tmp_path, LIMITS)
     assert len(server.asked) == 2
 
 
@@ -218,10 +231,10 @@ def test_a_server_without_ranges_starts_over_but_not_for_ever(server, tmp_path):
 def test_a_wrong_checksum_is_never_promoted(server, tmp_path, start):
     (tmp_path / "file.tar.part").write_bytes(b"x" * start)
     with pytest.raises(DataError, match=r"/wrong: md5 is \w{32}, not") as caught:
-        download(source(server, "wrong"), tmp_path, LIMITS)
+        fetch(published(server, "wrong"), tmp_path, LIMITS)
     assert left_in(tmp_path) == []  # nor kept: going on from it would be wrong for ever
-    assert "by hand (http://home) and name it: --archive FILE" in caught.value.problems[-1]
-    assert download(source(server, "wrong", "good"), tmp_path, LIMITS).read_bytes() == CONTENT
+    assert "no mirror left. Fetch it by hand (http://home)." in caught.value.problems[-1]
+    assert fetch(published(server, "wrong", "good"), tmp_path, LIMITS).read_bytes() == CONTENT
 
 
 def test_a_run_stopped_while_it_verifies_has_promoted_nothing(server, tmp_path, monkeypatch):
@@ -231,9 +244,9 @@ def test_a_run_stopped_while_it_verifies_has_promoted_nothing(server, tmp_path, 
     with monkeypatch.context() as patch:
         patch.setattr(hashlib, "file_digest", stopped)
         with pytest.raises(KeyboardInterrupt):
-            download(source(server, "wrong"), tmp_path, LIMITS)
+            fetch(published(server, "wrong"), tmp_path, LIMITS)
     assert left_in(tmp_path) == ["file.tar.part"]
-    assert download(source(server, "wrong", "good"), tmp_path, LIMITS).read_bytes() == CONTENT
+    assert fetch(published(server, "wrong", "good"), tmp_path, LIMITS).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize(
@@ -250,7 +263,7 @@ def test_a_run_stopped_while_it_verifies_has_promoted_nothing(server, tmp_path, 
 )
 def test_each_mirror_says_why_it_failed(server, tmp_path, path, reason):
     with pytest.raises(DataError) as caught:
-        download(source(server, path, "missing-2"), tmp_path, HASTY)
+        fetch(published(server, path, "missing-2"), tmp_path, HASTY)
     first, second, last = caught.value.problems
     assert f"/{path}: " in first
     assert reason in first
@@ -263,26 +276,25 @@ def test_each_mirror_says_why_it_failed(server, tmp_path, path, reason):
 def test_a_range_that_was_not_asked_for_is_refused(server, tmp_path):
     (tmp_path / "file.tar.part").write_bytes(CONTENT[:CUT])
     with pytest.raises(DataError, match="answers another range"):
-        download(source(server, "otherrange"), tmp_path, LIMITS)
+        fetch(published(server, "otherrange"), tmp_path, LIMITS)
     assert (tmp_path / "file.tar.part").read_bytes() == CONTENT[:CUT]
 
 
 def test_nobody_answers(tmp_path):
-    nowhere = Source("file.tar", "folder", "place", "http://home", ("http://127.0.0.1:9/x",), 1, "0")
     with pytest.raises(DataError, match="Connection refused"):
-        download(nowhere, tmp_path, LIMITS)
+        download(["http://127.0.0.1:9/x"], tmp_path / "file.tar", size=1, checksum="md5:0", limits=LIMITS)
 
 
 def test_without_a_checksum_halves_are_never_joined(server, tmp_path):
     (tmp_path / "file.tar.part").write_bytes(b"an older version")
-    file = download(source(server, "archive", size=None, md5=None), tmp_path, LIMITS)
+    file = fetch(published(server, "archive", size=None, md5=None), tmp_path, LIMITS)
     assert file.read_bytes()[:2] == b"\x1f\x8b"
     assert server.asked == [("/archive", None)]
 
 
 def test_without_a_checksum_it_is_an_archive_at_least(server, tmp_path):
-    with pytest.raises(DataError, match="no tar or zip archive"):
-        download(source(server, "page", size=None, md5=None), tmp_path, LIMITS)
+    with pytest.raises(DataError, match="/page: no archive; what came was deleted"):
+        fetch(published(server, "page", size=None, md5=None), tmp_path, LIMITS)
     assert left_in(tmp_path) == []
 
 
@@ -294,14 +306,14 @@ def test_a_part_that_is_a_link_is_not_written_through(server, tmp_path, size):
     folder.mkdir()
     (folder / "file.tar.part").symlink_to(precious)
     with pytest.raises(DataError, match=r"file\.tar\.part: cannot be written \(a link") if size else nullcontext():
-        download(source(server, "good", size=size), folder, LIMITS)
+        fetch(published(server, "good", size=size), folder, LIMITS)
     assert precious.read_bytes() == CONTENT[:CUT]
 
 
 def test_a_part_that_is_a_pipe_is_not_waited_for(server, tmp_path):
     os.mkfifo(tmp_path / "file.tar.part")
     with pytest.raises(DataError, match=r"file\.tar\.part: cannot be written"):
-        download(source(server, "good"), tmp_path, LIMITS)
+        fetch(published(server, "good"), tmp_path, LIMITS)
 
 
 def test_what_cannot_be_written_ends_at_once_and_resumes(server, tmp_path):
@@ -309,13 +321,13 @@ def test_what_cannot_be_written_ends_at_once_and_resumes(server, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (CUT, before[1]))  # as a disk that is full there
     try:
         with pytest.raises(DataError, match=r"file\.tar\.part: cannot be written \(File too large\)"):
-            download(source(server, "good", "good-2"), tmp_path, LIMITS)
+            fetch(published(server, "good", "good-2"), tmp_path, LIMITS)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [path for path, _ in server.asked] == ["/good"]  # another mirror would help nothing
     assert left_in(tmp_path) == ["file.tar.part"]
     assert (tmp_path / "file.tar.part").read_bytes() == CONTENT[:CUT]
-    assert download(source(server, "good"), tmp_path, LIMITS).read_bytes() == CONTENT
+    assert fetch(published(server, "good"), tmp_path, LIMITS).read_bytes() == CONTENT
     assert server.asked[-1] == ("/good", f"bytes={CUT}-")
 
 
@@ -332,9 +344,12 @@ def test_the_table_is_torchvisions_where_that_has_entries():
 
 def test_checksums_are_checked_of_any_file(tmp_path):
     (tmp_path / "mine.tar").write_bytes(CONTENT)
-    known = Source("file.tar", "folder", "place", "http://home", md5=SUM)
-    verify(tmp_path / "mine.tar", known)
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    verify(tmp_path / "mine.tar", f"md5:{SUM}", "file.tar")
+    verify(tmp_path / "mine.tar", f"sha256:{sha256}", "file.tar")
     (tmp_path / "mine.tar").write_bytes(CONTENT[:-1])
     found = hashlib.md5(CONTENT[:-1], usedforsecurity=False).hexdigest()
-    with pytest.raises(DataError, match=f"mine.tar: md5 is {found}, not {SUM}"):
-        verify(tmp_path / "mine.tar", known)
+    with pytest.raises(DataError, match=f"mine.tar: md5 is {found}, not {SUM} of file.tar"):
+        verify(tmp_path / "mine.tar", f"md5:{SUM}", "file.tar")
+    with pytest.raises(DataError, match=f"mine.tar: sha256 is \\w+, not {sha256} of mine.tar"):
+        verify(tmp_path / "mine.tar", f"sha256:{sha256}")

@@ -21,9 +21,8 @@ from scipy.io import savemat
 from segzoo.config.schema import DataConfig
 from segzoo.data import build_dataset
 from segzoo.data.datasets.prepare import prepare, recipes
-from segzoo.data.datasets.spec import DATASET_REGISTRIES, DATASETS
+from segzoo.data.datasets.spec import DATASET_REGISTRIES, DATASETS, Source
 from segzoo.errors import ConfigError, UnknownNameError
-from segzoo.fetching.sources import Source
 
 CallTool = Callable[..., "subprocess.CompletedProcess[str]"]
 SIZE = (5, 7)
@@ -172,7 +171,7 @@ def test_voc_from_an_archive_to_the_loader(call_tool: CallTool, table, root):
 
 @pytest.mark.parametrize("name", list(recipes()))
 def test_a_second_run_does_nothing(call_tool: CallTool, table, root, name):
-    sources = recipes()[name][1].sources
+    sources = recipes()[name].recipe.sources
     flags = [word for source in sources for word in ("--archive", table[KEYS[source.filename]])]
     call_tool("prepare_data.py", name, "--root", root, *flags)
     before = snapshot(root)
@@ -373,7 +372,7 @@ def test_downloads_when_no_archive_is_given(table, root, monkeypatch):
 
 @pytest.mark.parametrize("name", list(recipes()))
 def test_the_command_names_a_config_that_is_there(repository: Path, name):
-    dataset, recipe = recipes()[name]
+    recipe, dataset = recipes()[name].recipe, recipes()[name].dataset
     config = repository / recipe.train.split()[0]
     assert config.is_file()
     assert f"name: {dataset}" in config.read_text()

@@ -4,15 +4,22 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from segzoo.config.schema import DataConfig
-from segzoo.data.datasets.listing import Listing, Problem
-from segzoo.data.datasets.pairs import Pair
-from segzoo.data.datasets.spec import FoundLayout, built_from, dataset_root, how_to_get, register_dataset, unknown_split
-from segzoo.data.datasets.splits import ListedLine, scan_split_list
+from segzoo.data.datasets.listing import Listing, Pair, Problem, missing_mask
+from segzoo.data.datasets.spec import (
+    FoundLayout,
+    Recipe,
+    Source,
+    built_from,
+    dataset_root,
+    how_to_get,
+    register_dataset,
+    unknown_split,
+)
+from segzoo.data.datasets.splits import ListedLine, list_of_split
 from segzoo.data.reading.coding import Color
 from segzoo.data.reading.labels import IGNORED, LabelSpace, color_number
 from segzoo.data.reading.tree import files_named
 from segzoo.errors import ConfigError, DataError
-from segzoo.fetching.sources import Recipe, Source
 from segzoo.files import text_of
 
 _COLORS = {
@@ -87,10 +94,6 @@ def list_camvid(config: DataConfig, split: str) -> Listing[Pair]:
     `val.txt` list stems, they are the splits; else SegNet's split, made from the names: `val` are frames 7959 to 8159
     of sequence 0016E5, `test` is Seq05VD with the frames of 0001TP after 8520, `train` the others (367, 101, 233).
 
-    Args:
-        config: `root` holds the lists beside folders like `train` and `trainannot`, or the two original folders.
-        split: name of a list, or train, val, test.
-
     Raises:
         ConfigError: the folder, its lists or the split is not there.
         DataError: label_colors.txt is no table of colours, or a list no text.
@@ -106,13 +109,8 @@ def list_camvid(config: DataConfig, split: str) -> Listing[Pair]:
         raise ConfigError(
             f"data.root: no train.txt and no {_FULL_IMAGES} in '{root}', as CamVid has them. {how_to_get(config)}"
         )
-    if split not in lists:
-        raise unknown_split(split, list(lists), f"{root}")
-    listed = scan_split_list(lists[split])
-    found = [_listed_pair(line, root) for line in listed.lines]
-    pairs = [pair for pair in found if isinstance(pair, Pair)]
-    problems = [problem for problem in found if isinstance(problem, Problem)]
-    return listed.listing(pairs, LABELS, str(lists[split]), problems)
+    listed = list_of_split(lists, split, root)
+    return listed.listing((_listed_pair(line, root) for line in listed.lines), LABELS)
 
 
 def segnet_split(stem: str) -> str:
@@ -129,7 +127,7 @@ def segnet_split(stem: str) -> str:
 
 
 def _listed_pair(line: ListedLine, root: Path) -> Pair | Problem:
-    parts = line.text.replace("\\", "/").split()
+    parts = line.posix.split()
     if len(parts) != 2:
         text = f"{line.place}: '{line.text}' is not an image path and a mask path with a blank between"
         return Problem("refused line", text)
@@ -142,24 +140,17 @@ def _list_full(root: Path, split: str) -> Listing[Pair]:
     labels = _full_labels(root / "label_colors.txt")
     lists = {path.stem: path for path in root.iterdir() if path.name in _FULL_LISTS}
     if lists:
-        if split not in lists:
-            raise unknown_split(split, list(lists), f"{root}")
-        listed = scan_split_list(lists[split])
-        pairs = [
-            _full_pair(root, PurePosixPath(line.text.replace("\\", "/")).stem, line.place) for line in listed.lines
-        ]
-        return listed.listing(pairs, labels, str(lists[split]))
+        listed = list_of_split(lists, split, root)
+        return listed.listing(
+            (_full_pair(root, PurePosixPath(line.posix).stem, line.place) for line in listed.lines), labels
+        )
     if split not in ("train", "val", "test"):
         raise unknown_split(split, ["train", "val", "test"], f"{root}")
     stems = [path.stem for path in files_named(root / _FULL_IMAGES, ".png")]
     chosen = [_full_pair(root, stem) for stem in stems if segnet_split(stem) == split]
-    problems = [
-        Problem("missing mask", f"{pair.image}: no mask {pair.mask}. Add it or remove the image.")
-        for pair in chosen
-        if not pair.mask.is_file()
-    ]
-    pairs = [pair for pair in chosen if pair.mask.is_file()]
-    return Listing(tuple(pairs), tuple(problems), f"{root}, split {split}", labels)
+    pairs = tuple(pair for pair in chosen if pair.mask.is_file())
+    problems = tuple(missing_mask(pair.image, pair.mask) for pair in chosen if not pair.mask.is_file())
+    return Listing(pairs, problems, f"{root}, split {split}", labels)
 
 
 def _full_pair(root: Path, stem: str, place: str = "") -> Pair:

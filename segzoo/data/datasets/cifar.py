@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from segzoo.config.classification_data import ClassificationDataConfig
-from segzoo.data.datasets.spec import dataset_root, how_to_get, register_dataset, unknown_split
+from segzoo.data.datasets.spec import Recipe, Source, dataset_root, how_to_get, register_dataset, unknown_split
 from segzoo.data.reading.images import Array8
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.reading.pixels import Pixels
 from segzoo.data.sample import ClassesOf
 from segzoo.errors import ConfigError, DataError, first_line
 from segzoo.fetching.archive import DAMAGE, open_tar
-from segzoo.fetching.sources import Recipe, Source
 
 FOLDER = "cifar-10-batches-bin"
 SOURCE = Source(
@@ -40,14 +39,7 @@ _MOST_MEMBERS = 100  # of an archive, of which the published one has 9
 
 
 class ImageArrays:
-    """Images that are in memory.
-
-    Args:
-        images: 8-bit RGB, (N, H, W, 3).
-        classes: of the images.
-        labels: the classes.
-        ids: of the images.
-    """
+    """Images that are in memory: 8-bit RGB, (N, H, W, 3)."""
 
     def __init__(self, images: Array8, classes: ClassesOf, labels: LabelSpace, ids: Sequence[str]) -> None:
         self.images = images
@@ -67,10 +59,8 @@ class ImageArrays:
 def build_cifar10(config: ClassificationDataConfig, split: str) -> ImageArrays:
     """The 50,000 training images, or the 10,000 test images, which the field validates on: `test` or `val`.
 
-    Args:
-        config: `root` is `cifar-10-batches-bin` or the folder that holds it or the archive `cifar-10-binary.tar.gz`,
-            which is read as it is.
-        split: "train", "val" or "test".
+    Root is `cifar-10-batches-bin`, or the folder that holds it or the archive `cifar-10-binary.tar.gz`, which is read
+    as it is.
 
     Raises:
         ConfigError: neither is there, or no such split.
@@ -95,11 +85,7 @@ def build_cifar10(config: ClassificationDataConfig, split: str) -> ImageArrays:
 
 
 def _rows(name: str, content: bytes, classes: int) -> Array8:
-    """A row for each image of one file, its class first.
-
-    Raises:
-        DataError: the file holds something else.
-    """
+    """A row for each image of one file, its class first."""
     if not content or len(content) % _ROW:
         raise DataError(f"{name}: {len(content):,} bytes are no rows of {_ROW}; is this CIFAR-10?")
     rows = np.frombuffer(content, np.uint8).reshape(-1, _ROW)
@@ -124,7 +110,7 @@ def _read_files(config: ClassificationDataConfig, names: Sequence[str]) -> dict[
         )
     try:
         with open_tar(archive) as (opened, _):
-            _refuse_others(opened, archive)
+            _check_members(opened, archive)
             return {name: _from_archive(opened, archive, name) for name in names}
     except (*DAMAGE, OSError) as error:
         raise DataError(f"{archive}: damaged or incomplete ({first_line(error)}); fetch it again") from None
@@ -139,7 +125,7 @@ def _from_folder(folder: Path, name: str) -> bytes:
     return path.read_bytes()
 
 
-def _refuse_others(opened: tarfile.TarFile, archive: Path) -> None:
+def _check_members(opened: tarfile.TarFile, archive: Path) -> None:
     """Refuse an archive of too much before all of it is unpacked in search of a name."""
     for number, member in enumerate(opened):
         if number == _MOST_MEMBERS or member.size > _LARGEST:

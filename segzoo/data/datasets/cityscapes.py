@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segzoo.config.schema import DataConfig
-from segzoo.data.datasets.listing import Listing, Problem
-from segzoo.data.datasets.pairs import Pair
+from segzoo.data.datasets.listing import Listing, Pair, missing_mask, orphan_mask
 from segzoo.data.datasets.spec import (
     FoundLayout,
+    Recipe,
+    Source,
     built_from,
     dataset_root,
     how_to_get,
@@ -19,27 +20,18 @@ from segzoo.data.reading.coding import Color
 from segzoo.data.reading.labels import IGNORED, LabelSpace
 from segzoo.data.reading.tree import files_named, subfolders
 from segzoo.errors import ConfigError
-from segzoo.fetching.sources import Recipe, Source
 
 _VOID = IGNORED
 
 
 class CityscapesLabel(NamedTuple):
-    """One of the things that were annotated.
+    """One of the things that were annotated."""
 
-    Args:
-        id: value in `*_labelIds.png`.
-        train_id: class index, or 255 where it is not evaluated; value in `*_labelTrainIds.png`.
-        name: of the thing.
-        category: of the group it belongs to.
-        color: its RGB in `*_color.png`.
-    """
-
-    id: int
-    train_id: int
+    id: int  # value in `*_labelIds.png`
+    train_id: int  # class index, or 255 where it is not evaluated; value in `*_labelTrainIds.png`
     name: str
-    category: str
-    color: Color
+    category: str  # the group that it belongs to
+    color: Color  # in `*_color.png`
 
 
 # Without "license plate", whose id -1 no file holds.
@@ -107,12 +99,8 @@ def list_cityscapes(config: DataConfig, split: str) -> Listing[Pair]:
     A file under the wrong one of the two names is refused when it is read: each holds values that the other never has,
     for every scene has void pixels at its borders.
 
-    Args:
-        config: `root` holds `leftImg8bit` and `gtFine`.
-        split: name of a folder in both. The masks of `test` are not public.
-
     Raises:
-        ConfigError: a folder or the split is not there, or has no masks.
+        ConfigError: a folder or the split is not there, or has no masks, as `test`.
     """
     root = dataset_root(config)
     missing = [name for name in (IMAGES, MASKS) if not (root / name).is_dir()]
@@ -127,17 +115,9 @@ def list_cityscapes(config: DataConfig, split: str) -> Listing[Pair]:
     images = by_name(root / IMAGES / split, IMAGE_END)
     masks = by_name(root / MASKS / split, mask_end)
     problems = [
-        Problem(
-            "missing mask", f"{image}: no mask {_mask_of(name, root, split, mask_end)}. Add it or remove the image."
-        )
-        for name, image in images.items()
-        if name not in masks
+        missing_mask(image, f"{MASKS}/{split}/{name}{mask_end}") for name, image in images.items() if name not in masks
     ]
-    problems += [
-        Problem("orphan mask", f"{mask}: no image of this name. Add it or remove the mask.")
-        for name, mask in masks.items()
-        if name not in images
-    ]
+    problems += [orphan_mask(mask) for name, mask in masks.items() if name not in images]
     pairs = [Pair(Path(name).name, image, masks[name]) for name, image in images.items() if name in masks]
     labels = LABELS if mask_end == _IDS_END else LABELS.of_indices()
     return Listing(tuple(pairs), tuple(problems), str(root / IMAGES / split), labels)
@@ -154,10 +134,6 @@ def by_name(folder: Path, end: str) -> dict[str, Path]:
     """`<city>/<city>_<sequence>_<frame>` to its file, in order."""
     paths = [path for city in subfolders(folder) for path in files_named(city, end)]
     return {path.relative_to(folder).as_posix().removesuffix(end): path for path in paths}
-
-
-def _mask_of(name: str, root: Path, split: str, end: str) -> str:
-    return (root / MASKS / split / f"{name}{end}").relative_to(root).as_posix()
 
 
 def find_cityscapes(folder: Path) -> FoundLayout | None:

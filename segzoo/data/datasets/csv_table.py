@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from segzoo.config.classification_data import ClassificationDataConfig, CsvConfig
-from segzoo.data.datasets.image_files import ImageFiles, NamedImage, image_files
+from segzoo.data.datasets.image_files import NamedImage, images_from, of_split
 from segzoo.data.datasets.listing import Listing, Problem
 from segzoo.data.datasets.spec import dataset_root, register_dataset, unknown_split
-from segzoo.data.datasets.splits import held_out_of_each, spellings
+from segzoo.data.datasets.splits import listed_twice, spellings
 from segzoo.data.reading.tree import composed, files_named, is_file
 from segzoo.errors import ConfigError, DataError, did_you_mean
 from segzoo.files import text_of
@@ -20,10 +20,15 @@ _LISTED_SPLITS = ("train", "val", "test")
 
 
 def list_csv(config: ClassificationDataConfig, split: str, options: CsvConfig) -> Listing[NamedImage]:
-    """The images of `build_csv`, as the tables show them.
+    """`train.csv` and `val.csv`, or `labels.csv` for all splits, with a column of files and one of classes.
+
+    `labels.csv` may have a column that says which split a row belongs to; without it, a share of each class's images
+    (`val_fraction`), chosen by their paths alone, is `val`, the others are `train`. Line endings of any system, a
+    byte-order mark and blank lines are fine.
 
     Raises:
         ConfigError: the folder, the tables or the split are not there.
+        DataError: a table cannot be read, or lacks a heading.
     """
     root = dataset_root(config)
     tables = sorted({path.stem for path in files_named(root, ".csv")} - {Path(_WHOLE).stem})
@@ -43,49 +48,18 @@ def list_csv(config: ClassificationDataConfig, split: str, options: CsvConfig) -
     )
 
 
-@register_dataset("csv", task="classification", options=CsvConfig, reads=("classes",), listing=list_csv)
-def build_csv(config: ClassificationDataConfig, split: str, options: CsvConfig) -> ImageFiles:
-    """`train.csv` and `val.csv`, or `labels.csv` for all splits, with a column of files and one of classes.
-
-    `labels.csv` may have a column that says which split a row belongs to; without it, a share of each class's images
-    (`val_fraction`), chosen by their paths alone, is `val`, the others are `train`. Line endings of any system, a
-    byte-order mark and blank lines are fine.
-
-    Args:
-        config: `root` holds the tables.
-        split: name of a table or of a row's split.
-        options: how the tables are written.
-
-    Raises:
-        ConfigError: the folder, the tables or the split are not there.
-        DataError: headings, files or classes that are not there; all problems in one go.
-    """
-    return image_files(lambda name: list_csv(config, name, options), config, split, several=options.multi_label)
-
-
 def _part(table: "_Table", split: str, config: ClassificationDataConfig) -> Listing[NamedImage]:
     """The rows of one split in a table of all."""
-    images = table.images
-    if table.has_splits:
-        found = sorted(set(table.splits.values()))
-        if split not in found:
-            raise unknown_split(split, found, str(table.path))
-        return table.listing([image for image in images if table.splits[image.id] == split])
-    if split not in {"train", "val"}:
-        raise unknown_split(split, ["train", "val"], str(table.path))
-    groups = [image.classes for image in images]
-    held_out = held_out_of_each([image.id for image in images], groups, config.val_fraction, config.split_seed)
-    return table.listing([image for image in images if (image.id in held_out) == (split == "val")])
+    if not table.has_splits:
+        return table.listing(of_split(table.images, split, config, table.path))
+    found = sorted(set(table.splits.values()))
+    if split not in found:
+        raise unknown_split(split, found, str(table.path))
+    return table.listing([image for image in table.images if table.splits[image.id] == split])
 
 
 class _Table:
-    """A table read: `images` are its sound rows, `problems` and `warnings` say what is wrong with the others.
-
-    Args:
-        path: the file.
-        root: folder that relative paths start from.
-        config: its headings.
-    """
+    """A table read: its sound rows, and what is wrong with the others. Relative paths start from `root`."""
 
     def __init__(self, path: Path, root: Path, config: CsvConfig) -> None:
         self.path = path
@@ -94,7 +68,6 @@ class _Table:
         self.has_splits = False
         self._root = root
         self._config = config
-        self._several = config.multi_label
         self._problems: list[Problem] = []
         self._warnings: list[Problem] = []
         self._seen: dict[str, NamedImage] = {}
@@ -133,26 +106,26 @@ class _Table:
         place = f"{self.path}:{number}"
         name = row[self._config.file_column].strip()
         if not name:
-            self._refuse(place, "no file", f"no file in column '{self._config.file_column}'")
+            self._add_problem(place, "no file", f"no file in column '{self._config.file_column}'")
             return
         if ".." in re.split(r"[/\\]", name):
-            self._refuse(place, "refused line", f"'{name}' leads out of the data set; remove '..'")
+            self._add_problem(place, "refused line", f"'{name}' leads out of the data set; remove '..'")
             return
         files = (self._root / spelling for spelling in spellings(name))
         image = NamedImage(name, next(filter(is_file, files), self._root / name), self._classes(row), place)
-        if not image.classes and not self._several:
-            self._refuse(place, "no class", f"no class in column '{self._config.label_column}'")
+        if not image.classes and not self._config.multi_label:
+            self._add_problem(place, "no class", f"no class in column '{self._config.label_column}'")
         elif not is_file(image.file):
-            self._refuse(place, "missing image", f"no image {image.file}. Add the file or take the line out.")
+            self._add_problem(place, "missing image", f"no image {image.file}. Add the file or take the line out.")
         elif self.has_splits and not row[self._config.split_column].strip():
-            self._refuse(place, "no split", f"no split in column '{self._config.split_column}'")
+            self._add_problem(place, "no split", f"no split in column '{self._config.split_column}'")
         elif self._is_new(image):
             self.images.append(image)
             self.splits[name] = row.get(self._config.split_column, "").strip()
 
     def _classes(self, row: Mapping[str, str]) -> tuple[str, ...]:
         text = row[self._config.label_column].strip()
-        parts = text.split(self._config.separator) if self._several else [text]
+        parts = text.split(self._config.separator) if self._config.multi_label else [text]
         return tuple(sorted({composed(part.strip()) for part in parts} - {""}))
 
     def _is_new(self, image: NamedImage) -> bool:
@@ -161,18 +134,21 @@ class _Table:
         if first is image:
             return True
         if first.classes == image.classes:
-            self._warnings.append(
-                Problem("duplicate line", f"{image.place}: '{image.id}' is listed twice; counted once")
-            )
+            self._warnings.append(listed_twice(image.id, image.place))
             return False
-        advice = "name its classes in one row" if self._several else "keep the right row"
+        advice = "name its classes in one row" if self._config.multi_label else "keep the right row"
         line = f"'{image.id}' is {_listed(image)} here and {_listed(first)} in {first.place}; {advice}"
-        self._refuse(image.place, "two classes", line)
+        self._add_problem(image.place, "two classes", line)
         return False
 
-    def _refuse(self, place: str, kind: str, line: str) -> None:
+    def _add_problem(self, place: str, kind: str, line: str) -> None:
         self._problems.append(Problem(kind, f"{place}: {line}"))
 
 
 def _listed(image: NamedImage) -> str:
     return ", ".join(image.classes) or "without a class"
+
+
+register_dataset("csv", task="classification", options=CsvConfig, reads=("classes",), listing=list_csv)(
+    images_from(list_csv, several=lambda options: options.multi_label)
+)

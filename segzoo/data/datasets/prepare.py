@@ -2,19 +2,17 @@
 
 import logging
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from segzoo.config.data import SharedDataConfig
-from segzoo.data.datasets.spec import DATASET_REGISTRIES, DatasetSpec
+from segzoo.data.datasets.spec import DATASET_REGISTRIES, DatasetSpec, Recipe, Source
 from segzoo.data.reading.tree import is_hidden
 from segzoo.errors import ConfigError, DataError, SegzooError, UnknownNameError, did_you_mean, in_groups
-from segzoo.fetching.archive import unpack
+from segzoo.fetching.archive import is_archive, unpack
 from segzoo.fetching.download import download, verify
-from segzoo.fetching.sources import Recipe, Source
 
 logger = logging.getLogger(__name__)
 
@@ -23,13 +21,7 @@ _SHOWN = 20  # problems of one split that are spelled out
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is there now.
-
-    Args:
-        lines: for people, one per split.
-        problems: what is missing or wrong, one line each.
-        command: how to train on it.
-    """
+    """What is there now, in words; what is missing or wrong, one line each; and how to train on it."""
 
     lines: tuple[str, ...]
     problems: tuple[str, ...]
@@ -37,39 +29,30 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class _Target:
-    """A data set that can be had: its recipe, the data set itself, and its `data` section in a folder."""
+class Preparable:
+    """A data set that can be had, by one of its recipes."""
 
     recipe: Recipe
+    dataset: str
     spec: DatasetSpec[Any]
-    config: Callable[[Path], SharedDataConfig]
+    section: type[Any]  # of the configuration
 
 
-def recipes() -> dict[str, tuple[str, Recipe]]:
-    """What `prepare` takes: the name of the data set that each makes, and how."""
-    return {name: (target.config(Path()).name, target.recipe) for name, target in _targets().items()}
-
-
-def _targets() -> dict[str, _Target]:
-    found = {}
-    for registry in DATASET_REGISTRIES.values():
-        for dataset in registry:
-            spec: DatasetSpec[Any] = registry[dataset]
-            for name, recipe in spec.recipes.items():
-                found[name] = _Target(recipe, spec, partial(_section, registry.section, dataset))
-    return found
-
-
-def _section(section: type[Any], dataset: str, folder: Path) -> SharedDataConfig:
-    config: SharedDataConfig = section(name=dataset, root=str(folder))
-    return config
+def recipes() -> dict[str, Preparable]:
+    """What `prepare` takes."""
+    return {
+        name: Preparable(recipe, dataset, registry[dataset], registry.section)
+        for registry in DATASET_REGISTRIES.values()
+        for dataset in registry
+        for name, recipe in registry[dataset].recipes.items()
+    }
 
 
 def prepare(name: str, root: str | Path, archives: Sequence[str | Path] = ()) -> Prepared:
     """Make a data set ready below `root`, as far as it is not; what is there is never changed.
 
     Args:
-        name: a recipe of a data set: voc, sbd (VOC with SBD's masks, the split `trainaug`), cityscapes, camvid, ...
+        name: a recipe of a data set, such as voc, sbd (VOC with SBD's masks, the split `trainaug`) or camvid.
         root: folder of all data sets; `data.root` is `VOCdevkit`, `cityscapes`, ... inside it.
         archives: files to use in place of downloads.
 
@@ -77,18 +60,19 @@ def prepare(name: str, root: str | Path, archives: Sequence[str | Path] = ()) ->
         ConfigError: an archive does not exist or belongs to nothing here, or must be fetched by hand.
         DataError: an archive cannot be had, is refused or cannot be written.
     """
-    targets = _targets()
-    if name not in targets:
-        raise UnknownNameError(f"unknown data set '{name}'. {did_you_mean(name, targets)}")
-    target, root = targets[name], Path(root).expanduser()
-    recipe = target.recipe
-    needed = recipe.sources
-    _refuse_inner_folder(root, needed)
+    known = recipes()
+    if name not in known:
+        raise UnknownNameError(f"unknown data set '{name}'. {did_you_mean(name, known)}")
+    wanted, root = known[name], Path(root).expanduser()
+    recipe = wanted.recipe
+    _check_root(root, recipe.sources)
     made = recipe.makes is not None and (root / recipe.makes).is_file()
-    missing = [source for source in needed if not made and not (root / source.place).exists()]
-    given = _assigned([Path(file).expanduser() for file in archives], needed, missing)
-    _refuse_by_hand(root, needed, missing, list(given))
+    missing = [source for source in recipe.sources if not made and not (root / source.place).exists()]
+    given = _assigned([Path(file).expanduser() for file in archives], recipe.sources, missing)
     absent = [source for source in missing if source not in given and not source.urls]
+    by_hand = [f"{root / source.place}: not there. {_by_hand(source)}" for source in absent]
+    if absent and len(absent) == len(recipe.sources):
+        raise ConfigError(by_hand)
     try:
         for source in missing:
             if source not in absent:
@@ -98,21 +82,34 @@ def prepare(name: str, root: str | Path, archives: Sequence[str | Path] = ()) ->
     except OSError as error:
         raise DataError(f"{error.filename or root}: {error.strerror}") from error
     nothing_done = made or (not missing and recipe.makes is None)
-    return _inspect(target, root, absent, nothing_done=nothing_done)
+    return _inspect(wanted, root, by_hand, nothing_done=nothing_done)
 
 
 def _place(source: Source, root: Path, archive: Path | None) -> None:
     """Unpack a given archive, or else a downloaded one, to where it belongs."""
+    checksum = f"md5:{source.md5}" if source.md5 else None
     if archive is None:
         root.mkdir(parents=True, exist_ok=True)
-        archive = download(source, root)
+        archive = root / source.filename
+        download(
+            source.urls,
+            archive,
+            size=source.size,
+            checksum=checksum,
+            check=_no_archive,
+            by_hand=f"Fetch {source.filename} by hand ({source.homepage}) and name it: --archive FILE.",
+        )
     else:
-        verify(archive, source)
+        verify(archive, checksum, source.filename)
     logger.info("unpacking %s to %s; the archive is not needed afterwards", archive, root / source.place)
     unpack(archive, source.folder, root / source.place)
 
 
-def _refuse_inner_folder(root: Path, needed: Sequence[Source]) -> None:
+def _no_archive(file: Path) -> str:
+    return "" if is_archive(file) else "no tar or zip archive, or not all of it"
+
+
+def _check_root(root: Path, needed: Sequence[Source]) -> None:
     """`--root data/VOCdevkit` would lead to a second VOCdevkit inside the first."""
     for source in needed:
         outer, _, inner = source.place.partition("/")
@@ -140,24 +137,17 @@ def _assigned(files: Sequence[Path], needed: Sequence[Source], missing: Sequence
     return given
 
 
-def _refuse_by_hand(root: Path, needed: Sequence[Source], missing: Sequence[Source], given: Sequence[Source]) -> None:
-    """Say what to fetch where nothing is there and a program may not fetch it."""
-    if len(missing) == len(needed) and not given and not any(source.urls for source in missing):
-        raise ConfigError(f"{root / source.place}: not there. {_by_hand(source)}" for source in missing)
-
-
 def _by_hand(source: Source) -> str:
     return f"Log in at {source.homepage}, fetch {source.filename} and run this again with --archive {source.filename}"
 
 
-def _inspect(target: _Target, root: Path, absent: Sequence[Source], *, nothing_done: bool) -> Prepared:
+def _inspect(wanted: Preparable, root: Path, absent: Sequence[str], *, nothing_done: bool) -> Prepared:
     """Count what is there, by the rules of the data set's loader."""
-    recipe = target.recipe
+    recipe = wanted.recipe
     folder = root / recipe.folder
-    lines = []
-    problems = [f"{root / source.place}: not there. {_by_hand(source)}" for source in absent]
+    lines, problems = [], [*absent]
     for split, published in recipe.splits.items():
-        count, wrong = _count(target, folder, split)
+        count, wrong = _count(wanted, folder, split)
         lines.append(f"  {split}: {count:,} of {published:,} images")
         if recipe.images is not None and count < published:
             problems.append(f"{folder}: {split} has {count:,} of {published:,} images")
@@ -171,9 +161,10 @@ def _inspect(target: _Target, root: Path, absent: Sequence[Source], *, nothing_d
     return Prepared((f"{folder}: {state}", *lines), tuple(dict.fromkeys(problems)), command)
 
 
-def _count(target: _Target, folder: Path, split: str) -> tuple[int, list[str]]:
+def _count(wanted: Preparable, folder: Path, split: str) -> tuple[int, list[str]]:
     """Images of a split, and what its loader says is wrong."""
-    recipe, spec, config = target.recipe, target.spec, target.config(folder)
+    recipe, spec = wanted.recipe, wanted.spec
+    config: SharedDataConfig = wanted.section(name=wanted.dataset, root=str(folder))
     found = () if recipe.images is None else folder.glob(recipe.images.format(split=split))
     images = sum(not is_hidden(path.name) for path in found)
     if split in recipe.unlabelled:

@@ -11,15 +11,13 @@ from segzoo.config.data import DataConfig, SharedDataConfig
 from segzoo.config.fields import Section
 from segzoo.config.load import KnownNames
 from segzoo.config.parts import Options, PartRegistry
-from segzoo.data.datasets.listing import Listing
-from segzoo.data.datasets.pairs import FileDataset, Pair
-from segzoo.data.datasets.regroup import regroup, regrouped_labels
+from segzoo.data.datasets.classes import regroup, regrouped_labels
+from segzoo.data.datasets.listing import FileDataset, Listing, Pair
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.reading.pixels import PixelFormat, warn_of_dark
 from segzoo.data.reading.tree import is_folder
 from segzoo.data.sample import ClassificationDataset, ReadFromFiles, SegmentationDataset
 from segzoo.errors import ConfigError, SegzooError
-from segzoo.fetching.sources import Recipe
 
 Images = TypeVar("Images")
 T = TypeVar("T")
@@ -29,14 +27,59 @@ _ASSUMED_CLASSES = 21
 
 
 @dataclass(frozen=True)
-class FoundLayout:
-    """A folder that holds a data set as it is published.
+class Source:
+    """One archive of a data set.
 
     Args:
-        root: value of `data.root`.
-        reason: how it was told, in words.
-        train_split: value of `data.train_split`.
+        filename: of the archive.
+        folder: the folder inside it that is wanted.
+        place: what that folder becomes, below the root of all data sets.
+        homepage: where a person finds the archive.
+        urls: mirrors, tried in order; empty where a licence or a login forbids downloads by a program. None could be
+            opened where ours were written: the content is verified by its checksum.
+        size: in bytes, where it is known.
+        md5: checksum, where one is published; None is never filled by a guess.
     """
+
+    filename: str
+    folder: str
+    place: str
+    homepage: str
+    urls: tuple[str, ...] = ()
+    size: int | None = None
+    md5: str | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one data set is made from its archives, as `segzoo prepare-data` does it.
+
+    Args:
+        sources: the archives that `make` needs, in order.
+        folder: `data.root` then, below the root of all data sets.
+        splits: published number of images of each.
+        train: what follows `segzoo train`.
+        make: what follows the unpacking, given the root.
+        makes: the file that it makes last, below the root; while it is there, no archive is needed.
+        images: pattern of a split's images where no list says what belongs to it; fewer than published are a problem.
+        unlabelled: splits without masks.
+        optional: splits that training does without.
+    """
+
+    sources: tuple[Source, ...]
+    folder: str
+    splits: Mapping[str, int]
+    train: str
+    make: Callable[[Path], object] = lambda root: None
+    makes: str | None = None
+    images: str | None = None
+    unlabelled: frozenset[str] = frozenset()
+    optional: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class FoundLayout:
+    """A folder that holds a data set as it is published: `data.root`, how it was told, and `data.train_split`."""
 
     root: Path
     reason: str
@@ -47,17 +90,15 @@ class FoundLayout:
 class DatasetSpec(Generic[Images]):
     """One data set: what everything else asks of it. All but `build` is optional.
 
-    Functions get the run's `data` section first.
-
     Args:
-        build: (configuration, split) -> the split.
-        listing: (configuration, split) -> its files as names and lists show them, without decoding any, so that the
-            doctor goes on past the first fault; None for a data set that does not lie in files.
-        labels: the classes as far as they are known without the files.
+        build: from the run's `data` section and the name of a split to its samples.
+        listing: from the same to the split's files as names and lists show them, without decoding any, so that
+            `segzoo check-data` goes on past the first fault; None for a data set that does not lie in files.
+        labels: from the `data` section to the classes, as far as they are known without the files.
         recipes: how to get it, each under the name that `segzoo prepare-data` takes.
         recognise: whether a folder holds it, so that `segzoo make-config` finds it.
         scales: sizes at which its published results look at an image, each mirrored, too; None takes Pascal VOC's.
-        drawn: its images are made on the spot, quicker than a process hands them to another.
+        drawn: whether its images are made on the spot, quicker than a process hands them to another.
     """
 
     build: Callable[[Any, str], Images]
@@ -101,7 +142,7 @@ def register_dataset(
             `labels`.
         reads: keys of the data section that only some data sets read, and this one does, such as `classes`; None
             without options of its own says that it may read any.
-        listing: as in `DatasetSpec`, like all that follow.
+        listing: as in `DatasetSpec`, like all that follow but for the last two.
         labels: the classes, or a function of the configuration.
         recipes: ways to get it.
         recognise: tells whether a folder holds it.
@@ -163,22 +204,14 @@ def built_from(listing: Callable[..., Listing[Pair]]) -> Callable[..., FileDatas
 
 
 def spec_of(config: SharedDataConfig) -> DatasetSpec[Any]:
-    """The data set that `config` names.
-
-    Raises:
-        UnknownNameError: no such data set is registered.
-    """
+    """The data set that `config` names."""
     registry = next(known for known in DATASET_REGISTRIES.values() if isinstance(config, known.section))
     spec: DatasetSpec[Any] = registry[config.name]
     return spec
 
 
 def build_dataset(config: DataConfig, split: str) -> SegmentationDataset:
-    """One split of the data set that `config` names, with the classes that its settings leave.
-
-    Args:
-        config: the run's `data` section.
-        split: "train", "val", or another split the data set has.
+    """One split of the data set that the `data` section names, with the classes that its settings leave.
 
     Raises:
         UnknownNameError: no data set is registered under `config.name`.
@@ -211,10 +244,7 @@ def input_folders(config: SharedDataConfig) -> set[Path]:
 
 
 def count_classes(config: DataConfig) -> tuple[int, str]:
-    """How many classes the data set has, and how that is known, in words.
-
-    Args:
-        config: the data section; its files need not be there.
+    """How many classes the data set has, whose files need not be there, and how that is known, in words.
 
     Raises:
         ConfigError: a class to ignore or to merge that the data set does not have.
@@ -263,13 +293,9 @@ def how_to_get(config: SharedDataConfig) -> str:
 
 
 def unknown_split(split: str, found: Sequence[str], where: str, instead: str = "") -> ConfigError:
-    """The error for a split that is not there, listing those that are.
+    """The error for a split that is not there, listing those that are found `where` it was looked for.
 
-    Args:
-        split: that was asked for.
-        found: those that are there.
-        where: they were looked for, for the message.
-        instead: what to do where a single one is there, besides adding the other.
+    `instead` says what to do where a single one is there, besides adding the other.
     """
     listed = ", ".join(sorted(found)) or "none"
     another = "Add it" + (instead or ".") if len(found) == 1 else "Set data.train_split or data.val_split."

@@ -1,7 +1,6 @@
 """Which samples are in a split: lists of names as any system and editor write them, and what is held out."""
 
 import hashlib
-import logging
 import math
 import os
 import re
@@ -11,13 +10,122 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-from segzoo.data.datasets.listing import Listing, Problem
-from segzoo.data.datasets.pairs import Pair, raise_all
+from segzoo.data.datasets.listing import Listing, Pair, Problem
+from segzoo.data.datasets.spec import unknown_split
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.reading.tree import composed, is_file
-from segzoo.errors import in_groups
 from segzoo.files import text_of
+
+
+class ListedLine(NamedTuple):
+    """One line of a split list, without blanks and quotation marks around it, and its file and number for messages."""
+
+    text: str
+    place: str
+
+    @property
+    def posix(self) -> str:
+        """The text with `/` where Windows has a backslash."""
+        return self.text.replace("\\", "/")
+
+
+@dataclass(frozen=True)
+class SplitList:
+    """What a split list holds: its lines, each text once, those that are refused, and those that are there twice."""
+
+    path: Path
+    lines: tuple[ListedLine, ...]
+    problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+
+    def listing(
+        self, found: Iterable[Pair | Problem], labels: LabelSpace | None, warnings: Iterable[Problem] = ()
+    ) -> Listing[Pair]:
+        """The pairs whose files are both there, with a problem for every file that is not.
+
+        Args:
+            found: what the lines name, or what is wrong with them.
+            labels: as in `Listing`.
+            warnings: what else is odd about the lines.
+        """
+        pairs, refused, missing = [], [], []
+        for item in found:
+            if isinstance(item, Problem):
+                refused.append(item)
+            elif absent := list(_missing_files(item)):
+                missing += absent
+            else:
+                pairs.append(item)
+        problems = (*self.problems, *refused, *missing)
+        return Listing(tuple(pairs), problems, str(self.path), labels, (*self.warnings, *warnings))
+
+
+def list_of_split(lists: Mapping[str, Path], split: str, where: Path, instead: str = "") -> SplitList:
+    """The list of a split among `lists`, which are files by the names of their splits; `instead` as in `unknown_split`.
+
+    Raises:
+        ConfigError: there is none of this name in the folder `where`.
+    """
+    if split not in lists:
+        raise unknown_split(split, list(lists), str(where), instead)
+    return scan_split_list(lists[split])
+
+
+def read_split_list(path: Path) -> tuple[ListedLine, ...]:
+    """The lines of a split list, as `numbered_lines` reads them; one that is there twice counts once, with a warning.
+
+    Raises:
+        DataError: a line leads out of the data set (`../`), or the file is no text.
+    """
+    listed = scan_split_list(path)
+    listed.listing((), None).checked()
+    return listed.lines
+
+
+def scan_split_list(path: Path) -> SplitList:
+    """As `read_split_list`, with everything that is wrong with lines collected instead of raised."""
+    lines: dict[str, ListedLine] = {}
+    problems, warnings = [], []
+    for number, text in numbered_lines(path):
+        listed = ListedLine(text, f"{path}:{number}")
+        if ".." in re.split(r"[\s/\\]+", text):
+            problems.append(Problem("refused line", f"{listed.place}: '{text}' leads out of the data set; remove '..'"))
+        elif text in lines:
+            warnings.append(listed_twice(*listed))
+        else:
+            lines[text] = listed
+    return SplitList(path, tuple(lines.values()), tuple(problems), tuple(warnings))
+
+
+def listed_twice(text: str, place: str) -> Problem:
+    """The warning about a line that names what an earlier one has named."""
+    return Problem("duplicate line", f"{place}: '{text}' is listed twice; counted once")
+
+
+def numbered_lines(path: Path) -> list[tuple[int, str]]:
+    """The lines of a list of files with their numbers, without blank ones, and without quotation marks around them.
+
+    UTF-8 and UTF-16, line ends of any system. Bytes that are no UTF-8 are kept as names of files have them.
+
+    Raises:
+        DataError: the file cannot be read or is no text.
+    """
+    lines = re.split(r"\r\n|\r|\n", text_of(path, any_bytes=True))
+    stripped = ((number, _unquoted(line.strip())) for number, line in enumerate(lines, start=1))
+    return [(number, line) for number, line in stripped if line]
+
+
+def _unquoted(text: str) -> str:
+    inner = text[1:-1]
+    return inner if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" and text[0] not in inner else text
+
+
+def _missing_files(pair: Pair) -> Iterator[Problem]:
+    for kind, path in (("image", pair.image), *(("mask", mask) for mask in pair.mask_files)):
+        if not is_file(path):
+            yield Problem(f"missing {kind}", f"{pair.place}: no {kind} {path}. Add the file or take the line out.")
 
 
 def find_named(text: str, folder: Path, files: Mapping[str, Path]) -> Path | None:
@@ -28,12 +136,6 @@ def find_named(text: str, folder: Path, files: Mapping[str, Path]) -> Path | Non
             if found is not None:
                 return found
     return None
-
-
-def unquoted(text: str) -> str:
-    """A name without the quotation marks around it."""
-    inner = text[1:-1]
-    return inner if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" and text[0] not in inner else text
 
 
 def spellings(text: str) -> list[str]:
@@ -49,10 +151,18 @@ def spellings(text: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def halves(text: str) -> Iterator[tuple[str, str]]:
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def split_in_two(text: str) -> Iterator[tuple[str, str]]:
     """The ways in which a line may be an image and its mask, with a blank, a tab, a comma or a semicolon between."""
     for mark in re.finditer(r"\s*[,;]\s*|\s+", text):
-        yield unquoted(text[: mark.start()].strip()), unquoted(text[mark.end() :].strip())
+        yield _unquoted(text[: mark.start()].strip()), _unquoted(text[mark.end() :].strip())
 
 
 def _from_folder(path: PurePosixPath, folder: Path) -> Iterator[str]:
@@ -67,21 +177,10 @@ def _from_folder(path: PurePosixPath, folder: Path) -> Iterator[str]:
                 yield "/".join(parts[count:])
 
 
-def _is_utf8(raw: bytes) -> bool:
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 def smallest_hashes(ids: Sequence[str], share: float, seed: int) -> list[str]:
-    """The share of the ids that has the smallest hashes: the same on every machine, and nearly so when ids are added.
+    """The share of the ids, rounded up, that has the smallest hashes; another seed takes others.
 
-    Args:
-        ids: of all images.
-        share: of them, rounded up.
-        seed: another one takes others.
+    It is the same on every machine, and nearly the same when ids are added.
     """
     prefix = f"{seed}/".encode() if seed else b""
     ranked = sorted(ids, key=lambda name: hashlib.sha256(prefix + os.fsencode(name)).digest())
@@ -90,13 +189,7 @@ def smallest_hashes(ids: Sequence[str], share: float, seed: int) -> list[str]:
 
 
 def held_out_of_each(ids: Sequence[str], groups: Sequence[Hashable], share: float, seed: int) -> set[str]:
-    """The share of each group, but never all of it: a group of one image is trained on.
-
-    Args:
-        ids: of all images.
-        groups: of each image: its class, or its classes.
-        share: as in `smallest_hashes`.
-        seed: as in `smallest_hashes`.
+    """As `smallest_hashes`, of each group (an image's class, or classes), but never all of one: a single is trained on.
 
     >>> sorted(held_out_of_each(["a", "b", "c", "d", "e"], ["cat", "cat", "cat", "cat", "dog"], share=0.5, seed=0))
     ['c', 'd']
@@ -105,123 +198,3 @@ def held_out_of_each(ids: Sequence[str], groups: Sequence[Hashable], share: floa
     for name, group in zip(ids, groups, strict=True):
         members[group].append(name)
     return {name for names in members.values() for name in smallest_hashes(names, share, seed)[: len(names) - 1]}
-
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ListedLine:
-    """One line of a split list.
-
-    Args:
-        text: the line without surrounding blanks and quotation marks.
-        place: file and line number, for messages.
-    """
-
-    text: str
-    place: str
-
-
-@dataclass(frozen=True)
-class SplitList:
-    """What a split list holds, and what is wrong with it.
-
-    Args:
-        lines: its lines without those that are refused, each text once.
-        problems: lines that are refused.
-        warnings: lines that are there twice.
-    """
-
-    lines: tuple[ListedLine, ...]
-    problems: tuple[Problem, ...]
-    warnings: tuple[Problem, ...]
-
-    def listing(
-        self,
-        pairs: Iterable[Pair],
-        labels: LabelSpace | None,
-        where: str,
-        problems: Iterable[Problem] = (),
-        warnings: Iterable[Problem] = (),
-    ) -> Listing[Pair]:
-        """The pairs whose files are both there, with a problem for every file that is not.
-
-        Args:
-            pairs: what the lines name.
-            labels: what the values in the masks mean; None where only the masks themselves tell.
-            where: the split in words, for messages.
-            problems: what else is wrong with the lines.
-            warnings: what else is odd about them.
-        """
-        missing: list[Problem] = []
-        present = []
-        for pair in pairs:
-            absent = list(_missing_files(pair))
-            missing += absent
-            if not absent:
-                present.append(pair)
-        faults = (*self.problems, *problems, *missing)
-        return Listing(tuple(present), faults, where, labels, (*self.warnings, *warnings))
-
-
-def read_split_list(path: Path) -> list[ListedLine]:
-    """The lines of a split list, as `numbered_lines` reads them; one that is there twice counts once, with a warning.
-
-    Args:
-        path: text file.
-
-    Raises:
-        DataError: a line leads out of the data set (`../`), or the file is no text.
-    """
-    listed = scan_split_list(path)
-    for warning in in_groups(warning.line for warning in listed.warnings):
-        logger.warning("%s", warning)
-    raise_all([problem.line for problem in listed.problems])
-    return list(listed.lines)
-
-
-def scan_split_list(path: Path) -> SplitList:
-    """As `read_split_list`, with everything that is wrong with lines collected instead of raised.
-
-    Args:
-        path: text file.
-
-    Raises:
-        DataError: the file is no text.
-    """
-    lines: dict[str, ListedLine] = {}
-    problems, warnings = [], []
-    for number, text in numbered_lines(path):
-        listed = ListedLine(text, f"{path}:{number}")
-        if ".." in re.split(r"[\s/\\]+", text):
-            problems.append(Problem("refused line", f"{listed.place}: '{text}' leads out of the data set; remove '..'"))
-        elif text in lines:
-            warnings.append(listed_twice(listed))
-        else:
-            lines[text] = listed
-    return SplitList(tuple(lines.values()), tuple(problems), tuple(warnings))
-
-
-def listed_twice(line: ListedLine) -> Problem:
-    """The warning about a line that names what an earlier one has named."""
-    return Problem("duplicate line", f"{line.place}: '{line.text}' is listed twice; counted once")
-
-
-def numbered_lines(path: Path) -> list[tuple[int, str]]:
-    """The lines of a list of files with their numbers, without blank ones, and without quotation marks around them.
-
-    UTF-8 and UTF-16, line ends of any system. Bytes that are no UTF-8 are kept as names of files have them.
-
-    Raises:
-        DataError: the file cannot be read or is no text.
-    """
-    lines = re.split(r"\r\n|\r|\n", text_of(path, any_bytes=True))
-    stripped = ((number, unquoted(line.strip())) for number, line in enumerate(lines, start=1))
-    return [(number, line) for number, line in stripped if line]
-
-
-def _missing_files(pair: Pair) -> Iterator[Problem]:
-    for kind, path in (("image", pair.image), *(("mask", mask) for mask in pair.mask_files)):
-        if not is_file(path):
-            yield Problem(f"missing {kind}", f"{pair.place}: no {kind} {path}. Add the file or take the line out.")

@@ -46,10 +46,7 @@ _LIKELY_HUE = 0.7
 class SyntheticDataset:
     """Scenes drawn when asked for; the same index is the same scene on every run and in every process.
 
-    Args:
-        count: number of scenes.
-        size: height and width in pixels.
-        split: "train" or "val"; each has its own seeds.
+    The size is (height, width) in pixels; each split, "train" or "val", has its own seeds.
     """
 
     labels = LABELS
@@ -81,11 +78,7 @@ class SyntheticDataset:
 # data set in it may leave them there.
 @register_dataset("synthetic", reads=(), labels=LABELS, drawn=True)
 def build_synthetic(config: DataConfig, split: str) -> SyntheticDataset:
-    """The built-in scenes.
-
-    Args:
-        config: its `synthetic` section says how many and how large.
-        split: "train" or "val".
+    """As many scenes of the size as `data.synthetic` asks for.
 
     Raises:
         ConfigError: another split, or keys that ask for other pixels than 8-bit RGB.
@@ -99,11 +92,7 @@ def build_synthetic(config: DataConfig, split: str) -> SyntheticDataset:
 
 
 def draw_scene(rng: np.random.Generator, size: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Draw one scene and its mask.
-
-    Args:
-        rng: the only source of chance.
-        size: height and width in pixels.
+    """Draw one scene of (height, width) pixels and its mask; `rng` is the only source of chance.
 
     Shape: image (H, W, 3), mask (H, W).
     """
@@ -125,35 +114,20 @@ def draw_scene(rng: np.random.Generator, size: tuple[int, int]) -> tuple[npt.NDA
 
 @dataclass(frozen=True)
 class _Canvas:
-    """A picture and its mask, or a rectangle of them, while things are painted over each other.
+    """A picture and its mask, or a rectangle of them, while things are painted over each other."""
 
-    Args:
-        image: colours, 0 to 1.
-        mask: class indices.
-        rows: row numbers in the whole picture.
-        columns: column numbers in the whole picture.
-        unit: pixels that stand for one pixel of the design.
-
-    Shape: image (H, W, 3), mask (H, W), rows (H, 1), columns (1, W).
-    """
-
-    image: Floats
-    mask: npt.NDArray[np.uint8]
-    rows: Floats
-    columns: Floats
-    unit: float
+    image: Floats  # colours from 0 to 1, (H, W, 3)
+    mask: npt.NDArray[np.uint8]  # class indices, (H, W)
+    rows: Floats  # row numbers in the whole picture, (H, 1)
+    columns: Floats  # column numbers in it, (1, W)
+    unit: float  # pixels that stand for one pixel of the design
 
     def part(self, foot: float, height: float, middle: float, width: float) -> "_Canvas":
         """The rectangle that stands on row `foot` around column `middle`, and a little more for its border."""
         rows = slice(max(0, int(foot - height) - 2), max(0, int(foot) + 3))
         columns = slice(max(0, int(middle - width / 2) - 2), max(0, int(middle + width / 2) + 3))
-        return _Canvas(
-            self.image[rows, columns],
-            self.mask[rows, columns],
-            self.rows[rows],
-            self.columns[:, columns],
-            self.unit,
-        )
+        image, mask = self.image[rows, columns], self.mask[rows, columns]
+        return _Canvas(image, mask, self.rows[rows], self.columns[:, columns], self.unit)
 
     def paint(self, index: int, region: Region, colors: Floats) -> None:
         """Cover `region` with `colors` (any shape that broadcasts) and ignore the pixels around it."""
@@ -162,10 +136,7 @@ class _Canvas:
         np.copyto(self.image, colors, where=region[..., None])
 
     def noise(self, rng: np.random.Generator, cell: float) -> Floats:
-        """Smooth noise between -1 and 1 whose spots are about `cell` pixels wide.
-
-        Shape: (H, W).
-        """
+        """Smooth noise (H, W) between -1 and 1 whose spots are about `cell` pixels of the design wide."""
         rows = _between_knots(self.mask.shape[0], cell * self.unit)
         columns = _between_knots(self.mask.shape[1], cell * self.unit)
         knots = rng.uniform(-1, 1, (rows.shape[1], columns.shape[1])).astype(np.float32)
@@ -278,10 +249,7 @@ _THINGS: tuple[tuple[Painter, int, float, float], ...] = (
 
 
 def _color(rng: np.random.Generator, index: int) -> Floats:
-    """A colour, loosely after the class.
-
-    Shape: (3,).
-    """
+    """A colour (3,), loosely after the class."""
     likely = rng.normal(_HUES[index], 0.05) if rng.random() < _LIKELY_HUE else rng.random()
     return np.array(colorsys.hsv_to_rgb(likely % 1, rng.uniform(0.2, 0.75), rng.uniform(0.35, 0.95)), np.float32)
 
@@ -314,10 +282,7 @@ def _grown(region: Region) -> Region:
 
 
 def _between_knots(length: int, cell: float) -> Floats:
-    """Weights that interpolate linearly between knots `cell` pixels apart.
-
-    Shape: (length, knots).
-    """
+    """Weights (length, knots) that interpolate linearly between knots `cell` pixels apart."""
     knots = int(length / cell) + 2
     distance = np.abs(np.arange(length, dtype=np.float32)[:, None] / cell - np.arange(knots, dtype=np.float32))
     return np.clip(1 - distance, 0, None)

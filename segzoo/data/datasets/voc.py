@@ -11,27 +11,28 @@ import numpy as np
 import numpy.typing as npt
 
 from segzoo.config.schema import DataConfig
-from segzoo.data.datasets.class_lists import find_class_list
-from segzoo.data.datasets.listing import Listing, Problem
-from segzoo.data.datasets.pairs import Pair
+from segzoo.data.datasets.classes import find_class_list
+from segzoo.data.datasets.listing import Listing, Pair, Problem
 from segzoo.data.datasets.spec import (
     FoundLayout,
+    Recipe,
+    Source,
     built_from,
     dataset_root,
     how_to_get,
     register_dataset,
-    unknown_split,
     without_masks,
 )
-from segzoo.data.datasets.splits import ListedLine, read_split_list, scan_split_list
+from segzoo.data.datasets.splits import ListedLine, list_of_split, read_split_list
 from segzoo.data.reading.images import is_colored_mask, read_mask, read_stored_mask, write_mask
 from segzoo.data.reading.labels import IGNORED, LabelSpace, color_number, shown_color, voc_palette
 from segzoo.data.reading.tree import files_named
 from segzoo.errors import ConfigError, DataError, first_line
 from segzoo.fetching.archive import folder_beside
-from segzoo.fetching.sources import Recipe, Source
 from segzoo.files import write_atomically
 from segzoo.progress import item_bar
+
+logger = logging.getLogger(__name__)
 
 NAMES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -48,15 +49,14 @@ _ID = re.compile(r"20\d\d_\d{6}")
 AUGMENTED_MASKS = "SegmentationClassAug"
 LISTS = Path("ImageSets", "Segmentation")
 TRAINAUG_LIST = LISTS / "trainaug.txt"
+_REAL_VOC = (1_464, 1_449)  # train and val of VOC 2012
+_REAL_TRAINAUG = 10_582
 
 
 def list_voc(config: DataConfig, split: str) -> Listing[Pair]:
     """Pairs of `JPEGImages` and `SegmentationClass` that `ImageSets/Segmentation/<split>.txt` lists.
 
-    Args:
-        config: `root` is the VOCdevkit folder or the VOC2012 inside it.
-        split: name of a list: train, val, trainval. All masks of `trainaug` come from `SegmentationClassAug`, also
-            those of images that VOC's own train has.
+    All masks of `trainaug` come from `SegmentationClassAug`, also those of images that VOC's own train has.
 
     Raises:
         ConfigError: the folder, its layout or the split is not there, or has no masks, as `test`.
@@ -75,24 +75,20 @@ def list_voc(config: DataConfig, split: str) -> Listing[Pair]:
             f"data: no split 'trainaug' in {root}: it needs {TRAINAUG_LIST} and {AUGMENTED_MASKS}. To make both: "
             f"segzoo prepare-data sbd --root {root.parent.parent}. Or take data.train_split=train"
         )
-    if split not in lists:
-        raise unknown_split(split, list(lists), f"{root / LISTS}")
     masks = root / (AUGMENTED_MASKS if split == "trainaug" else MASKS)
-    listed = scan_split_list(lists[split])
-    problems = [
-        Problem("refused line", f"{line.place}: '{line.text}' is no plain image id")
-        for line in listed.lines
-        if not _is_plain(line.text)
-    ]
-    pairs = [_pair(line, root / IMAGES, masks) for line in listed.lines if _is_plain(line.text)]
-    return listed.listing(pairs, LABELS, str(lists[split]), problems)
+    listed = list_of_split(lists, split, root / LISTS)
+    return listed.listing((_pair(line, root / IMAGES, masks) for line in listed.lines), LABELS)
+
+
+def _pair(line: ListedLine, images: Path, masks: Path) -> Pair | Problem:
+    name, place = line
+    if any(mark in name for mark in "/\\:"):
+        return Problem("refused line", f"{place}: '{name}' is no plain image id")
+    return Pair(name, images / f"{name}.jpg", masks / f"{name}.png", place)
 
 
 def other_classes(root: Path) -> str | None:
     """Why a folder in VOC's layout holds other classes than VOC, whatever its folders are called; None: it may be VOC.
-
-    Args:
-        root: with the folders of images and masks.
 
     Raises:
         DataError: a file that names classes is no text.
@@ -172,20 +168,6 @@ def other_numbers(root: Path) -> str | None:
     return f"no image has a name of VOC's, such as 2007_000032, and the masks hold 0 to {len(numbers) - 1} only"
 
 
-def _is_plain(text: str) -> bool:
-    return not any(mark in text for mark in "/\\:")
-
-
-def _pair(line: ListedLine, images: Path, masks: Path) -> Pair:
-    return Pair(line.text, images / f"{line.text}.jpg", masks / f"{line.text}.png", line.place)
-
-
-logger = logging.getLogger(__name__)
-
-_REAL_VOC = (1_464, 1_449)  # train and val of VOC 2012
-_REAL_TRAINAUG = 10_582
-
-
 def write_trainaug(sbd: Path, voc: Path) -> int:
     """Write the masks and the list of `trainaug`; how many images it has.
 
@@ -230,10 +212,7 @@ def trainaug_ids(voc_train: Sequence[str], voc_val: Sequence[str], sbd: Sequence
 
 
 def read_sbd_mask(path: Path) -> npt.NDArray[np.uint8]:
-    """The class numbers of one of SBD's `cls/*.mat`.
-
-    Args:
-        path: MATLAB 5 file with a struct `GTcls` that has a field `Segmentation`.
+    """The class numbers of one of SBD's `cls/*.mat`: MATLAB 5 files with a struct `GTcls` of a field `Segmentation`.
 
     Shape: (H, W).
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from segzoo.config.schema import DataConfig, Preprocessing, RunConfig
-from segzoo.data.datasets.pairs import FileDataset
+from segzoo.data.datasets.listing import FileDataset
 from segzoo.data.datasets.spec import DATASETS, build_dataset, input_folders
 from segzoo.data.inspection.check import Report, SplitReport
 from segzoo.data.loading.items import AugmentedDataset, Item, WholeDataset

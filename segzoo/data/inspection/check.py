@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from segzoo.config.schema import DataConfig
-from segzoo.data.datasets.folder_labels import infer_labels
-from segzoo.data.datasets.pairs import Pair
-from segzoo.data.datasets.regroup import regrouped_labels, single_class
+from segzoo.data.datasets.classes import infer_labels, regrouped_labels, single_class
+from segzoo.data.datasets.listing import Pair
 from segzoo.data.inspection.findings import (
     CheckReport,
     Finding,
@@ -27,7 +26,7 @@ from segzoo.data.inspection.findings import (
 )
 from segzoo.data.inspection.scan import ImageFacts, Scan, SplitScan, facts_labels, scan_splits
 from segzoo.data.reading.labels import IGNORED, LabelSpace
-from segzoo.data.statistics import balanced_weights
+from segzoo.data.sample import balanced_weights
 from segzoo.errors import DataError
 
 

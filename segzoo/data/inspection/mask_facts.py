@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segzoo.data.reading.labels import IGNORED, shown_color
-from segzoo.data.statistics import mask_pixels
+from segzoo.data.sample import mask_pixels
 
 _MOST_BLENDS = 0.5  # of all pixels, in masks that are smoothed and still masks
 _FEWEST_BLENDS = 0.12  # for each pixel of the borders; smoothed ones have 0.17 (halved) to 1 (doubled)

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from segzoo.config.schema import DataConfig
-from segzoo.data.datasets.listing import Listing
-from segzoo.data.datasets.pairs import Pair, raise_all
-from segzoo.data.datasets.regroup import regrouped_labels
+from segzoo.data.datasets.classes import regrouped_labels
+from segzoo.data.datasets.listing import Listing, Pair, raise_all
 from segzoo.data.datasets.spec import DATASETS
 from segzoo.data.inspection.findings import Finding, depth_findings, mask_findings, split_findings, value_findings
 from segzoo.data.inspection.scan import SplitScan, empty_split_problems, scan_pair

@@ -10,9 +10,8 @@ import numpy.typing as npt
 
 from segzoo.config.schema import DataConfig
 from segzoo.data.cores import map_on_all_cores
-from segzoo.data.datasets.listing import Listing, Problem
-from segzoo.data.datasets.pairs import Pair, empty_split, size_mismatch
-from segzoo.data.datasets.regroup import regrouped_labels
+from segzoo.data.datasets.classes import regrouped_labels
+from segzoo.data.datasets.listing import Listing, Pair, Problem, empty_split, size_mismatch
 from segzoo.data.datasets.spec import DATASETS, build_dataset
 from segzoo.data.inspection.mask_facts import MaskFacts, mask_facts
 from segzoo.data.reading.class_masks import read_class_masks

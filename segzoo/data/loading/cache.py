@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segzoo.config.schema import DataConfig
-from segzoo.data.datasets.pairs import FileDataset, Pair
+from segzoo.data.datasets.listing import FileDataset, Pair
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.sample import Sample, SegmentationDataset, mask_extent
 from segzoo.errors import ConfigError, DataError, first_line

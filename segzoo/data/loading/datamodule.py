@@ -12,8 +12,8 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset
 from segzoo.config.data import SharedDataConfig
 from segzoo.config.schema import DataConfig
 from segzoo.data.cores import START_METHOD, available_cores, leave_signals_to_parent
-from segzoo.data.datasets.pairs import FileDataset
-from segzoo.data.datasets.regroup import single_class
+from segzoo.data.datasets.classes import single_class
+from segzoo.data.datasets.listing import FileDataset
 from segzoo.data.datasets.spec import build_dataset, spec_of
 from segzoo.data.loading.cache import cached
 from segzoo.data.loading.items import AugmentedDataset, WholeDataset, as_batch, as_list

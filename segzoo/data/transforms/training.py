@@ -7,8 +7,7 @@ import numpy as np
 from segzoo.config.schema import DataConfig
 from segzoo.data.reading.labels import IGNORED
 from segzoo.data.reading.pixels import PixelFormat
-from segzoo.data.sample import mask_extent
-from segzoo.data.statistics import mask_pixels, rarity
+from segzoo.data.sample import mask_extent, mask_pixels, rarity
 from segzoo.data.transforms.augmentation import build_steps, run_steps
 from segzoo.data.transforms.geometry import (
     REDUCTIONS,

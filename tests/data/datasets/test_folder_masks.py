@@ -1,5 +1,6 @@
 """A folder with every kind of mask and split."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ from PIL import Image
 from segzoo.config.load import config_from_tree
 from segzoo.config.schema import DataConfig, FolderConfig
 from segzoo.data import build_dataset
-from segzoo.data.datasets import folder_labels
-from segzoo.data.datasets.folder import held_out_ids
+from segzoo.data.datasets import classes as data_set_classes
+from segzoo.data.datasets.splits import smallest_hashes
 from segzoo.data.reading.labels import voc_palette
 from segzoo.data.sample import SegmentationDataset
 from segzoo.errors import ConfigError, DataError
@@ -159,6 +160,10 @@ def test_lists_split_a_flat_folder(tmp_path: Path) -> None:
         assert words in lines
 
 
+def held_out_ids(ids: Sequence[str], layout: FolderConfig) -> set[str]:
+    return set(smallest_hashes(ids, layout.val_fraction, layout.split_seed))
+
+
 def test_the_held_out_fifth_is_what_it_was() -> None:
     ids = [f"image_{index}" for index in range(20)]
     assert held_out_ids(ids, FolderConfig()) == {"image_15", "image_5", "image_10", "image_12"}
@@ -185,8 +190,8 @@ def test_masks_are_read_once_for_both_splits(tmp_path: Path, monkeypatch: pytest
     for index in range(5):
         add(tmp_path, f"{index}", np.array([[0, 1, 2]], np.uint8))
     read: list[Path] = []
-    real = folder_labels.read_mask
-    monkeypatch.setattr(folder_labels, "read_mask", lambda path: read.append(path) or real(path))
+    real = data_set_classes.read_mask
+    monkeypatch.setattr(data_set_classes, "read_mask", lambda path: read.append(path) or real(path))
     build(tmp_path)
     build(tmp_path, "val")
     assert len(read) == len(set(read)) == 4

@@ -12,7 +12,7 @@ from PIL import Image
 from segzoo.config.load import load_config
 from segzoo.config.schema import DataConfig
 from segzoo.data import build_dataset
-from segzoo.data.datasets.folder_files import Affixes, likely_affixes
+from segzoo.data.datasets.folder_names import Affixes, likely_affixes
 from segzoo.data.inspection.make_config.make import make_config
 from segzoo.data.sample import SegmentationDataset
 from segzoo.errors import ConfigError, DataError, SegzooError

@@ -8,11 +8,12 @@ from PIL import Image
 
 import segzoo
 from segzoo.config.schema import DataConfig
-from segzoo.data.datasets.listing import Listing, Problem
-from segzoo.data.datasets.pairs import FileDataset, Pair
+from segzoo.data.datasets.listing import FileDataset, Listing, Pair, Problem
 from segzoo.data.datasets.prepare import prepare
 from segzoo.data.datasets.spec import (
     FoundLayout,
+    Recipe,
+    Source,
     build_classification_dataset,
     build_dataset,
     built_from,
@@ -26,7 +27,6 @@ from segzoo.data.inspection.make_config.make import make_config
 from segzoo.data.inspection.quick import quick_check
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError, DataError, UnknownNameError
-from segzoo.fetching.sources import Recipe, Source
 from segzoo.inference.augment import published_augmentation
 from segzoo.tasks.names import known_names
 

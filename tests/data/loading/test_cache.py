@@ -16,7 +16,7 @@ from PIL import Image
 
 from segzoo.config.schema import DataConfig
 from segzoo.data import build_dataset
-from segzoo.data.datasets.pairs import FileDataset
+from segzoo.data.datasets.listing import FileDataset
 from segzoo.data.loading.cache import CachedDataset, cached
 from segzoo.data.loading.datamodule import SegmentationDataModule
 from segzoo.data.reading.images import read_image

@@ -17,8 +17,7 @@ from segzoo.data.inspection.scan import scan_sample
 from segzoo.data.loading.classification_datamodule import ClassificationDataModule
 from segzoo.data.loading.datamodule import SegmentationDataModule, worker_count
 from segzoo.data.loading.sampling import StepBatchSampler
-from segzoo.data.sample import Sample
-from segzoo.data.statistics import class_pixels
+from segzoo.data.sample import Sample, class_pixels
 from segzoo.errors import ConfigError, DataError
 from segzoo.training.faults import faults_explained
 

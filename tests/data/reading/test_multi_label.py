@@ -11,7 +11,7 @@ from PIL import Image
 from segzoo.config.load import load_config
 from segzoo.config.schema import DataConfig, RunConfig
 from segzoo.data import build_dataset
-from segzoo.data.datasets.pairs import FileDataset
+from segzoo.data.datasets.listing import FileDataset
 from segzoo.data.inspection.browse import browse, write_samples
 from segzoo.data.inspection.check import check_data
 from segzoo.data.inspection.make_config.make import make_config
@@ -19,7 +19,7 @@ from segzoo.data.inspection.quick import quick_check
 from segzoo.data.loading.cache import CachedDataset, cached
 from segzoo.data.loading.datamodule import SegmentationDataModule
 from segzoo.data.reading.labels import LabelSpace
-from segzoo.data.statistics import class_pixels
+from segzoo.data.sample import class_pixels
 from segzoo.data.transforms.augmentation import EXTRA_TRANSFORMS, build_steps, run_steps
 from segzoo.data.transforms.training import rare_pixel, train_transform
 from segzoo.errors import ConfigError, DataError

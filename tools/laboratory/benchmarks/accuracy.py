@@ -14,7 +14,7 @@ from laboratory.baseline import ENCODER, baseline_network, baseline_with_our_enc
 from laboratory.benchmarks.loader import PlainDataset
 from laboratory.benchmarks.subjects import CHANNELS, as_trained
 from segzoo.config.schema import RunConfig
-from segzoo.data.datasets.pairs import FileDataset
+from segzoo.data.datasets.listing import FileDataset
 from segzoo.data.datasets.spec import build_dataset
 from segzoo.data.loading.sampling import StepBatchSampler
 from segzoo.data.reading.labels import LabelSpace

@@ -17,7 +17,7 @@ from laboratory.benchmarks.harness import Clock, Prepared, Row, measure_ways
 from laboratory.benchmarks.subjects import Subject, as_trained, numbered_labels
 from segzoo.checkpoint.read import TrainedSegmenter
 from segzoo.config.schema import RunConfig
-from segzoo.data.datasets.pairs import FileDataset
+from segzoo.data.datasets.listing import FileDataset
 from segzoo.data.datasets.spec import build_dataset
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError, first_line

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from laboratory.benchmarks.harness import Clock, Prepared, Row, measure_ways
 from laboratory.benchmarks.machine import Way
 from segzoo.config.schema import DataConfig
-from segzoo.data.datasets.pairs import FileDataset, Pair
+from segzoo.data.datasets.listing import FileDataset, Pair
 from segzoo.data.datasets.spec import build_dataset
 from segzoo.data.loading.cache import cached
 from segzoo.data.loading.items import AugmentedDataset, as_batch

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segzoo.data.datasets.class_lists import ClassList
+from segzoo.data.datasets.classes import ClassList
 from segzoo.data.inspection.make_config.facts import Facts
 from segzoo.data.inspection.scan import facts_labels
 from segzoo.data.reading.labels import IGNORED, LabelSpace, color_number, shown_color

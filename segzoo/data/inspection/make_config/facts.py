@@ -11,10 +11,8 @@ import numpy as np
 
 from segzoo.config.schema import DataConfig
 from segzoo.data.cores import map_on_all_cores
-from segzoo.data.datasets.folder_labels import infer_labels
-from segzoo.data.datasets.listing import Listing
-from segzoo.data.datasets.pairs import Pair, empty_split, raise_all, size_mismatch
-from segzoo.data.datasets.regroup import regrouped_labels
+from segzoo.data.datasets.classes import infer_labels, regrouped_labels
+from segzoo.data.datasets.listing import Listing, Pair, empty_split, raise_all, size_mismatch
 from segzoo.data.datasets.spec import DATASETS
 from segzoo.data.inspection.make_config.layout import Layout
 from segzoo.data.inspection.mask_facts import MaskFacts, find_smoothing, palette_conflict

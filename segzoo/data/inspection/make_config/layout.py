@@ -8,9 +8,8 @@ from typing import Any, NamedTuple, TypeVar
 from segzoo.config.data import DataConfig
 from segzoo.config.load import apply_overrides, config_from_tree, for_segmentation
 from segzoo.data.datasets import voc
-from segzoo.data.datasets.folder_advice import lying_together
-from segzoo.data.datasets.folder_files import NO_AFFIXES, TRAIN_FOLDERS, VAL_FOLDERS, Affixes
-from segzoo.data.datasets.folder_pairs import NamedFiles
+from segzoo.data.datasets.folder import NamedFiles
+from segzoo.data.datasets.folder_names import NO_AFFIXES, TRAIN_FOLDERS, VAL_FOLDERS, Affixes, lying_together
 from segzoo.data.datasets.spec import DATASETS
 from segzoo.data.reading.arrays import ARRAY_SUFFIXES
 from segzoo.data.reading.images import IMAGE_SUFFIXES

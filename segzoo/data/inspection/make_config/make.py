@@ -8,7 +8,7 @@ from pathlib import Path
 
 from segzoo.config.json_schema import schema_line
 from segzoo.config.load import load_config
-from segzoo.data.datasets.class_lists import find_class_list
+from segzoo.data.datasets.classes import find_class_list
 from segzoo.data.datasets.spec import input_folders
 from segzoo.data.inspection.make_config.choose import Choice, Choices, Machine, choose_training, this_machine
 from segzoo.data.inspection.make_config.classes import Classes, choose_classes

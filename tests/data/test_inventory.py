@@ -6,7 +6,7 @@ from unicodedata import normalize
 
 import pytest
 
-from segzoo.data.datasets.inventory import differences, inventory_of
+from segzoo.data.sample import differences, inventory_of
 
 
 class Files:
