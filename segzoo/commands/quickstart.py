@@ -21,13 +21,13 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     from segzoo.data.reading.images import write_image
     from segzoo.data.reading.pixels import as_picture
     from segzoo.inference.predict import predict
-    from segzoo.tasks.table import percent, score_table
+    from segzoo.tasks.metrics import percent, score_table
     from segzoo.training.resume import requested_config
     from segzoo.training.train import train
 
     config = for_segmentation(requested_config(str(packaged_configs()["quickstart"]), arguments.overrides))
     result = train(config, name="quickstart")
-    terminal().print(score_table(result.scores, result.labels.names))
+    terminal().print(score_table(config.task, result.scores, result.labels.names))
     scenes = build_dataset(config.data, config.data.val_split)
     images = result.run_dir / "images"
     images.mkdir()

@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         arguments.config = None
 
     from segzoo.checkpoint.transfer import with_starting_settings  # these need torch, which --help does not
+    from segzoo.tasks.metrics import percent, score_table
     from segzoo.tasks.processes import is_first_process
-    from segzoo.tasks.table import percent, score_table
     from segzoo.training.resume import requested_config
     from segzoo.training.train import check, train
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     else:
         result = train(config, name=Path(arguments.config or "run").stem, resume=arguments.resume)
         if is_first_process():
-            terminal().print(score_table(result.scores, result.labels.names))
+            terminal().print(score_table(config.task, result.scores, result.labels.names))
             main = result.main_metric
             print(f"best val {main.title}: {percent(result.summary[f'best_val_{main.name}'])}")
             print(f"run directory: {result.run_dir}")

@@ -23,7 +23,6 @@ from segzoo.evaluation.files import REPORT, write_metrics, write_per_image
 from segzoo.evaluation.results import ClassEvaluation, ClassifiedImage, ClassProtocol
 from segzoo.evaluation.tables import class_tables
 from segzoo.inference.class_predictor import ClassPredictor
-from segzoo.tasks.classification_metrics import ClassificationMetrics
 from segzoo.tasks.losses.registry import one_for_each_class
 from segzoo.tasks.metrics import MetricSet, metrics_of
 
@@ -85,11 +84,10 @@ class ClassEvaluator(Evaluator):
         logits = torch.from_numpy(np.stack([image.scores for image in images]))
         labels = self.dataset.labels
         target = torch.from_numpy(np.stack([labels.coding.image_target(own) for own in self.dataset.classes]))
-        scores = ClassificationMetrics(labels, self.config.evaluation.class_weights)
-        measured = MetricSet(metrics_of(self.config.task, labels), labels, {ClassificationMetrics: scores})
+        measured = MetricSet.of_task(metrics_of(self.config.task, labels), labels, self.config)
         measured.update(logits, target)
         return ClassEvaluation(
-            measured=measured.compute_here(),
+            measured=measured.compute_joined([[state] for state in measured.states()]),
             matrix=labels.coding.count(labels.coding.predict(logits).long(), target.long()),
             per_image=tuple(self._images(logits)),
             output=output,

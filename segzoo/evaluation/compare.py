@@ -20,9 +20,8 @@ from segzoo.evaluation.files import COUNTS, METRICS
 from segzoo.evaluation.interval import CONFIDENCE, resampled_mious
 from segzoo.files import read_json
 from segzoo.plugins import OWN_PARTS
-from segzoo.tasks.confusion import ConfusionMatrix, mean_of_present
+from segzoo.tasks.confusion import ConfusionMatrix, mean_of_present, ratios
 from segzoo.tasks.metrics import Measured, metrics_of, unknown_metrics
-from segzoo.tasks.metrics.segmentation import shares
 
 _logger = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ class EvaluatedRun:
         """The mIoU of each image; nan where there is nothing to judge."""
         values = []
         for hits, truth, predicted in self.counts.regions:
-            value = mean_of_present(shares(hits.tolist(), (truth + predicted - hits).tolist()))
+            value = mean_of_present(ratios(hits.tolist(), (truth + predicted - hits).tolist()))
             values.append(np.nan if value is None else value)
         return np.array(values)
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from segzoo.evaluation.compare import PROTOCOL, Comparison, Difference, EvaluatedRun
 from segzoo.evaluation.interval import CONFIDENCE, miou_interval
 from segzoo.markdown import Column, markdown_table
-from segzoo.tasks.table import percent
+from segzoo.tasks.metrics import percent
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ from segzoo.inference.augment import TestTimeAugmentation, configured_augmentati
 from segzoo.inference.predictor import Predictor
 from segzoo.models.evaluation import planned_for_evaluation
 from segzoo.models.limits import warn_of_other_stride
-from segzoo.tasks.confusion import ConfusionMatrix
 from segzoo.tasks.metrics import MetricSet, metrics_of
 from segzoo.tasks.segmentation import Batch, stack_equal_sizes
 
@@ -77,7 +76,7 @@ class MaskEvaluator(Evaluator):
         asked = ("boundary",) if self.job.boundary else ()
         labels = self.dataset.labels
         metrics = metrics_of(self.config.task, labels, asked=asked)
-        return MetricSet(metrics, labels, {ConfusionMatrix: ConfusionMatrix(labels)})
+        return MetricSet.of_task(metrics, labels, self.config)
 
     def count(self, batches: Iterable[Sequence[Item]]) -> Iterator[list[ImageCounts]]:
         """Predict batches of whole images and count their pixels; the counts of one batch after the other."""

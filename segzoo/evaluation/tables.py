@@ -5,8 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.table import Table
 
 from segzoo.evaluation.results import ClassEvaluation, Evaluation
-from segzoo.tasks.metrics import Measured
-from segzoo.tasks.table import percent
+from segzoo.tasks.metrics import Measured, percent
 
 _MOST_CLASSES = 50
 """Classes of a classifier with a row of their own; metrics.json has all."""

@@ -11,9 +11,8 @@ from segzoo.config.classification import ClassificationRunConfig
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.models.classifier import build_configured_classifier
 from segzoo.tasks.classification_loss import ImageLoss
-from segzoo.tasks.classification_metrics import ClassificationMetrics, ClassificationScores
-from segzoo.tasks.losses.registry import one_for_each_class
 from segzoo.tasks.metrics import MetricSet, validation_metrics
+from segzoo.tasks.metrics.classification import ClassificationScores
 from segzoo.tasks.task import Task, ids_of
 
 
@@ -43,6 +42,7 @@ class ClassificationTask(Task):
     """
 
     config: ClassificationRunConfig
+    scores: ClassificationScores | None
 
     def __init__(
         self,
@@ -58,11 +58,7 @@ class ClassificationTask(Task):
         self.classifier = build_configured_classifier(
             config.model, labels.num_classes, in_channels=config.data.channels, pretrained=pretrained
         )
-        weights = one_for_each_class(config.evaluation.class_weights, labels, "evaluation.class_weights")
-        self.ranked = ClassificationMetrics(labels, weights)
-        metrics = validation_metrics(config, labels)
-        self.measured = MetricSet(metrics, labels, {ClassificationMetrics: self.ranked})
-        self.scores: ClassificationScores | None = None
+        self.measured = MetricSet.of_task(validation_metrics(config, labels), labels, config)
         if config.trainer.channels_last:
             self.classifier.to(memory_format=torch.channels_last)
 
@@ -99,11 +95,6 @@ class ClassificationTask(Task):
         """The scores (N, K) of images, whether or not their classes lie beside them."""
         named = _by_name(batch)
         return self.checked_scores(self(named["image"]), ids_of(named))
-
-    def measure(self) -> None:
-        """See `Task`; `scores` besides."""
-        self.scores = self.ranked.compute()
-        super().measure()
 
 
 def _by_name(batch: Any) -> ImageBatch:

@@ -108,9 +108,10 @@ class Scores:
     def from_matrix(matrix: Tensor) -> "Scores":
         """Scores of an int64 (K, K) matrix, rows the truth, or of (K, 2, 2) tables of classes that overlap."""
         hits, truth, predicted = regions_of(matrix)
-        iou = _ratios(hits, truth + predicted - hits)
+        iou = ratios(hits.tolist(), (truth + predicted - hits).tolist())
         right = matrix.diagonal(dim1=-2, dim2=-1).sum(-1)
-        return Scores(mean_of_present(iou), mean_of_present(_ratios(right, matrix.sum((-2, -1)))), iou)
+        accuracies = ratios(right.flatten().tolist(), matrix.sum((-2, -1)).flatten().tolist())
+        return Scores(mean_of_present(iou), mean_of_present(accuracies), iou)
 
 
 def regions_of(matrix: Tensor) -> Tensor:
@@ -126,10 +127,13 @@ def regions_of(matrix: Tensor) -> Tensor:
     return torch.stack([matrix.diagonal(), matrix.sum(1), matrix.sum(0)])
 
 
-def _ratios(parts: Tensor, wholes: Tensor) -> tuple[float | None, ...]:
-    """`parts / wholes`, None where there is nothing."""
-    pairs = zip(parts.flatten().tolist(), wholes.flatten().tolist(), strict=True)
-    return tuple(part / whole if whole else None for part, whole in pairs)
+def ratios(parts: Iterable[float], wholes: Iterable[float]) -> tuple[float | None, ...]:
+    """Each part over its whole; None where the whole is zero.
+
+    >>> ratios([1, 0], [4, 0])
+    (0.25, None)
+    """
+    return tuple(part / whole if whole else None for part, whole in zip(parts, wholes, strict=True))
 
 
 def mean_of_present(values: Iterable[float | None]) -> float | None:

@@ -21,7 +21,7 @@ from segzoo.errors import ConfigError
 from segzoo.models.build import build_segmenter
 from segzoo.models.evaluation import planned_for_evaluation
 from segzoo.models.segmenter import Segmenter
-from segzoo.tasks.confusion import ConfusionMatrix, Scores
+from segzoo.tasks.confusion import Scores
 from segzoo.tasks.losses import SegmentationLoss, build_loss, loss_weight_of
 from segzoo.tasks.metrics import MetricSet, validation_metrics
 from segzoo.tasks.names import known_names
@@ -62,6 +62,7 @@ class SegmentationTask(Task):
     """
 
     config: RunConfig
+    scores: Scores | None
     method = "training_logits"
 
     def __init__(
@@ -85,10 +86,7 @@ class SegmentationTask(Task):
         if not isinstance(self.segmenter, Segmenter):
             self._training_pass = TrainingPass("forward", recompute=False)
         self._own_optimizer = optimizer
-        self.confusion = ConfusionMatrix(labels)
-        metrics = validation_metrics(config, labels)
-        self.measured = MetricSet(metrics, labels, {ConfusionMatrix: self.confusion})
-        self.scores: Scores | None = None
+        self.measured = MetricSet.of_task(validation_metrics(config, labels), labels, config)
         self._evaluated = self._plan_evaluation()  # now, so that what cannot be planned is refused before training
         if config.trainer.channels_last:
             self.segmenter.to(memory_format=torch.channels_last)
@@ -262,11 +260,6 @@ class SegmentationTask(Task):
             ids: of the images, for what is said of scores that are no numbers.
         """
         return self.labels.coding.predict_mask(self.checked_scores(self(image), ids))
-
-    def measure(self) -> None:
-        """See `Task`; `scores` besides."""
-        self.scores = Scores.from_matrix(self.confusion.compute())
-        super().measure()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The user's, or the configuration's."""

@@ -23,7 +23,7 @@ from segzoo.data.transforms.preprocessing import normalize
 from segzoo.errors import CheckpointError, ConfigError, DataError, TrainingError
 from segzoo.tasks.averaging import WeightAverage
 from segzoo.tasks.losses.base import safe_divide
-from segzoo.tasks.metrics import AnyScores, MainMetric, Measured, MetricSet, main_metric
+from segzoo.tasks.metrics import TASK_METRICS, AnyScores, MainMetric, Measured, MetricSet, main_metric
 from segzoo.tasks.optim import build_optimizer, build_schedule, step_period
 from segzoo.tasks.processes import (
     join_lists,
@@ -85,6 +85,7 @@ class Task(LightningModule, ABC):
         self.main_metric: MainMetric = main_metric(config, labels)
         self.own_parts: dict[str, str] = {}
         self.found: Measured | None = None
+        self.scores = None
         self.step_loss = torch.tensor(float("nan"))
         self.without_scores: list[str] = []
         self.average: WeightAverage | None = None
@@ -111,7 +112,8 @@ class Task(LightningModule, ABC):
         """The loss of images that pass the network together, a mean over what counts in them."""
 
     def measure(self) -> None:
-        """Turn what a validation noted, in all processes, into `found`, and forget it."""
+        """Turn what a validation noted, in all processes, into `found` and `scores`, and forget it."""
+        self.scores = TASK_METRICS[self.config.task].scores(self.measured.main.compute())
         self.found = self.measured.compute()
         self.measured.reset()
 

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from segzoo.escapes import terminal
 from segzoo.progress import LINE_EVERY
-from segzoo.tasks.table import percent
+from segzoo.tasks.metrics import percent
 from segzoo.tasks.task import Task
 from segzoo.training.callbacks import TrainingClock, as_task
 

@@ -9,7 +9,7 @@ from sklearn import metrics as sklearn_metrics
 from torchmetrics.functional.classification import multiclass_average_precision, multilabel_average_precision
 
 from segzoo.data.reading.labels import LabelSpace
-from segzoo.tasks.classification_metrics import (
+from segzoo.tasks.metrics.classification import (
     ClassificationMetrics,
     average_precision,
     classification_scores,

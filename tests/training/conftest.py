@@ -35,7 +35,9 @@ def same_weights() -> Callable[[Path, Path], bool]:
 def start_process() -> Callable[..., object]:
     """Start tools/train.py with a fault of `real_process` in it."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["segzoo.training.train", "segzoo.tasks.table", "matplotlib.figure", "real_process"])
+    context.set_forkserver_preload(
+        ["segzoo.training.train", "segzoo.tasks.metrics", "matplotlib.figure", "real_process"]
+    )
     return lambda arguments, fault, output: _start(context, arguments, fault, output)
 
 

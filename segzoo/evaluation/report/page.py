@@ -11,8 +11,7 @@ from segzoo.data.reading.coding import Color
 from segzoo.evaluation.report.curves import Panel
 from segzoo.evaluation.results import Measurement
 from segzoo.tasks.confusion import regions_of
-from segzoo.tasks.metrics import Measured
-from segzoo.tasks.table import percent
+from segzoo.tasks.metrics import Measured, percent
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from segzoo.data.pictures import draw_curves, save_figure
 from segzoo.evaluation.report.curves import Series
 from segzoo.evaluation.results import ClassEvaluation, Evaluation, Measurement
-from segzoo.tasks.table import percent
+from segzoo.tasks.metrics import percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

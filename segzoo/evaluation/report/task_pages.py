@@ -10,8 +10,7 @@ from segzoo.evaluation.report.choice import PER_GROUP, SEED, Chosen, choose
 from segzoo.evaluation.report.page import Page
 from segzoo.evaluation.report.pictures import MAX_SIDE, Example, Layers, encode_layers, photograph
 from segzoo.evaluation.results import ClassEvaluation, ClassifiedImage, Evaluation
-from segzoo.tasks.metrics import main_metric
-from segzoo.tasks.table import percent
+from segzoo.tasks.metrics import main_metric, percent
 
 _SCRIPTS = ("theme.js", "classes.js", "confusion.js", "curves.js")
 _WORST = 24

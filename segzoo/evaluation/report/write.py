@@ -21,7 +21,7 @@ from segzoo.evaluation.report.plots import write_class_plots, write_plots
 from segzoo.evaluation.report.task_pages import class_page, mask_page
 from segzoo.evaluation.results import ClassEvaluation, Evaluation, Measurement
 from segzoo.files import write_atomically
-from segzoo.tasks.table import percent
+from segzoo.tasks.metrics import percent
 
 
 def write_report(evaluation: Evaluation, examples: Callable[[int], Example], output: Path) -> Path:

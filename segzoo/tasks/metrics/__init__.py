@@ -1,32 +1,30 @@
-"""Metrics by name. Tables, metrics.json, the report, `segzoo compare` and validations ask these for what to show."""
+"""Metrics by name. Tables, metrics.json, the report, `segzoo compare` and validations ask these for what to show.
 
-from segzoo.tasks.metrics import boundary as _boundary  # noqa: F401  (registers its metrics)
-from segzoo.tasks.metrics import categories as _categories  # noqa: F401  (registers its metrics)
-from segzoo.tasks.metrics import classification as _classification  # noqa: F401  (registers its metrics)
-from segzoo.tasks.metrics import segmentation as _segmentation  # noqa: F401  (registers its metrics)
-from segzoo.tasks.metrics.counting import MetricSet, State
-from segzoo.tasks.metrics.measured import Measured
+`registry` says what a metric is, `measured` measures several together; `segmentation`, `boundary` and `classification`
+hold ours, which are registered here, in the order in which everything shows them.
+"""
+
+from segzoo.tasks.metrics.classification import AnyScores
+from segzoo.tasks.metrics.measured import Measured, MetricSet, State, no_scores, score_table
 from segzoo.tasks.metrics.registry import (
     METRICS,
+    TASK_METRICS,
+    MainMetric,
     RegisteredMetric,
     Shares,
-    Value,
     Values,
-    metrics_of,
-    register_metric,
-    unknown_metrics,
-)
-from segzoo.tasks.metrics.validation import (
-    AnyScores,
-    MainMetric,
     main_metric,
-    no_scores,
+    metrics_of,
+    percent,
+    register_metric,
     score_names,
+    unknown_metrics,
     validation_metrics,
 )
 
 __all__ = [
     "METRICS",
+    "TASK_METRICS",
     "AnyScores",
     "MainMetric",
     "Measured",
@@ -34,13 +32,14 @@ __all__ = [
     "RegisteredMetric",
     "Shares",
     "State",
-    "Value",
     "Values",
     "main_metric",
     "metrics_of",
     "no_scores",
+    "percent",
     "register_metric",
     "score_names",
+    "score_table",
     "unknown_metrics",
     "validation_metrics",
 ]

@@ -6,7 +6,6 @@ the erosion of its own class just where its whole neighbourhood has its label.
 """
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import cv2
@@ -17,9 +16,8 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from segzoo.data.reading.labels import LabelSpace
-from segzoo.tasks.confusion import mean_of_present
-from segzoo.tasks.metrics.registry import METRICS, RegisteredMetric, Shares, Value, class_names
-from segzoo.tasks.metrics.segmentation import shares
+from segzoo.tasks.confusion import mean_of_present, ratios
+from segzoo.tasks.metrics.registry import Shares
 
 Mask = NDArray[np.uint8]
 Counts = NDArray[np.int64]
@@ -40,12 +38,6 @@ _NEIGHBOURS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 
 def count_boundary(truth: Mask, predicted: Mask, num_classes: int, ignore_index: int) -> Counts:
     """Pixels of one image that its boundary scores are made of.
-
-    Args:
-        truth: class indices and `ignore_index`.
-        predicted: class indices.
-        num_classes: number of classes K.
-        ignore_index: value of pixels that do not count.
 
     Shape: truth and predicted (H, W) to (7, K), rows as in `ROWS`.
     """
@@ -80,12 +72,9 @@ def boundary_scores(counts: Counts) -> BoundaryScores:
     predicted mask that are no further than 2 % of the diagonal from the mask's outline (the image's border is one).
     The F-score of a class in an image is the harmonic mean of the shares of its true and of its predicted outline that
     lie less than 0.75 % of the diagonal from the other; that of the split is the mean over the images where truth or
-    prediction has an outline of the class. The image's border is none here, or every image would score on it.
+    prediction has an outline of the class. The image's border does not count as one, or every image would score on it.
 
-    Args:
-        counts: of each image.
-
-    Shape: counts int64 (N, 7, K).
+    Shape: counts int64 (N, 7, K), of each image.
 
     Source: boundary IoU: Cheng et al., arXiv:2103.16562v1, section 4, and the square erosion and the dilation of 2 % of
         its code; summed over the split as IoU is, where the paper has single instances. F-score: Csurka et al., What
@@ -93,7 +82,7 @@ def boundary_scores(counts: Counts) -> BoundaryScores:
         an image in which only the prediction has the class counts, as 0.
     """
     bands = counts[:, :3].sum(0)
-    iou = shares(bands[0].tolist(), (bands[1] + bands[2] - bands[0]).tolist())
+    iou = ratios(bands[0].tolist(), (bands[1] + bands[2] - bands[0]).tolist())
     truth, truth_met, predicted, predicted_met = (counts[:, row].astype(np.float64) for row in range(3, 7))
     present = (truth + predicted) > 0
     recall, precision = truth_met / np.maximum(truth, 1), predicted_met / np.maximum(predicted, 1)
@@ -104,11 +93,7 @@ def boundary_scores(counts: Counts) -> BoundaryScores:
 
 
 class BoundaryCounts(Metric):
-    """`count_boundary` of each image, (N, 7, K); for classes that exclude each other.
-
-    Args:
-        labels: the classes.
-    """
+    """`count_boundary` of each image, (N, 7, K); for classes that exclude each other."""
 
     full_state_update = False
     images: list[Tensor]
@@ -163,29 +148,3 @@ def _near(line: NDArray[np.bool_], other: NDArray[np.bool_], tolerance: float) -
     distances = cv2.distanceTransform((~other).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[line]
     squared = np.rint(distances.astype(np.float64) ** 2)  # whole numbers, which rounding must not push over the limit
     return int(np.count_nonzero(squared < tolerance**2))
-
-
-def _metric(
-    name: str, title: str, heading: str, score: Callable[[BoundaryScores], Value], meaning: str = ""
-) -> RegisteredMetric:
-    return RegisteredMetric(
-        f"boundary/{name}",
-        title,
-        BoundaryCounts,
-        lambda scores, _: score(scores),
-        rows=class_names if meaning else None,
-        meaning=meaning,
-        heading=heading,
-        compared=False,
-        optional="boundary",
-        applies=lambda labels: labels.coding.exclusive,
-    )
-
-
-for _entry in (
-    _metric("mean_iou", "mean boundary IoU", "Boundary IoU", lambda scores: mean_of_present(scores.iou)),
-    _metric("mean_f_score", "mean boundary F", "Boundary F-score", lambda scores: mean_of_present(scores.f_score)),
-    _metric("iou", "boundary IoU", "Boundary IoU", lambda scores: scores.iou, "IoU of the pixels near an outline"),
-    _metric("f_score", "boundary F", "Boundary F", lambda scores: scores.f_score, "outlines that meet one another"),
-):
-    METRICS["segmentation"].add(_entry.name, _entry)

@@ -4,17 +4,15 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from operator import itemgetter
-from typing import Any, Literal, SupportsIndex, TypeVar
+from typing import Any, Literal, NamedTuple, SupportsIndex, TypeVar
 
 from torch import Tensor
 from torchmetrics import Metric
 
+from segzoo.config.classification import AnyRunConfig
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError, DataError, first_line
 from segzoo.registry import Registry
-from segzoo.tasks.classification_metrics import ClassificationMetrics
-from segzoo.tasks.confusion import ConfusionMatrix
 
 Shares = tuple[float | None, ...]
 """One number for each class; None where there is nothing to judge."""
@@ -41,6 +39,11 @@ TAKEN = frozenset(
 def class_names(labels: LabelSpace) -> tuple[str, ...]:
     """The rows of a metric that has a number for each class."""
     return labels.names
+
+
+def percent(value: float | None) -> str:
+    """A share as text; None, where there is nothing to judge, as n/a."""
+    return "n/a" if value is None else f"{100 * value:.1f} %"
 
 
 @dataclass(frozen=True)
@@ -99,9 +102,7 @@ class RegisteredMetric:
 
     def text(self, value: float | None) -> str:
         """A number as it is shown; n/a where there is nothing to judge."""
-        if value is None:
-            return "n/a"
-        return f"{100 * value:.1f} %" if self.show is None else format(value, self.show)
+        return percent(value) if value is None or self.show is None else format(value, self.show)
 
     def value(self, counted: Any, labels: LabelSpace) -> Value:
         """What it says of counts.
@@ -140,11 +141,33 @@ def _registered(task: str, name: str) -> RegisteredMetric:
     return METRICS[task][name]
 
 
-TABLES: Mapping[TaskName, tuple[Counter, Callable[[Any], Tensor]]] = {
-    "segmentation": (ConfusionMatrix, lambda counts: counts),
-    "classification": (ClassificationMetrics, itemgetter("confusion_matrix")),
-}
-"""`task` -> what counts the table that functions get, and where it lies in what that computes."""
+@dataclass(frozen=True)
+class TaskMetrics:
+    """What the metrics of a task have in common.
+
+    Args:
+        counter: makes, by a run's configuration, the counter that every validation and evaluation has.
+        counter_type: its class, by which metrics ask for it.
+        table: the table of counts in what it computes.
+        scores: the same as a task's `scores`.
+        values: those by the names of metrics.
+        main: the metric by which checkpoints are compared; more is better.
+        by_class: the metric whose numbers of each class a run ends with.
+        most_rows: classes with a row of their own in a terminal; None shows all.
+    """
+
+    counter: Callable[[Any, LabelSpace], Metric]
+    counter_type: type[Metric]
+    table: Callable[[Any], Tensor]
+    scores: Callable[[Any], Any]
+    values: Callable[[Any], Mapping[str, Any]]
+    main: Callable[[LabelSpace], str]
+    by_class: str
+    most_rows: int | None = None
+
+
+TASK_METRICS: dict[str, TaskMetrics] = {}
+"""`task` -> what its metrics have in common; the modules that register the metrics of a task fill it."""
 
 
 def register_metric(
@@ -212,13 +235,7 @@ def register_metric(
 
 
 def metrics_of(task: str, labels: LabelSpace, *, asked: Collection[str] = ()) -> tuple[RegisteredMetric, ...]:
-    """The metrics that an evaluation measures, in order.
-
-    Args:
-        task: of the network.
-        labels: the classes.
-        asked: words for those that are optional.
-    """
+    """The metrics that an evaluation measures, in order; `asked` are the words for optional ones."""
     suiting = [metric for metric in METRICS[task].values() if metric.applies(labels)]
     return tuple(metric for metric in suiting if metric.optional is None or metric.optional in asked)
 
@@ -229,14 +246,50 @@ def unknown_metrics(task: str, content: Iterable[str]) -> list[str]:
     return [key for key in content if key not in known]
 
 
+class MainMetric(NamedTuple):
+    """The number by which checkpoints are compared; more is better.
+
+    Args:
+        name: in metrics.csv and, behind best_val_, in summary.json.
+        title: as people write it.
+    """
+
+    name: str
+    title: str
+
+
+def main_metric(config: AnyRunConfig, labels: LabelSpace) -> MainMetric:
+    """The number that decides which checkpoint is the best."""
+    metric = METRICS[config.task][TASK_METRICS[config.task].main(labels)]
+    return MainMetric(metric.name, metric.title)
+
+
+def validation_metrics(config: AnyRunConfig, labels: LabelSpace) -> tuple[RegisteredMetric, ...]:
+    """What every validation of a run measures: the metrics that always are, and those that `evaluation.metrics` names.
+
+    Raises:
+        ConfigError: a metric that is not registered, or not for these classes.
+    """
+    metrics, named = METRICS[config.task], config.evaluation.metrics
+    for name in named:
+        if not metrics[name].applies(labels):
+            raise ConfigError(f"evaluation.metrics: {name} is not measured for these classes. Leave it out.")
+    return tuple(metric for metric in metrics.values() if metric.validated or metric.name in named)
+
+
+def score_names(config: AnyRunConfig, labels: LabelSpace) -> list[str]:
+    """The columns of metrics.csv that a validation fills."""
+    return [name for metric in validation_metrics(config, labels) for name in metric.names(labels)]
+
+
 def _counter_and_score(
     name: str, task: TaskName, own: "type[Metric] | Callable[[Any], Any]"
 ) -> tuple[Counter, Callable[[Any, LabelSpace], Any]]:
     """What counts for a user's metric, and what is made of the counts."""
     if isinstance(own, type):
         return partial(_own_counter, name, own), lambda counted, _: counted
-    counter, table = TABLES[task]
-    return counter, lambda counted, _: own(table(counted))
+    common = TASK_METRICS[task]
+    return common.counter_type, lambda counted, _: own(common.table(counted))
 
 
 def _own_counter(name: str, kind: Callable[..., Metric], labels: LabelSpace) -> Metric:
