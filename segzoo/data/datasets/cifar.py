@@ -1,6 +1,5 @@
 """CIFAR-10 from its binary version: bytes in rows, so that nothing has to be unpickled."""
 
-import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -30,9 +29,11 @@ RECIPE = Recipe((SOURCE,), "cifar10", {"train": 50_000, "test": 10_000}, train="
 _PICKLED = ("cifar-10-batches-py", "batches.meta", "cifar-10-python.tar.gz")  # what shows that it is the python version
 _SIDE = 32
 _ROW = 1 + 3 * _SIDE * _SIDE  # bytes of an image: its class, then all red, all green and all blue values
-_TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
-_TEST = ("test_batch.bin",)
-_BATCHES: Mapping[str, Sequence[str]] = {"train": _TRAIN, "test": _TEST, "val": _TEST}
+_BATCHES: Mapping[str, Sequence[str]] = {
+    "train": [f"data_batch_{number}.bin" for number in range(1, 6)],
+    "test": ["test_batch.bin"],
+    "val": ["test_batch.bin"],
+}
 _NAMES = "batches.meta.txt"
 _LARGEST = 64 * 2**20  # bytes of one file, of which the largest published one has 31 million
 _MOST_MEMBERS = 100  # of an archive, of which the published one has 9
@@ -108,12 +109,7 @@ def _read_files(config: ClassificationDataConfig, names: Sequence[str]) -> dict[
             f"data.root: neither {FOLDER} nor {SOURCE.filename} in '{root}'.{instead} {how_to_get(config)}; or fetch "
             f"{SOURCE.urls[0]} elsewhere and put it there"
         )
-    try:
-        with open_tar(archive) as (opened, _):
-            _check_members(opened, archive)
-            return {name: _from_archive(opened, archive, name) for name in names}
-    except (*DAMAGE, OSError) as error:
-        raise DataError(f"{archive}: damaged or incomplete ({first_line(error)}); fetch it again") from None
+    return _from_archive(archive, names)
 
 
 def _from_folder(folder: Path, name: str) -> bytes:
@@ -125,19 +121,23 @@ def _from_folder(folder: Path, name: str) -> bytes:
     return path.read_bytes()
 
 
-def _check_members(opened: tarfile.TarFile, archive: Path) -> None:
-    """Refuse an archive of too much before all of it is unpacked in search of a name."""
-    for number, member in enumerate(opened):
-        if number == _MOST_MEMBERS or member.size > _LARGEST:
-            raise DataError(f"{archive}: {member.name} is no file of CIFAR-10")
-
-
-def _from_archive(opened: tarfile.TarFile, archive: Path, name: str) -> bytes:
+def _from_archive(archive: Path, names: Sequence[str]) -> dict[str, bytes]:
+    """The content of some members, in the order of `names`; an archive of much more than CIFAR-10 is not unpacked."""
+    found: dict[str, bytes] = {}
+    wanted = {f"{FOLDER}/{name}": name for name in names}
     try:
-        member = opened.getmember(f"{FOLDER}/{name}")
-    except KeyError:
-        raise DataError(f"{archive}: holds no {FOLDER}/{name}; is this CIFAR-10's binary version?") from None
-    content = opened.extractfile(member) if member.isreg() and member.size <= _LARGEST else None
-    if content is None:
-        raise DataError(f"{archive}: {member.name} is no file of CIFAR-10")
-    return content.read()
+        with open_tar(archive) as (opened, _):
+            for number, member in enumerate(opened):
+                if number == _MOST_MEMBERS or member.size > _LARGEST:
+                    raise DataError(f"{archive}: {member.name} is no file of CIFAR-10")
+                if member.name in wanted:
+                    content = opened.extractfile(member) if member.isreg() else None
+                    if content is None:
+                        raise DataError(f"{archive}: {member.name} is no file of CIFAR-10")
+                    found[wanted[member.name]] = content.read()
+    except (*DAMAGE, OSError) as error:
+        raise DataError(f"{archive}: damaged or incomplete ({first_line(error)}); fetch it again") from None
+    for name in names:
+        if name not in found:
+            raise DataError(f"{archive}: holds no {FOLDER}/{name}; is this CIFAR-10's binary version?")
+    return {name: found[name] for name in names}
