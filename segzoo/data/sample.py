@@ -127,7 +127,7 @@ def mask_extent(mask: npt.NDArray[np.generic]) -> tuple[int, int]:
 
 @contextmanager
 def named_in_errors(sample: str) -> Iterator[None]:
-    """Turn what goes wrong with the sample of this id into a line that names it; a data process hands that on whole.
+    """Turn what goes wrong with the sample of this id into a line that names it: all that leaves a data process whole.
 
     Raises:
         DataError: in place of any error but those that say what to do, and of memory that ran out.

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -55,7 +54,7 @@ def download(
     """Fetch a file, unless it is there already.
 
     What has arrived is kept in `<name>.part`, and the next try or the next call goes on from there, also at another
-    mirror. Only a complete and verified file gets its name. Without a size and a checksum, two halves might be of two
+    mirror. Only a complete and verified file gets its name. Without a size and a checksum, two parts might be of two
     versions, so that such a file starts over each time.
 
     Args:
@@ -79,7 +78,9 @@ def download(
     for url in urls:
         try:
             _from_mirror(url, part, size, usable, limits)
-            _verify_part(part, checksum, check)
+            if wrong := _mismatch(part, checksum) or (check(part) if check else ""):
+                part.unlink()  # or every later try would go on from it
+                raise _WrongFileError(f"{wrong}; what came was deleted")
         except (OSError, http.client.HTTPException, ValueError) as error:
             problems.append(f"{target.name}: {url}: {_reason(error)}")
         else:
@@ -174,7 +175,12 @@ def _receive(response: http.client.HTTPResponse, part: Path, start: int, total: 
     """Write what comes in; how far the file reaches then."""
     done = start
     window_end, window_start = time.monotonic() + limits.window, start
-    with _opened(part, start) as file, byte_bar(part.stem, total) as move_to:
+    with _written(part):
+        file = os.fdopen(open_own(part, os.O_WRONLY | os.O_CREAT), "wb", buffering=0)
+    with file, byte_bar(part.stem, total) as move_to:
+        with _written(part):
+            file.truncate(start)
+            file.seek(start)
         while block := response.read1(_BLOCK):
             with _written(part):
                 rest = memoryview(block)
@@ -191,14 +197,6 @@ def _receive(response: http.client.HTTPResponse, part: Path, start: int, total: 
     return done
 
 
-def _opened(part: Path, start: int) -> IO[bytes]:
-    with _written(part):
-        file = os.fdopen(open_own(part, os.O_WRONLY | os.O_CREAT), "wb", buffering=0)
-        file.truncate(start)
-        file.seek(start)
-    return file
-
-
 @contextmanager
 def _written(file: Path, then: str = ". The next run goes on from what is there.") -> Iterator[None]:
     """A disk that does not take the file ends the download: other mirrors would help nothing."""
@@ -206,14 +204,6 @@ def _written(file: Path, then: str = ". The next run goes on from what is there.
         yield
     except OSError as error:
         raise DataError(f"{file}: cannot be written ({error.strerror}){then}") from error
-
-
-def _verify_part(part: Path, checksum: str | None, check: Callable[[Path], str] | None) -> None:
-    """See that what came is what was asked for; else it is deleted, or every later try would go on from it."""
-    wrong = _mismatch(part, checksum) or (check(part) if check else "")
-    if wrong:
-        part.unlink()
-        raise _WrongFileError(f"{wrong}; what came was deleted")
 
 
 def _size(part: Path) -> int:

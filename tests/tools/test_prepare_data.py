@@ -356,7 +356,9 @@ def test_downloads_when_no_archive_is_given(table, root, monkeypatch):
         Thread(target=server.serve_forever, daemon=True).start()
         here = f"http://127.0.0.1:{server.server_port}"
         change_sources(
-            lambda source: replace(source, md5=None, size=None, urls=(f"{here}/nothing", f"{here}/{source.filename}"))
+            lambda source: replace(
+                source, md5=None, size=None, urls=(f"{here}/nothing", f"{here}/", f"{here}/{source.filename}")
+            )
         )
         prepared = prepare("sbd", root)
         server.shutdown()

@@ -169,11 +169,7 @@ def _full_labels(table: Path) -> LabelSpace:
 
 
 def _read_colors(table: Path) -> Iterator[tuple[str, Color]]:
-    """Lines of red, green, blue and a name.
-
-    Raises:
-        DataError: a line is something else.
-    """
+    """Names with their colours, of a table whose lines are red, green, blue and a name."""
     for number, line in enumerate(text_of(table).splitlines(), start=1):
         parts = line.split(maxsplit=3)
         if not parts:
@@ -184,7 +180,7 @@ def _read_colors(table: Path) -> Iterator[tuple[str, Color]]:
 
 
 def find_camvid(folder: Path) -> FoundLayout | None:
-    """Either of the two layouts."""
+    """Tell either of the two layouts by its folders and lists."""
     if (folder / _FULL_IMAGES).is_dir():
         return FoundLayout(folder, f"{_FULL_IMAGES}: CamVid with its 32 colours")
     lists = [folder / "train.txt", folder / "val.txt"]

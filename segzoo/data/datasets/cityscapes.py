@@ -137,7 +137,7 @@ def by_name(folder: Path, end: str) -> dict[str, Path]:
 
 
 def find_cityscapes(folder: Path) -> FoundLayout | None:
-    """Images and masks in the folders that they come in."""
+    """Tell Cityscapes by the folders of its images and masks."""
     if (folder / IMAGES).is_dir() and (folder / MASKS).is_dir():
         return FoundLayout(folder, f"{IMAGES} with {MASKS}: Cityscapes")
     return None

@@ -103,7 +103,9 @@ def stated_labels(config: DataConfig, root: Path) -> LabelSpace | None:
     """
     folder = config.folder
     if folder.mask_values is not None:
-        return _labels_of_values(folder.mask_values, folder.ignore_value or ())
+        pairs = [(value, index) for index, values in enumerate(folder.mask_values.values()) for value in values]
+        raw_ids = _with_ignored(pairs, folder.ignore_value or ())
+        return LabelSpace(tuple(folder.mask_values), voc_palette(len(folder.mask_values)), raw_ids=raw_ids)
     if folder.colors is not None:
         raw_ids = tuple((color_number(color), index) for index, color in enumerate(folder.colors.values()))
         return LabelSpace(tuple(folder.colors), tuple(folder.colors.values()), raw_ids=raw_ids, raw_colors=True)
@@ -160,11 +162,6 @@ def _values_in(path: Path, size: int, changed: int) -> frozenset[int]:
     if mask.dtype == np.uint8:  # counting is much quicker than np.unique's sorting
         return frozenset(np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist())
     return frozenset(np.unique(mask).tolist())
-
-
-def _labels_of_values(mask_values: dict[str, tuple[int, ...]], ignored: Sequence[int]) -> LabelSpace:
-    pairs = [(value, index) for index, values in enumerate(mask_values.values()) for value in values]
-    return LabelSpace(tuple(mask_values), voc_palette(len(mask_values)), raw_ids=_with_ignored(pairs, ignored))
 
 
 def _labels_counting_up(names: Sequence[str], folder: FolderConfig) -> LabelSpace:

@@ -160,7 +160,7 @@ def _by_class(files: "NamedFiles", labels: LabelSpace | None) -> "NamedFiles | _
 
 
 def _left_out(files: "NamedFiles") -> Iterator[Problem]:
-    """Files among the images that are none; beside lists, which name the images, nobody asks for others."""
+    """Files among the images that are no images; beside lists, which name the images, nobody asks for others."""
     if line := files.left_out():
         yield Problem("files left out", line)
 
@@ -223,7 +223,7 @@ class NamedFiles:
         return pairs, [*problems, *self._unpaired(images.of, masks.of)]
 
     def left_out(self) -> str | None:
-        """A line about files in the images' folder that are none; None where there are none."""
+        """A line about files in the images' folder that are no images, if there are any."""
         others: list[Path] = []
         files_below(self.images, self.suffixes, others=others)
         return left_out_line(self.images, others)

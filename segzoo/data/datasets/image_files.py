@@ -210,7 +210,11 @@ def _mapped(root: Path, folder: Path, options: ImageNetConfig) -> tuple[tuple[Na
     path = root / options.val_map
     if not path.is_file():
         raise ConfigError(f"data.imagenet.val_map: no file '{path}'")
-    classes = dict(_lines(path))
+    lines = [re.split(r"[,\s]+", line.strip()) for line in text_of(path, any_bytes=True).splitlines()]
+    named = (line[:2] for line in lines if len(line) >= 2)  # what follows in a line is left out
+    classes = {Path(name).stem: wordnet for name, wordnet in named if _IMAGENET_CLASS.fullmatch(wordnet)}
+    if not classes:
+        raise DataError(f"{path}: no line of the form `ILSVRC2012_val_00000001.JPEG n01751748`")
     images, unnamed = [], []
     for file in files_below(folder, IMAGE_SUFFIXES):
         if file.stem in classes:
@@ -218,16 +222,6 @@ def _mapped(root: Path, folder: Path, options: ImageNetConfig) -> tuple[tuple[Na
         else:
             unnamed.append(Problem("no class", f"{file}: {path.name} does not name it"))
     return tuple(images), tuple(unnamed)
-
-
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Each image's name without its suffix, and its class; what follows in a line is left out."""
-    text = text_of(path, any_bytes=True)
-    pairs = [fields for line in text.splitlines() if len(fields := re.split(r"[,\s]+", line.strip())) >= 2]
-    named = [(Path(name).stem, wordnet) for name, wordnet, *_ in pairs if _IMAGENET_CLASS.fullmatch(wordnet)]
-    if not named:
-        raise DataError(f"{path}: no line of the form `ILSVRC2012_val_00000001.JPEG n01751748`")
-    yield from named
 
 
 register_dataset("imagenet", task="classification", options=ImageNetConfig, listing=list_imagenet)(

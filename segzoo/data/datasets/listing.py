@@ -150,7 +150,7 @@ class FileDataset:
     def _encoded_mask(self, pair: Pair) -> npt.NDArray[np.uint8]:
         if pair.class_masks:
             return read_class_masks(pair.class_masks, self.labels, lambda: self.pixels.size(pair.image))
-        raw_mask = read_raw_mask(pair.mask, self.labels)
+        raw_mask = read_color_mask(pair.mask) if self.labels.raw_colors else read_mask(pair.mask)
         try:
             return self.labels.encode(raw_mask)
         except DataError as error:
@@ -172,11 +172,6 @@ class FileDataset:
     def with_labels(self, labels: LabelSpace) -> "FileDataset":
         """The same files read as other classes."""
         return FileDataset(self.pairs, labels, self._where, self.pixels)
-
-
-def read_raw_mask(path: Path, labels: LabelSpace) -> npt.NDArray[np.integer]:
-    """Read a mask file's values (H, W), for `labels` to encode: numbers, or colours as numbers."""
-    return read_color_mask(path) if labels.raw_colors else read_mask(path)
 
 
 def with_headers(listing: Listing[Pair], pixels: PixelFormat) -> Listing[Pair]:

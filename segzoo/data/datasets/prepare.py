@@ -70,7 +70,11 @@ def prepare(name: str, root: str | Path, archives: Sequence[str | Path] = ()) ->
     missing = [source for source in recipe.sources if not made and not (root / source.place).exists()]
     given = _assigned([Path(file).expanduser() for file in archives], recipe.sources, missing)
     absent = [source for source in missing if source not in given and not source.urls]
-    by_hand = [f"{root / source.place}: not there. {_by_hand(source)}" for source in absent]
+    by_hand = [
+        f"{root / source.place}: not there. Log in at {source.homepage}, fetch {source.filename} and run this again "
+        f"with --archive {source.filename}"
+        for source in absent
+    ]
     if absent and len(absent) == len(recipe.sources):
         raise ConfigError(by_hand)
     try:
@@ -135,10 +139,6 @@ def _assigned(files: Sequence[Path], needed: Sequence[Source], missing: Sequence
     if problems:
         raise ConfigError(problems)
     return given
-
-
-def _by_hand(source: Source) -> str:
-    return f"Log in at {source.homepage}, fetch {source.filename} and run this again with --archive {source.filename}"
 
 
 def _inspect(wanted: Preparable, root: Path, absent: Sequence[str], *, nothing_done: bool) -> Prepared:

@@ -189,7 +189,7 @@ def smallest_hashes(ids: Sequence[str], share: float, seed: int) -> list[str]:
 
 
 def held_out_of_each(ids: Sequence[str], groups: Sequence[Hashable], share: float, seed: int) -> set[str]:
-    """As `smallest_hashes`, of each group (an image's class, or classes), but never all of one: a single is trained on.
+    """The share of each group (an image's class, or classes), but never all of it: a group of one image is trained on.
 
     >>> sorted(held_out_of_each(["a", "b", "c", "d", "e"], ["cat", "cat", "cat", "cat", "dog"], share=0.5, seed=0))
     ['c', 'd']

@@ -88,11 +88,7 @@ def _pair(line: ListedLine, images: Path, masks: Path) -> Pair | Problem:
 
 
 def other_classes(root: Path) -> str | None:
-    """Why a folder in VOC's layout holds other classes than VOC, whatever its folders are called; None: it may be VOC.
-
-    Raises:
-        DataError: a file that names classes is no text.
-    """
+    """Why a folder in VOC's layout holds other classes, whatever its folders are called; None: it may be VOC."""
     listed = find_class_list(root)
     if listed.names and not _are_vocs(listed.names):
         return f"{listed.file} names other classes ({', '.join(listed.names[:3])}{', ...' if listed.names[3:] else ''})"
@@ -123,11 +119,7 @@ def _misfit(path: Path) -> str | None:
 
 
 def voc_folder(config: DataConfig) -> Path:
-    """The VOC2012 folder: `data.root`, or the one below it.
-
-    Raises:
-        ConfigError: neither holds VOC's lists.
-    """
+    """The VOC2012 folder: `data.root`, or the one below it."""
     root = dataset_root(config)
     for folder in (root / "VOC2012", root):
         if (folder / LISTS).is_dir():
@@ -136,13 +128,13 @@ def voc_folder(config: DataConfig) -> Path:
 
 
 def voc_layout(folder: Path) -> Path | None:
-    """What has VOC2012's sub-folders, whatever classes are in them: a folder, or one up to two levels below."""
+    """The folder with VOC2012's sub-folders, whatever classes are in them: this one, or one up to two levels below."""
     places = (folder, folder / "VOC2012", folder / "VOCdevkit" / "VOC2012")
     return next((root for root in places if (root / IMAGES).is_dir() and (root / LISTS).is_dir()), None)
 
 
 def find_voc(folder: Path) -> FoundLayout | None:
-    """VOC2012 with its own classes."""
+    """Tell VOC2012 by its folders, and by the classes in it."""
     root = voc_layout(folder)
     if root is None or other_classes(root) or other_numbers(root):
         return None
@@ -197,9 +189,6 @@ def write_trainaug(sbd: Path, voc: Path) -> int:
 def trainaug_ids(voc_train: Sequence[str], voc_val: Sequence[str], sbd: Sequence[str]) -> list[str]:
     """SBD's images, train and val alike, without those of VOC's val, and VOC's train; sorted.
 
-    Raises:
-        DataError: VOC's lists have their real sizes, and the result has not.
-
     >>> trainaug_ids(voc_train=["b"], voc_val=["c"], sbd=["a", "b", "c"])
     ['a', 'b']
     """
@@ -212,13 +201,7 @@ def trainaug_ids(voc_train: Sequence[str], voc_val: Sequence[str], sbd: Sequence
 
 
 def read_sbd_mask(path: Path) -> npt.NDArray[np.uint8]:
-    """The class numbers of one of SBD's `cls/*.mat`: MATLAB 5 files with a struct `GTcls` of a field `Segmentation`.
-
-    Shape: (H, W).
-
-    Raises:
-        DataError: the file is missing, damaged or another, or holds a value that is no class.
-    """
+    """The class numbers (H, W) of one of SBD's `cls/*.mat`: MATLAB 5 with a struct `GTcls` of `Segmentation`."""
     from scipy.io import loadmat  # half a second, for this one data set
 
     try:
