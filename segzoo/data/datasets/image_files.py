@@ -1,26 +1,30 @@
-"""Images in classes that lie in files: a folder for each class, and ImageNet as it is published."""
+"""Images in classes that lie in files: a folder for each class, ImageNet as it is published, and tables."""
 
+import csv
+import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segzoo.config.classification_data import ClassificationDataConfig, ImageNetConfig
+from segzoo.config.classification_data import ClassificationDataConfig, CsvConfig, ImageNetConfig
 from segzoo.config.fields import Section
 from segzoo.data.datasets.classes import listed_names
 from segzoo.data.datasets.listing import Listing, Problem, empty_split, unlisted_folders
 from segzoo.data.datasets.spec import dataset_root, register_dataset, unknown_split
-from segzoo.data.datasets.splits import held_out_of_each
+from segzoo.data.datasets.splits import held_out_of_each, listed_twice, spellings
 from segzoo.data.reading.images import IMAGE_SUFFIXES
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.reading.pixels import PixelFormat, Pixels
-from segzoo.data.reading.tree import composed, files_below, left_out_line, name_of, subfolders
+from segzoo.data.reading.tree import composed, files_below, files_named, is_file, left_out_line, name_of, subfolders
 from segzoo.data.sample import ClassesOf
 from segzoo.errors import ConfigError, DataError, did_you_mean, printable
 from segzoo.files import text_of
 
 _IMAGENET_CLASS = re.compile(r"n\d{8}")
 _KAGGLE_IMAGES = Path("Data/CLS-LOC")
+_WHOLE_TABLE = "labels.csv"
+_LISTED_SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def _unknown_classes(listing: Listing[NamedImage], names: Sequence[str]) -> Iter
                 yield Problem("unknown class", line)
 
 
-def of_split(
+def _of_split(
     images: Sequence[NamedImage], split: str, config: ClassificationDataConfig, where: Path
 ) -> list[NamedImage]:
     """The images of one split where nothing divides them: a share of each class's, chosen by their ids, is `val`.
@@ -138,7 +142,7 @@ def list_image_folder(config: ClassificationDataConfig, split: str) -> Listing[N
             raise unknown_split(split, found, str(root), instead)
         return _in_class_folders(root / split, where, PixelFormat.of(config).suffixes)
     everything = _in_class_folders(root, where, PixelFormat.of(config).suffixes)
-    chosen = tuple(of_split(everything.items, split, config, root))
+    chosen = tuple(_of_split(everything.items, split, config, root))
     return Listing(chosen, everything.problems, where, warnings=everything.warnings if split == "train" else ())
 
 
@@ -226,4 +230,138 @@ def _mapped(root: Path, folder: Path, options: ImageNetConfig) -> tuple[tuple[Na
 
 register_dataset("imagenet", task="classification", options=ImageNetConfig, listing=list_imagenet)(
     images_from(list_imagenet)
+)
+
+
+def list_csv(config: ClassificationDataConfig, split: str, options: CsvConfig) -> Listing[NamedImage]:
+    """`train.csv` and `val.csv`, or `labels.csv` for all splits, with a column of files and one of classes.
+
+    `labels.csv` may have a column that says which split a row belongs to; without it, a share of each class's images
+    (`val_fraction`), chosen by their paths alone, is `val`, the others are `train`. Line endings of any system, a
+    byte-order mark and blank lines are fine.
+
+    Raises:
+        ConfigError: the folder, the tables or the split are not there.
+        DataError: a table cannot be read, or lacks a heading.
+    """
+    root = dataset_root(config)
+    tables = sorted({path.stem for path in files_named(root, ".csv")} - {Path(_WHOLE_TABLE).stem})
+    if (root / f"{split}.csv").is_file():
+        rows = _Table(root / f"{split}.csv", root, options)
+        return rows.listing(rows.images)
+    if (root / _WHOLE_TABLE).is_file():
+        return _rows_of(_Table(root / _WHOLE_TABLE, root, options), split, config)
+    if any(name in tables for name in (*_LISTED_SPLITS, config.train_split)):
+        renamed = f", or rename {tables[0]}.csv to {_WHOLE_TABLE}"
+        instead = f"{renamed}: then a share of its images is held out (data.val_fraction)."
+        raise unknown_split(split, tables, str(root), instead)
+    raise ConfigError(
+        f"data.root: '{root}' has neither {config.train_split}.csv nor {_WHOLE_TABLE}, with the headings "
+        f"{options.file_column},{options.label_column}. Folders for classes: data.name=image_folder."
+    )
+
+
+def _rows_of(table: "_Table", split: str, config: ClassificationDataConfig) -> Listing[NamedImage]:
+    """The rows of one split in a table of all."""
+    if not table.has_splits:
+        return table.listing(_of_split(table.images, split, config, table.path))
+    found = sorted(set(table.splits.values()))
+    if split not in found:
+        raise unknown_split(split, found, str(table.path))
+    return table.listing([image for image in table.images if table.splits[image.id] == split])
+
+
+class _Table:
+    """A table read: its sound rows, and what is wrong with the others. Relative paths start from `root`."""
+
+    def __init__(self, path: Path, root: Path, config: CsvConfig) -> None:
+        self.path = path
+        self.images: list[NamedImage] = []
+        self.splits: dict[str, str] = {}
+        self.has_splits = False
+        self._root = root
+        self._config = config
+        self._problems: list[Problem] = []
+        self._warnings: list[Problem] = []
+        self._seen: dict[str, NamedImage] = {}
+        for number, row in self._rows():
+            self._add(number, row)
+
+    def listing(self, images: list[NamedImage]) -> Listing[NamedImage]:
+        """Some of the images, with all that is wrong with the table."""
+        return Listing(tuple(images), tuple(self._problems), str(self.path), warnings=tuple(self._warnings))
+
+    def _rows(self) -> Iterator[tuple[int, Mapping[str, str]]]:
+        reader = csv.DictReader(io.StringIO(text_of(self.path), newline=""), restkey="", restval="")
+        try:
+            headings = [heading.strip() for heading in reader.fieldnames or []]
+        except csv.Error as error:
+            raise self._unreadable(1, error) from None
+        reader.fieldnames = headings
+        missing = [name for name in (self._config.file_column, self._config.label_column) if name not in headings]
+        if missing:
+            keys = {self._config.file_column: "file_column", self._config.label_column: "label_column"}
+            raise DataError(
+                f"{self.path}:1: no heading '{name}'. {did_you_mean(name, headings)} Another heading: "
+                f"data.csv.{keys[name]}=NAME"
+                for name in missing
+            )
+        self.has_splits = self.path.name == _WHOLE_TABLE and self._config.split_column in headings
+        try:
+            yield from ((reader.line_num, row) for row in reader)
+        except csv.Error as error:
+            raise self._unreadable(reader.line_num + 1, error) from None
+
+    def _unreadable(self, number: int, error: csv.Error) -> DataError:
+        return DataError(f"{self.path}:{number}: no table ({error}). Is a quotation mark left open?")
+
+    def _add(self, number: int, row: Mapping[str, str]) -> None:
+        place = f"{self.path}:{number}"
+        name = row[self._config.file_column].strip()
+        if not name:
+            self._add_problem(place, "no file", f"no file in column '{self._config.file_column}'")
+            return
+        if ".." in re.split(r"[/\\]", name):
+            self._add_problem(place, "refused line", f"'{name}' leads out of the data set; remove '..'")
+            return
+        files = (self._root / spelling for spelling in spellings(name))
+        image = NamedImage(name, next(filter(is_file, files), self._root / name), self._classes(row), place)
+        if not image.classes and not self._config.multi_label:
+            self._add_problem(place, "no class", f"no class in column '{self._config.label_column}'")
+        elif not is_file(image.file):
+            self._add_problem(place, "missing image", f"no image {image.file}. Add the file or take the line out.")
+        elif self.has_splits and not row[self._config.split_column].strip():
+            self._add_problem(place, "no split", f"no split in column '{self._config.split_column}'")
+        elif self._is_new(image):
+            self.images.append(image)
+            self.splits[name] = row.get(self._config.split_column, "").strip()
+
+    def _classes(self, row: Mapping[str, str]) -> tuple[str, ...]:
+        text = row[self._config.label_column].strip()
+        parts = text.split(self._config.separator) if self._config.multi_label else [text]
+        return tuple(sorted({composed(part.strip()) for part in parts} - {""}))
+
+    def _is_new(self, image: NamedImage) -> bool:
+        """Whether a row is the first one of its image; a second one that says the same does no harm."""
+        first = self._seen.setdefault(image.id, image)
+        if first is image:
+            return True
+        if first.classes == image.classes:
+            self._warnings.append(listed_twice(image.id, image.place))
+            return False
+        advice = "name its classes in one row" if self._config.multi_label else "keep the right row"
+        line = f"'{image.id}' is {_shown(image)} here and {_shown(first)} in {first.place}; {advice}"
+        self._add_problem(image.place, "two classes", line)
+        return False
+
+    def _add_problem(self, place: str, kind: str, line: str) -> None:
+        self._problems.append(Problem(kind, f"{place}: {line}"))
+
+
+def _shown(image: NamedImage) -> str:
+    return ", ".join(image.classes) or "without a class"
+
+
+register_dataset("csv", task="classification", options=CsvConfig, reads=("classes",), listing=list_csv)(
+    images_from(list_csv, several=lambda options: options.multi_label)
 )
