@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from segzoo.config.classification import AnyRunConfig
-from segzoo.data.inspection.quick import quick_check
+from segzoo.data.inspection.check import quick_check
 from segzoo.data.loading.classification_datamodule import ClassificationDataModule
 from segzoo.data.loading.datamodule import SegmentationDataModule, StepDataModule
 from segzoo.data.reading.labels import LabelSpace

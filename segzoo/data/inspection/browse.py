@@ -9,7 +9,7 @@ import torch
 from segzoo.config.schema import DataConfig, Preprocessing, RunConfig
 from segzoo.data.datasets.listing import FileDataset
 from segzoo.data.datasets.spec import DATASETS, build_dataset, input_folders
-from segzoo.data.inspection.check import Report, SplitReport
+from segzoo.data.inspection.report import Report, SplitReport
 from segzoo.data.loading.items import AugmentedDataset, Item, WholeDataset
 from segzoo.data.loading.sampling import SampleKey, StepBatchSampler
 from segzoo.data.pictures import GridImage, image_grid

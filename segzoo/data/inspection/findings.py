@@ -1,29 +1,23 @@
-"""What is wrong with samples that can be read: values, classes, ways of storing."""
+"""What is wrong with a data set: functions of what was read of it, each for one kind of fault."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
 
 from segzoo.data.datasets.listing import Problem
-from segzoo.data.inspection.mask_facts import find_smoothing, palette_conflict
-from segzoo.data.inspection.scan import Scan, SplitScan, facts_labels
-from segzoo.data.reading.labels import LabelSpace
+from segzoo.data.inspection.masks import find_smoothing, palette_conflict, pixels_of_classes
+from segzoo.data.inspection.scan import Scan, SplitScan
+from segzoo.data.reading.labels import IGNORED, LabelSpace
 from segzoo.data.reading.pixels import dark_line
-from segzoo.errors import printable
+from segzoo.errors import DataError, printable
+
+Severity = Literal["error", "warning"]
 
 _NAMED = 3  # files named in a finding about many
-
-
-class NamedSplit(Protocol):
-    """What a report says of a split."""
-
-    @property
-    def name(self) -> str:
-        """Of the split."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """In JSON types."""
+_KNOWN_FROM_TRAINING = "what is measured on it is known from training. Keep it in one split."
 
 
 @dataclass(frozen=True)
@@ -37,7 +31,7 @@ class Finding:
         line: file, value, count and what to do, in one line.
     """
 
-    severity: Literal["error", "warning"]
+    severity: Severity
     kind: str
     split: str
     line: str
@@ -46,94 +40,74 @@ class Finding:
         object.__setattr__(self, "line", printable(self.line))
 
 
-SplitT = TypeVar("SplitT", bound=NamedSplit, covariant=True)
+def split_findings(split: SplitScan) -> Iterator[Finding]:
+    """What listing and reading a split have shown."""
 
+    def found(severity: Severity, problems: Sequence[Problem]) -> Iterator[Finding]:
+        return (Finding(severity, problem.kind, split.name, problem.line) for problem in problems)
 
-@dataclass(frozen=True)
-class CheckReport(Generic[SplitT]):
-    """What was found in the data of a run, of either task.
-
-    Args:
-        findings: errors first.
-        splits: training and validation.
-        labels: the classes; None where nothing tells them.
-    """
-
-    findings: tuple[Finding, ...]
-    splits: tuple[SplitT, ...]
-    labels: LabelSpace | None
-
-    @property
-    def errors(self) -> int:
-        """How many findings keep the data from being used."""
-        return sum(finding.severity == "error" for finding in self.findings)
-
-    @property
-    def warnings(self) -> int:
-        """How many others there are."""
-        return len(self.findings) - self.errors
-
-    def as_dict(self) -> dict[str, Any]:
-        """The whole report in JSON types."""
-        return {
-            "errors": self.errors,
-            "warnings": self.warnings,
-            "findings": [asdict(finding) for finding in self.findings],
-            "splits": {split.name: split.as_dict() for split in self.splits},
-            "classes": list(self.labels.names) if self.labels else None,
-        }
+    yield from found("error", split.errors)
+    yield from found("warning", split.warnings)
+    for scan in split.scans:
+        yield from found("error", scan.problems)
 
 
 def value_findings(split: SplitScan, labels: LabelSpace) -> Iterator[Finding]:
     """Masks with values that are no class, masks that are ignored from edge to edge, 0/255 pictures."""
-    binary = []
-    labels = facts_labels(labels)
+    binary: list[str] = []
     for scan in split.scans:
         if scan.mask is None:
             continue
-        values, counts = scan.mask.arrays()
-        refusal = labels.refusal(values, counts)
-        if refusal is not None:
-            yield Finding("error", "value out of range", split.name, f"{scan.mask_name}: {refusal}")
+        pixels = scan.mask.pixels
+        try:
+            classes = set(np.flatnonzero(pixels_of_classes(pixels, labels)).tolist())
+        except DataError as error:
+            yield Finding("error", "value out of range", split.name, f"{scan.mask_name}: {error}")
             continue
-        classes = set(labels.encode(values).tolist())
         if classes == {labels.ignore_index}:
-            line = f"{scan.mask_name}: all {scan.pixels} px are ignored; nothing can be learned or measured on it"
-            yield Finding("warning", "ignored mask", split.name, line)
-        elif scan.mask.values == (0, 255) and classes == {0, labels.ignore_index}:
-            binary.append(scan)
-    if binary:
-        severity: Literal["error", "warning"] = "warning" if _marks_ignored(split) else "error"
-        for scan in binary:
-            yield Finding(severity, "0/255 mask", split.name, _binary_line(scan, labels))
+            line = f"{scan.mask_name}: all {sum(pixels.values())} px are ignored; nothing can be learned or measured on"
+            yield Finding("warning", "ignored mask", split.name, f"{line} it")
+        elif pixels.keys() == {0, IGNORED} and classes == {0, labels.ignore_index}:
+            line = f"{scan.mask_name}: holds only 0 ({pixels[0]} px) and 255 ({pixels[IGNORED]} px), which is ignored"
+            binary.append(f"{line}; if 255 is a class, write its number{_as_stated(labels)}")
+    # Where masks with several classes use 255, too, it stands for ignored pixels.
+    marks = any(scan.mask and IGNORED in scan.mask.pixels and len(scan.mask.pixels) > 2 for scan in split.scans)
+    yield from (Finding("warning" if marks else "error", "0/255 mask", split.name, line) for line in binary)
+
+
+def _as_stated(labels: LabelSpace) -> str:
+    """How to state 0 and 255, where no class would be left out by it."""
+    if labels.num_classes > 2:
+        return ""
+    return f", or state it: data.folder.mask_values={{{labels.names[0]}: 0, object: 255}}"
 
 
 def mask_findings(splits: Sequence[SplitScan], labels: LabelSpace | None) -> Iterator[Finding]:
     """What the masks say together: palettes that differ, and values that only smoothing makes.
 
     Args:
-        splits: as they were read.
+        splits: training and validation.
         labels: what is known of the values without the masks; None: nothing.
     """
-    masks = [(scan.mask_name, scan.mask) for split in splits for scan in split.scans if scan.mask is not None]
-    names = ", ".join(split.name for split in splits)
     if labels is not None and not labels.coding.exclusive:
         return
+    masks = [(scan.mask_name, scan.mask) for split in splits for scan in split.scans if scan.mask is not None]
     if line := palette_conflict(masks):
-        yield Finding("error", "palettes differ", names, line)
+        yield Finding("error", "palettes differ", _names(splits), line)
     smoothing = find_smoothing(facts for _, facts in masks)
     if smoothing is None:
         return
     blends = set(smoothing.blends)
-    severity: Literal["error", "warning"] = "error"
+    severity: Severity = "error"
     if labels is not None:  # somebody said what values mean; those that became classes of their own are worth a look
         known = labels.meanings
         shared = {labels.ignore_index, *(known.get(value) for value in smoothing.pixels if value not in blends)}
         blends = {value for value in blends if value not in known or known[value] not in shared}
         severity = "warning" if blends <= known.keys() else "error"
     if len(blends) > 1:
-        line = smoothing.line(f"masks of {names}", blends, colored=labels is not None and labels.raw_colors)
-        yield Finding(severity, "smoothed masks", names, line)
+        colored = labels is not None and labels.raw_colors
+        line = smoothing.line(f"masks of {_names(splits)}", blends, colored=colored)
+        yield Finding(severity, "smoothed masks", _names(splits), line)
 
 
 def class_findings(train: SplitScan, val: SplitScan, labels: LabelSpace) -> Iterator[Finding]:
@@ -142,17 +116,36 @@ def class_findings(train: SplitScan, val: SplitScan, labels: LabelSpace) -> Iter
     absent = [index for index in range(labels.num_classes) if index not in seen[train.name]]
     if not seen[train.name] or not absent:
         return
+    where = f"{train.name}, {val.name}"
     measured = [labels.names[index] for index in absent if index in seen[val.name]]
     nowhere = [labels.names[index] for index in absent if index not in seen[val.name]]
     if nowhere:
         line = f"no pixel of {_listed(nowhere)} in any mask; the network cannot learn what it never sees"
-        yield Finding("warning", "absent class", f"{train.name}, {val.name}", line)
+        yield Finding("warning", "absent class", where, line)
     if measured:
         line = (
             f"no pixel of {_listed(measured)} in {train.name}, but in {val.name}: their IoU will be near 0; "
             "split the images anew, or take the classes out with data.ignore_classes"
         )
-        yield Finding("warning", "class only in val", f"{train.name}, {val.name}", line)
+        yield Finding("warning", "class only in val", where, line)
+
+
+def _classes(split: SplitScan, labels: LabelSpace) -> set[int]:
+    """Class indices in the readable samples of a split."""
+    sound = [scan.mask.pixels for scan in split.scans if scan.mask and is_sound(scan, labels)]
+    found = {index for pixels in sound for index in np.flatnonzero(pixels_of_classes(pixels, labels)).tolist()}
+    return found - {labels.ignore_index}
+
+
+def is_sound(scan: Scan, labels: LabelSpace) -> bool:
+    """Whether a sample can be trained on."""
+    if scan.image is None or scan.mask is None:
+        return False
+    try:
+        pixels_of_classes(scan.mask.pixels, labels)
+    except DataError:
+        return False
+    return True
 
 
 def storage_findings(splits: Sequence[SplitScan]) -> Iterator[Finding]:
@@ -166,22 +159,17 @@ def storage_findings(splits: Sequence[SplitScan]) -> Iterator[Finding]:
         # A quarter turn of an oblong picture would show as a size mismatch.
         if image.kind.turned and (image.size[0] == image.size[1] or not image.kind.quarter_turn):
             unclear.append(name)
-    names = ", ".join(split.name for split in splits)
     if len(stored) > 1:
-        parts = [
-            f"{len(files)} {kind} ({files[0]})"
-            for kind, files in sorted(stored.items(), key=lambda item: -len(item[1]))
-        ]
-        line = (
-            f"images are stored in different ways: {'; '.join(parts)}. Training makes one kind of them; is that meant?"
-        )
-        yield Finding("warning", "mixed images", names, line)
+        most_first = sorted(stored.items(), key=lambda item: -len(item[1]))
+        parts = "; ".join(f"{len(files)} {kind} ({files[0]})" for kind, files in most_first)
+        line = f"images are stored in different ways: {parts}. Training makes one kind of them; is that meant?"
+        yield Finding("warning", "mixed images", _names(splits), line)
     if unclear:
         line = (
             f"{_listed(unclear)}: turned or mirrored by the EXIF orientation, {len(unclear)} images; "
             "look at the sheet whether their masks are too"
         )
-        yield Finding("warning", "turned image", names, line)
+        yield Finding("warning", "turned image", _names(splits), line)
 
 
 def depth_findings(splits: Sequence[SplitScan]) -> Iterator[Finding]:
@@ -190,77 +178,55 @@ def depth_findings(splits: Sequence[SplitScan]) -> Iterator[Finding]:
     deep = [(name, image.highest) for name, image in images if image.highest is not None]
     line = dark_line([name for name, _ in deep], max((number for _, number in deep), default=0))
     if line is not None:
-        yield Finding("error", "dark images", ", ".join(split.name for split in splits), line)
+        yield Finding("error", "dark images", _names(splits), line)
 
 
 def duplicate_findings(splits: Sequence[SplitScan]) -> Iterator[Finding]:
     """Pictures that are there twice: in one split, or, worse, in training and validation."""
-    groups: dict[bytes, list[tuple[str, str]]] = defaultdict(list)
-    for split in splits:
-        for scan in split.scans:
-            if scan.image is not None:
-                groups[scan.image.digest].append((split.name, scan.image_name))
-    for copies in groups.values():
-        if len(copies) < 2:
-            continue
-        names = [name for _, name in copies]
+    for copies in _copies(splits):
+        names = [scan.image_name for _, scan in copies]
         where = list(dict.fromkeys(split for split, _ in copies))
         if len(where) > 1:
-            line = (
-                f"{names[-1]}: the same picture as {_listed(names[:-1])}, in {' and '.join(where)}; what is measured "
-                "on it is known from training. Keep it in one split."
-            )
-            yield Finding("error", "in train and val", ", ".join(where), line)
+            line = f"{names[-1]}: the same picture as {_listed(names[:-1])}, in {' and '.join(where)}"
+            yield Finding("error", "in train and val", ", ".join(where), f"{line}; {_KNOWN_FROM_TRAINING}")
         else:
             line = f"{names[0]}: the same picture as {_listed(names[1:])}, {len(names)} times; keep one"
             yield Finding("warning", "duplicate image", where[0], line)
 
 
-def split_findings(split: SplitScan) -> Iterator[Finding]:
-    """What listing and reading a split have shown."""
-    for problem in split.errors:
-        yield _finding("error", problem, split)
-    for problem in split.warnings:
-        yield _finding("warning", problem, split)
-    for scan in split.scans:
-        for problem in scan.problems:
-            yield _finding("error", problem, split)
+def whole_image_findings(splits: Sequence[SplitScan], labels: LabelSpace) -> Iterator[Finding]:
+    """In classification: pictures that are there twice, perhaps as two classes, and classes that a split lacks."""
+    for copies in _copies(splits):
+        where = list(dict.fromkeys(split for split, _ in copies))
+        line = f"{_listed([f'{split}: {scan.image_name}' for split, scan in copies])}: the same picture"
+        if len(where) > 1:
+            yield Finding("error", "in train and val", ", ".join(where), f"{line}; {_KNOWN_FROM_TRAINING}")
+        elif len({scan.classes for _, scan in copies}) > 1:
+            yield Finding("error", "two classes", where[0], f"{line} under different classes; keep the right one")
+        else:
+            yield Finding("warning", "duplicate image", where[0], f"{line}; keep one")
+    consequences = ("the network cannot learn what it never sees", "nothing is measured of what is not there")
+    for split, consequence in zip(splits, consequences, strict=False):
+        seen = {index for scan in split.scans for index in scan.classes}
+        absent = [name for index, name in enumerate(labels.names) if index not in seen]
+        if split.labels is not None and absent:
+            listed = f"{_listed(absent)} classes" if len(absent) > _NAMED else _listed(absent)
+            line = f"{split.name}: no image of {listed}; {consequence}"
+            yield Finding("warning", "absent class", split.name, line)
 
 
-def is_sound(scan: Scan, labels: LabelSpace) -> bool:
-    """Whether a sample can be trained on."""
-    if scan.image is None or scan.mask is None:
-        return False
-    return facts_labels(labels).refusal(*scan.mask.arrays()) is None
+def _copies(splits: Sequence[SplitScan]) -> Iterator[list[tuple[str, Scan]]]:
+    """Samples with the same picture, each with its split."""
+    groups: dict[bytes, list[tuple[str, Scan]]] = defaultdict(list)
+    for split in splits:
+        for scan in split.scans:
+            if scan.image is not None:
+                groups[scan.image.digest].append((split.name, scan))
+    yield from (copies for copies in groups.values() if len(copies) > 1)
 
 
-def _finding(severity: Literal["error", "warning"], problem: Problem, split: SplitScan) -> Finding:
-    return Finding(severity, problem.kind, split.name, problem.line)
-
-
-def _marks_ignored(split: SplitScan) -> bool:
-    """Whether masks with several classes use 255 too, so that there it stands for ignored pixels."""
-    return any(scan.mask is not None and 255 in scan.mask.values and len(scan.mask.values) > 2 for scan in split.scans)
-
-
-def _binary_line(scan: Scan, labels: LabelSpace) -> str:
-    counts = dict(zip(scan.mask.values, scan.mask.counts, strict=True)) if scan.mask else {}
-    line = (
-        f"{scan.mask_name}: holds only 0 ({counts.get(0)} px) and 255 ({counts.get(255)} px), which is ignored; if 255 "
-        "is a class, write its number"
-    )
-    if labels.num_classes > 2:  # which two stated values would leave out
-        return line
-    return f"{line}, or state it: data.folder.mask_values={{{labels.names[0]}: 0, object: 255}}"
-
-
-def _classes(split: SplitScan, labels: LabelSpace) -> set[int]:
-    """Class indices in the readable masks of a split."""
-    found: set[int] = set()
-    for scan in split.scans:
-        if scan.mask is not None and is_sound(scan, labels):
-            found.update(facts_labels(labels).encode(scan.mask.arrays()[0]).tolist())
-    return found - {labels.ignore_index}
+def _names(splits: Sequence[SplitScan]) -> str:
+    return ", ".join(split.name for split in splits)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
-"""What images, masks and whole splits hold: read once, in any process, and handed back as a few numbers."""
+"""The files of a data set read once, in any process: what images, masks and whole splits hold, as a few numbers."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -8,17 +9,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.config.schema import DataConfig
 from segzoo.data.cores import map_on_all_cores
 from segzoo.data.datasets.classes import regrouped_labels
 from segzoo.data.datasets.listing import Listing, Pair, Problem, empty_split, size_mismatch
-from segzoo.data.datasets.spec import DATASETS, build_dataset
-from segzoo.data.inspection.mask_facts import MaskFacts, mask_facts
+from segzoo.data.datasets.spec import DATASETS, build_classification_dataset, build_dataset
+from segzoo.data.inspection.masks import MaskFacts, mask_facts
 from segzoo.data.reading.class_masks import read_class_masks
 from segzoo.data.reading.images import ImageKind, read_color_mask, read_stored_mask
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.reading.pixels import PixelFormat
-from segzoo.data.sample import SegmentationDataset, mask_extent, named_in_errors
+from segzoo.data.sample import ClassificationDataset, SegmentationDataset, mask_extent, named_in_errors
 from segzoo.errors import ConfigError, DataError
 
 _PIXELS_AT_ONCE = 1 << 17
@@ -26,7 +28,7 @@ _PIXELS_AT_ONCE = 1 << 17
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """An image in numbers.
+    """An image in numbers. All after `kind` need its pixels, and are empty where only the header was read.
 
     Args:
         size: height and width as displayed.
@@ -39,55 +41,76 @@ class ImageFacts:
 
     size: tuple[int, int]
     kind: ImageKind
-    digest: bytes
-    sums: tuple[float, ...]
-    squares: tuple[float, ...]
+    digest: bytes = b""
+    sums: tuple[float, ...] = ()
+    squares: tuple[float, ...] = ()
     highest: int | None = None
 
 
 @dataclass(frozen=True)
 class Scan:
-    """An image with its mask, as far as they can be read.
+    """A sample, as far as it can be read.
 
     Args:
         image_name: file of the image, or the id of a sample that is no pair of files.
         mask_name: file of the mask, or the same id.
         image: None where it cannot be read.
-        mask: None where it cannot be read or has another size than the image.
-        problems: why not.
+        mask: None where it cannot be read or has another size than the image, or there is no mask for images.
+        problems: why something cannot be read.
         pair: the files, where there are any.
+        classes: of the whole image, in classification.
     """
 
     image_name: str
     mask_name: str
-    image: ImageFacts | None
-    mask: MaskFacts | None
+    image: ImageFacts | None = None
+    mask: MaskFacts | None = None
     problems: tuple[Problem, ...] = ()
     pair: Pair | None = None
-
-    @property
-    def pixels(self) -> int:
-        """Pixels of the mask; 0 where there is none."""
-        return sum(self.mask.counts) if self.mask else 0
+    classes: tuple[int, ...] = ()
 
 
-def scan_pair(pair: Pair, pixels: PixelFormat, labels: LabelSpace | None) -> Scan:
+@dataclass(frozen=True)
+class SplitScan:
+    """A split, read as far as it can be.
+
+    Args:
+        name: value of `data.train_split` or `data.val_split`.
+        scans: its samples, in order.
+        labels: None where only the masks tell, or nothing does.
+        errors: what names and lists show to be wrong.
+        warnings: what they show to be odd.
+    """
+
+    name: str
+    scans: tuple[Scan, ...] = ()
+    labels: LabelSpace | None = None
+    errors: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+
+
+def scan_pair(
+    pair: Pair, pixels: PixelFormat, labels: LabelSpace | None, *, colored: bool = False, decoded: bool = True
+) -> Scan:
     """Read both files of a pair as training does; what is wrong with them is kept, never raised.
 
     Args:
         pair: the files.
         pixels: what the image file becomes.
-        labels: what the mask file holds; None: numbers.
+        labels: what the mask file holds; None: numbers, or colours where it is `colored`.
+        colored: what it holds where `labels` do not tell.
+        decoded: read the image's pixels, too, not only its header.
     """
     problems: list[Problem] = []
     image = mask = None
     try:
-        seen, kind = pixels.read(pair.image), pixels.kind(pair.image)
-        image = replace(image_facts(seen, kind), highest=pixels.highest_of_16_bits(seen, kind))
+        image = (
+            _decoded_image(pair, pixels) if decoded else ImageFacts(pixels.size(pair.image), pixels.kind(pair.image))
+        )
     except DataError as error:
         problems += [Problem("unreadable image", line) for line in error.problems]
     try:
-        size, facts = pair_mask(pair, pixels, labels)
+        size, facts = _mask_of_pair(pair, pixels, labels, colored=colored)
     except DataError as error:
         problems += [Problem("unusable mask", line) for line in error.problems]
     else:
@@ -98,20 +121,15 @@ def scan_pair(pair: Pair, pixels: PixelFormat, labels: LabelSpace | None) -> Sca
     return Scan(str(pair.image), str(pair.mask), image, mask, tuple(problems), pair)
 
 
-def pair_mask(
-    pair: Pair, pixels: PixelFormat, labels: LabelSpace | None, *, colored: bool = False
+def _decoded_image(pair: Pair, pixels: PixelFormat) -> ImageFacts:
+    seen, kind = pixels.read(pair.image), pixels.kind(pair.image)
+    return replace(_image_facts(seen, kind), highest=pixels.highest_of_16_bits(seen, kind))
+
+
+def _mask_of_pair(
+    pair: Pair, pixels: PixelFormat, labels: LabelSpace | None, *, colored: bool
 ) -> tuple[tuple[int, int], MaskFacts]:
-    """Height and width of a pair's mask, and what it holds: as it is stored, or the classes that have masks in it.
-
-    Args:
-        pair: the files.
-        pixels: what the image file becomes.
-        labels: what the mask file holds; None: numbers, or colours.
-        colored: whether it holds colours, where `labels` do not tell.
-
-    Raises:
-        DataError: a file is missing or damaged, or a class's mask holds a value that means nothing.
-    """
+    """Height and width of a pair's mask, and what it holds: as it is stored, or the classes that have masks in it."""
     if labels is not None and pair.class_masks:
         masks = read_class_masks(pair.class_masks, labels, lambda: pixels.size(pair.image))
         return mask_extent(masks), mask_facts(masks)
@@ -122,11 +140,6 @@ def pair_mask(
     return mask_extent(stored.values), mask_facts(stored.values, stored.palette)
 
 
-def facts_labels(labels: LabelSpace) -> LabelSpace:
-    """What the values in `MaskFacts` mean: those of the files, or, where each class has its own, the classes."""
-    return labels if labels.coding.exclusive else LabelSpace(labels.names, labels.palette)
-
-
 def scan_sample(dataset: SegmentationDataset, index: int) -> Scan:
     """Read one sample of a data set that is no list of files, such as one of your own classes."""
     name = dataset.ids[index]
@@ -134,24 +147,35 @@ def scan_sample(dataset: SegmentationDataset, index: int) -> Scan:
         with named_in_errors(name):
             sample = dataset[index]
     except DataError as error:
-        return Scan(name, name, None, None, tuple(Problem("unreadable sample", line) for line in error.problems))
-    facts = image_facts(sample.image, ImageKind("sample"))
+        return Scan(name, name, problems=tuple(Problem("unreadable sample", line) for line in error.problems))
+    facts = _image_facts(sample.image, ImageKind("sample"))
     if mask_extent(sample.mask) != facts.size:
         line = f"{name}: mask is {mask_extent(sample.mask)} but its image {facts.size}"
-        return Scan(name, name, facts, None, (Problem("size mismatch", line),))
+        return Scan(name, name, facts, problems=(Problem("size mismatch", line),))
     return Scan(name, name, facts, mask_facts(sample.mask))
 
 
-def image_facts(image: npt.NDArray[Any], kind: ImageKind) -> ImageFacts:
-    """The numbers of a decoded image.
+def _scan_whole_image(dataset: ClassificationDataset, index: int) -> Scan:
+    name, classes = dataset.ids[index], dataset.classes[index]
+    try:
+        image = dataset.read_image(index)
+    except DataError as error:
+        problems = tuple(Problem("unreadable file", line) for line in error.problems)
+        return Scan(name, name, problems=problems, classes=classes)
+    facts = ImageFacts((image.shape[0], image.shape[1]), ImageKind("sample"), _digest(image))
+    return Scan(name, name, facts, classes=classes)
 
-    Shape: (H, W, C).
-    """
+
+def _image_facts(image: npt.NDArray[Any], kind: ImageKind) -> ImageFacts:
     height, width, channels = image.shape
     sums, squares = zip(*(_moments(image[..., channel]) for channel in range(channels)), strict=True)
+    return ImageFacts((height, width), kind, _digest(image), sums, squares)
+
+
+def _digest(image: npt.NDArray[Any]) -> bytes:
     content = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16)
     content.update(repr((image.shape, image.dtype.str)).encode())
-    return ImageFacts((height, width), kind, content.digest(), sums, squares)
+    return content.digest()
 
 
 def _moments(channel: npt.NDArray[Any]) -> tuple[float, float]:
@@ -166,31 +190,8 @@ def _moments(channel: npt.NDArray[Any]) -> tuple[float, float]:
     return total, squares
 
 
-@dataclass(frozen=True)
-class SplitScan:
-    """One split, read as far as it can be.
-
-    Args:
-        name: of the split.
-        scans: its samples, in order.
-        labels: None where only the masks tell, or nothing does.
-        errors: what names and lists show to be wrong.
-        warnings: what they show to be odd.
-    """
-
-    name: str
-    scans: tuple[Scan, ...] = ()
-    labels: LabelSpace | None = None
-    errors: tuple[Problem, ...] = ()
-    warnings: tuple[Problem, ...] = ()
-
-
 def scan_splits(config: DataConfig, *, progress: bool) -> list[SplitScan]:
-    """The training and the validation split.
-
-    Args:
-        config: the run's `data` section.
-        progress: show a bar on standard error.
+    """Read the training and the validation split.
 
     Raises:
         ConfigError: neither split is there, or there is no such data set.
@@ -208,16 +209,26 @@ def scan_splits(config: DataConfig, *, progress: bool) -> list[SplitScan]:
     return scanned
 
 
-def _scan_split(config: DataConfig, split: str, *, progress: bool) -> SplitScan:
+def _scan_split(config: DataConfig, name: str, *, progress: bool) -> SplitScan:
     list_split = DATASETS[config.name].listing
-    if list_split is None:
-        return _scan_samples(config, split, progress=progress)
-    listing = list_split(config, split)
-    labels = regrouped_labels(listing.labels, config) if listing.labels else None
-    read = partial(scan_pair, pixels=PixelFormat.of(config), labels=labels)
-    scans = map_on_all_cores(read, listing.items, f"reading {split}", progress=progress)
-    errors = (*listing.problems, *empty_split_problems(listing))
-    return SplitScan(split, tuple(scans), labels, errors, listing.warnings)
+    if list_split is not None:
+        listing = list_split(config, name)
+        labels = regrouped_labels(listing.labels, config) if listing.labels else None
+        read = partial(scan_pair, pixels=PixelFormat.of(config), labels=labels)
+        scans = map_on_all_cores(read, listing.items, f"reading {name}", progress=progress)
+        return split_of_listing(name, listing, labels, scans)
+    try:
+        dataset = build_dataset(config, name)
+    except DataError as error:
+        return SplitScan(name, errors=tuple(Problem("refused by the loader", line) for line in error.problems))
+    read_sample = partial(scan_sample, dataset)
+    samples = map_on_all_cores(read_sample, range(len(dataset)), f"reading {name}", progress=progress)
+    return SplitScan(name, tuple(samples), dataset.labels.of_indices())
+
+
+def split_of_listing(name: str, listing: Listing[Pair], labels: LabelSpace | None, scans: Sequence[Scan]) -> SplitScan:
+    """A split of files, with what their names show."""
+    return SplitScan(name, tuple(scans), labels, (*listing.problems, *empty_split_problems(listing)), listing.warnings)
 
 
 def empty_split_problems(listing: Listing[Pair]) -> list[Problem]:
@@ -225,12 +236,20 @@ def empty_split_problems(listing: Listing[Pair]) -> list[Problem]:
     return [] if listing.items or listing.problems else [Problem("empty split", empty_split(listing.where))]
 
 
-def _scan_samples(config: DataConfig, split: str, *, progress: bool) -> SplitScan:
-    """A data set of one's own class, whose files only it knows."""
-    try:
-        dataset = build_dataset(config, split)
-    except DataError as error:
-        return SplitScan(split, errors=tuple(Problem("refused by the loader", line) for line in error.problems))
-    read = partial(scan_sample, dataset)
-    scans = map_on_all_cores(read, range(len(dataset)), f"reading {split}", progress=progress)
-    return SplitScan(split, tuple(scans), dataset.labels.of_indices())
+def scan_classification_splits(config: ClassificationDataConfig, *, progress: bool) -> list[SplitScan]:
+    """Read the training and the validation split of images with classes.
+
+    Raises:
+        ConfigError: the folder or a split is not there, or there is no such data set.
+    """
+    splits = []
+    for name in dict.fromkeys((config.train_split, config.val_split)):
+        try:
+            dataset = build_classification_dataset(config, name)
+        except DataError as error:
+            splits.append(SplitScan(name, errors=tuple(Problem("listing", line) for line in error.problems)))
+            continue
+        read = partial(_scan_whole_image, dataset)
+        scans = map_on_all_cores(read, range(len(dataset)), "reading images", progress=progress)
+        splits.append(SplitScan(name, tuple(scans), dataset.labels))
+    return splits

@@ -21,10 +21,9 @@ from segzoo.data.datasets.spec import (
     input_folders,
     register_dataset,
 )
-from segzoo.data.inspection.check import check_data
+from segzoo.data.inspection.check import check_data, quick_check
 from segzoo.data.inspection.make_config.choose import Machine
 from segzoo.data.inspection.make_config.make import make_config
-from segzoo.data.inspection.quick import quick_check
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError, DataError, UnknownNameError
 from segzoo.inference.augment import published_augmentation

@@ -1,4 +1,4 @@
-"""The cheap part of the doctor: the same lines, bounded samples."""
+"""The cheap part of the check: the same lines, bounded samples."""
 
 import itertools
 from pathlib import Path
@@ -8,9 +8,8 @@ import pytest
 from PIL import Image
 
 from segzoo.config.schema import DataConfig
-from segzoo.data.inspection import quick
-from segzoo.data.inspection.check import check_data
-from segzoo.data.inspection.quick import quick_check
+from segzoo.data.inspection import check as module
+from segzoo.data.inspection.check import check_data, quick_check
 from segzoo.errors import DataError
 
 
@@ -22,7 +21,7 @@ def test_clean_data_passes(clean: Path) -> None:
     quick_check(config(clean))
 
 
-def test_the_lines_are_the_doctors(clean: Path) -> None:
+def test_the_lines_are_those_of_the_whole_check(clean: Path) -> None:
     (clean / "train/masks/t00.png").unlink()
     (clean / "train/images/t01.png").write_bytes(b"")
     mask = np.array(Image.open(clean / "val/masks/v00.png"))
@@ -40,8 +39,8 @@ def test_the_lines_are_the_doctors(clean: Path) -> None:
 
 def test_only_some_samples_are_read(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
-    scan_pair = quick.scan_pair
-    monkeypatch.setattr(quick, "scan_pair", lambda pair, *rest: read.append(pair.id) or scan_pair(pair, *rest))
+    scan_pair = module.scan_pair
+    monkeypatch.setattr(module, "scan_pair", lambda pair, *rest: read.append(pair.id) or scan_pair(pair, *rest))
     quick_check(config(clean), samples=4)
     assert len(read) == len(set(read)) == 8
     first = list(read)
@@ -52,10 +51,10 @@ def test_only_some_samples_are_read(clean: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_no_sample_is_begun_after_the_time(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
-    scan_pair = quick.scan_pair
-    monkeypatch.setattr(quick, "scan_pair", lambda pair, *rest: read.append(pair.id) or scan_pair(pair, *rest))
+    scan_pair = module.scan_pair
+    monkeypatch.setattr(module, "scan_pair", lambda pair, *rest: read.append(pair.id) or scan_pair(pair, *rest))
     clock = itertools.count()  # a second passes between two looks
-    monkeypatch.setattr(quick.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(module.time, "monotonic", lambda: float(next(clock)))
     quick_check(config(clean), seconds=3.5)
     assert len(read) == 2 * 3
 

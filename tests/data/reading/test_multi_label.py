@@ -1,4 +1,4 @@
-"""Folders whose classes have masks of their own: files, faults, augmentation, cache, doctor, make_config."""
+"""Folders whose classes have masks of their own: files, faults, augmentation, cache, check, make_config."""
 
 import logging
 import shutil
@@ -13,9 +13,8 @@ from segzoo.config.schema import DataConfig, RunConfig
 from segzoo.data import build_dataset
 from segzoo.data.datasets.listing import FileDataset
 from segzoo.data.inspection.browse import browse, write_samples
-from segzoo.data.inspection.check import check_data
+from segzoo.data.inspection.check import check_data, quick_check
 from segzoo.data.inspection.make_config.make import make_config
-from segzoo.data.inspection.quick import quick_check
 from segzoo.data.loading.cache import CachedDataset, cached
 from segzoo.data.loading.datamodule import SegmentationDataModule
 from segzoo.data.reading.labels import LabelSpace
@@ -230,7 +229,7 @@ def test_batches(multi_label_folder: Path) -> None:
     assert next(iter(data.val_dataloader()))[0]["mask"].shape == (2, 48, 64)
 
 
-def test_the_doctor_counts_classes_and_names_faults(multi_label_folder: Path, tmp_path: Path) -> None:
+def test_the_check_counts_classes_and_names_faults(multi_label_folder: Path, tmp_path: Path) -> None:
     quick_check(config(multi_label_folder))
     report = check_data(config(multi_label_folder), progress=False)
     assert report.findings == ()

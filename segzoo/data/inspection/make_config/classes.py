@@ -5,17 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from segzoo.data.datasets.classes import ClassList
 from segzoo.data.inspection.make_config.facts import Facts
-from segzoo.data.inspection.scan import facts_labels
+from segzoo.data.inspection.masks import GRAY, pixels_of_classes
 from segzoo.data.reading.labels import IGNORED, LabelSpace, color_number, shown_color
 from segzoo.errors import DataError
 
 _MOST_CLASSES = 64  # more values than this are shades, not classes
 _IGNORED_NAME = "ignored"
-_GRAY = 0x010101  # times a level
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ def choose_classes(facts: Facts, root: Path, listed: ClassList) -> Classes:
         DataError: the values cannot be classes.
     """
     if facts.labels is not None:
-        known = _known_pixels(facts_labels(facts.labels), facts.train_values)
+        known = _known_pixels(facts.labels, facts.train_values)
         if not facts.labels.coding.exclusive:
             names, reason = facts.labels.names, "the folders of the masks"
             return Classes(names, known, "data.classes", (), reason, exclusive=False)
@@ -79,7 +76,7 @@ def choose_classes(facts: Facts, root: Path, listed: ClassList) -> Classes:
         raise DataError(f"{root}: all masks hold the single value {values[0]}; there is nothing to tell apart")
     if facts.colored and listed.colors:
         return _by_color_map(facts, root, listed)
-    if facts.colored and not all(value == (value & 255) * _GRAY for value in values):
+    if facts.colored and not all(value == (value & 255) * GRAY for value in values):
         return _by_color(values, facts.train_values, listed)
     if facts.colored:
         return _as_colors(_by_number([value & 255 for value in values], _levels(facts.train_values), listed), facts)
@@ -126,7 +123,7 @@ def _as_colors(classes: Classes, facts: Facts) -> Classes:
         names=(*names, *ignored),
         pixels=(*pixels, *(train[level] for level in others)),
         key="data.folder.colors",
-        values=_colors([level * _GRAY for level in (*numbers, *others)]),
+        values=_colors([level * GRAY for level in (*numbers, *others)]),
         offset=0,
         ignored_names=tuple(ignored),
     )
@@ -180,13 +177,10 @@ def _of_values(numbers: Sequence[int], pixels: Counter[int], listed: ClassList) 
 
 def _known_pixels(labels: LabelSpace, pixels: Counter[int]) -> tuple[int, ...]:
     """Pixels of each class where the data set says what its values mean."""
-    values = np.array(sorted(pixels))
-    counts = np.array([pixels[value] for value in sorted(pixels)])
-    refusal = labels.refusal(values, counts)
-    if refusal is not None:
-        raise DataError(f"masks: {refusal}")
-    total = np.zeros(256, dtype=np.int64)
-    np.add.at(total, labels.encode(values), counts)
+    try:
+        total = pixels_of_classes(pixels, labels)
+    except DataError as error:
+        raise DataError(f"masks: {error}") from None
     return tuple(total[: labels.num_classes].tolist())
 
 

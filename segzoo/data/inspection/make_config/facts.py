@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from statistics import median
 
@@ -12,11 +12,11 @@ import numpy as np
 from segzoo.config.schema import DataConfig
 from segzoo.data.cores import map_on_all_cores
 from segzoo.data.datasets.classes import infer_labels, regrouped_labels
-from segzoo.data.datasets.listing import Listing, Pair, empty_split, raise_all, size_mismatch
+from segzoo.data.datasets.listing import Listing, Pair, raise_all
 from segzoo.data.datasets.spec import DATASETS
 from segzoo.data.inspection.make_config.layout import Layout
-from segzoo.data.inspection.mask_facts import MaskFacts, find_smoothing, palette_conflict
-from segzoo.data.inspection.scan import pair_mask
+from segzoo.data.inspection.masks import MaskFacts, find_smoothing, palette_conflict, total_pixels
+from segzoo.data.inspection.scan import Scan, empty_split_problems, scan_pair
 from segzoo.data.reading.images import is_colored_mask
 from segzoo.data.reading.labels import IGNORED, LabelSpace
 from segzoo.data.reading.pixels import PixelFormat
@@ -77,105 +77,43 @@ def collect_facts(
         DataError: files do not fit together or cannot be read; all problems in one go.
     """
     train, val, problems = _listings(config)
-    pixels = PixelFormat.of(config)
     labels = train.labels if layout.name != "folder" or layout.class_folders or stated else None
     colored = labels.raw_colors if labels else _are_colored(train.items)
-    look = partial(_look_at_all, train, val, pixels, labels, progress=progress)
-    train_looks, val_looks = look(colored=colored)
-    raise_all([*problems, *(line for found in (*train_looks, *val_looks) for line in found.problems)])
-    notes = []
-    conflict = palette_conflict((found.name, found.mask) for found in (*train_looks, *val_looks))
+    scans = _scans(config, train, val, labels, colored=colored, progress=progress)
+    raise_all([*problems, *_problems(scans)])
+    masks = _masks(scans)
+    conflict = palette_conflict(masks)
     if conflict and labels:
         raise DataError(conflict)
-    if conflict or _speak_of(known_colors, [*train_looks, *val_looks]):
-        colored, (train_looks, val_looks) = True, look(colored=True)
-    if conflict:
-        _refuse_lone_colors([*train_looks, *val_looks], conflict)
-        notes.append(f"{conflict.partition(': palettes differ')[0]}: masks are read by their colours, not by numbers")
-    looks = [*train_looks, *val_looks]
-    strays = {} if labels else _strays(looks)
-    heights, widths = zip(*(found.size for found in train_looks), strict=True)
-    values = _sum(looks)
-    if not labels and (smoothing := find_smoothing(found.mask for found in looks)):
+    if conflict or _speak_of(known_colors, [mask for _, mask in masks]):
+        colored, scans = True, _scans(config, train, val, labels, colored=True, progress=progress)
+        masks = _masks(scans)
+        if conflict and (_problems(scans) or _are_of_chance([mask for _, mask in masks])):
+            raise DataError(conflict)
+        raise_all(_problems(scans))
+    values = total_pixels(mask for _, mask in masks)
+    if not labels and (smoothing := find_smoothing(mask for _, mask in masks)):
         raise DataError(smoothing.line(f"masks in {layout.root}", smoothing.blends, colored=colored))
+    strays = {} if labels else _strays(masks)
+    notes = []
+    if conflict:
+        notes.append(f"{conflict.partition(': palettes differ')[0]}: masks are read by their colours, not by numbers")
     if stated and not labels:
         labels = infer_labels(values, config)
+    sizes = [[scan.image.size for scan in split if scan.image] for split in scans]
     return Facts(
         len(train.items),
         len(val.items),
-        int(median(heights)),
-        int(median(widths)),
-        max(height * width for height, width in (found.size for found in looks)),
-        Counter(found.kind for found in looks),
+        int(median(height for height, _ in sizes[0])),
+        int(median(width for _, width in sizes[0])),
+        max(height * width for height, width in (*sizes[0], *sizes[1])),
+        Counter(scan.image.kind.pixels for split in scans for scan in split if scan.image),
         colored,
         _without(values, strays),
-        _without(_sum(train_looks), strays),
+        _without(total_pixels(scan.mask for scan in scans[0] if scan.mask), strays),
         regrouped_labels(labels, config) if labels else None,
         (*notes, *strays.values()),
     )
-
-
-def _look_at_all(
-    train: Listing[Pair],
-    val: Listing[Pair],
-    pixels: PixelFormat,
-    labels: LabelSpace | None,
-    *,
-    colored: bool,
-    progress: bool,
-) -> tuple[list["_Look"], list["_Look"]]:
-    """Pairs of both splits, as many as are read."""
-    look = partial(_look, pixels=pixels, labels=labels, colored=colored)
-    train_looks = map_on_all_cores(look, _spread(train.items), "reading train", progress=progress)
-    return train_looks, map_on_all_cores(look, _spread(val.items), "reading val", progress=progress)
-
-
-def _speak_of(known_colors: Collection[int], looks: Sequence["_Look"]) -> bool:
-    """Whether all masks are indexed, with palettes that give what they hold the colours of known classes."""
-    return bool(known_colors) and all(
-        found.mask.colors and set(found.mask.colors) <= set(known_colors) for found in looks
-    )
-
-
-def _refuse_lone_colors(looks: Sequence["_Look"], conflict: str) -> None:
-    """Colours can stand for classes where most are in several masks.
-
-    Raises:
-        DataError: `conflict`; they cannot, or some pixels have none.
-    """
-    masks = Counter(color for found in looks for color in found.mask.values)
-    if any(found.problems for found in looks) or 2 * sum(count > 1 for count in masks.values()) < len(masks):
-        raise DataError(conflict)
-
-
-@dataclass(frozen=True)
-class _Look:
-    size: tuple[int, int] = (0, 0)
-    kind: str = ""
-    name: str = ""
-    mask: MaskFacts = field(default_factory=lambda: MaskFacts((), ()))
-    problems: tuple[str, ...] = ()
-
-
-def _look(pair: Pair, pixels: PixelFormat, labels: LabelSpace | None, *, colored: bool) -> _Look:
-    """A pair's header and mask."""
-    try:
-        size = pixels.size(pair.image)
-        mask_size, facts = pair_mask(pair, pixels, labels, colored=colored)
-    except DataError as error:
-        return _Look(problems=tuple(error.problems))
-    if size != mask_size:
-        return _Look(problems=(size_mismatch(pair, size, mask_size),))
-    return _Look(size, pixels.kind(pair.image).pixels, str(pair.mask), facts)
-
-
-def _are_colored(pairs: Sequence[Pair]) -> bool:
-    """Whether masks are coloured pictures, as most of some are; one may be the fault that has to be named."""
-    colored = []
-    for pair in pairs[:: max(1, len(pairs) // _KINDS_LOOKED_AT)]:
-        with suppress(DataError):  # comes up again, with all other problems, when every mask is read
-            colored.append(is_colored_mask(pair.mask))
-    return 2 * sum(colored) > len(colored)
 
 
 def _listings(config: DataConfig) -> tuple[Listing[Pair], Listing[Pair], list[str]]:
@@ -189,14 +127,28 @@ def _listings(config: DataConfig) -> tuple[Listing[Pair], Listing[Pair], list[st
     if list_split is None:
         raise ConfigError(f"data.name: {config.name} is not read from files that could be looked at.")
     train, val = (list_split(config, split) for split in (config.train_split, config.val_split))
-    problems = [problem.line for listing in (train, val) for problem in listing.problems]
-    problems += [empty_split(listing.where) for listing in (train, val) if not listing.items and not listing.problems]
-    problems = list(dict.fromkeys(problems))
+    found = [*train.problems, *val.problems, *empty_split_problems(train), *empty_split_problems(val)]
+    problems = list(dict.fromkeys(problem.line for problem in found))
     if not train.items and not val.items:
         raise ConfigError(in_groups(problems))
     if not train.items or not val.items:
         raise_all(problems)
     return train, val, problems
+
+
+def _scans(
+    config: DataConfig,
+    train: Listing[Pair],
+    val: Listing[Pair],
+    labels: LabelSpace | None,
+    *,
+    colored: bool,
+    progress: bool,
+) -> tuple[list[Scan], list[Scan]]:
+    """Pairs of both splits, as many as are read."""
+    read = partial(scan_pair, pixels=PixelFormat.of(config), labels=labels, colored=colored, decoded=False)
+    of_train = map_on_all_cores(read, _spread(train.items), "reading train", progress=progress)
+    return of_train, map_on_all_cores(read, _spread(val.items), "reading val", progress=progress)
 
 
 def _spread(pairs: Sequence[Pair]) -> list[Pair]:
@@ -205,23 +157,46 @@ def _spread(pairs: Sequence[Pair]) -> list[Pair]:
     return [pairs[index] for index in np.linspace(0, len(pairs) - 1, _MOST_PAIRS).astype(int).tolist()]
 
 
-def _strays(looks: Sequence[_Look]) -> dict[int, str]:
+def _problems(scans: tuple[list[Scan], list[Scan]]) -> list[str]:
+    return [problem.line for split in scans for scan in split for problem in scan.problems]
+
+
+def _masks(scans: tuple[list[Scan], list[Scan]]) -> list[tuple[str, MaskFacts]]:
+    """The masks of both splits, each with its file's name."""
+    return [(scan.mask_name, scan.mask) for split in scans for scan in split if scan.mask]
+
+
+def _are_colored(pairs: Sequence[Pair]) -> bool:
+    """Whether masks are coloured pictures, as most of some are; one may be the fault that has to be named."""
+    colored = []
+    for pair in pairs[:: max(1, len(pairs) // _KINDS_LOOKED_AT)]:
+        with suppress(DataError):  # comes up again, with all other problems, when every mask is read
+            colored.append(is_colored_mask(pair.mask))
+    return 2 * sum(colored) > len(colored)
+
+
+def _speak_of(known_colors: Collection[int], masks: Sequence[MaskFacts]) -> bool:
+    """Whether all masks are indexed, with palettes that give what they hold the colours of known classes."""
+    known = set(known_colors)
+    return bool(known) and all(mask.colors and known.issuperset(mask.colors.values()) for mask in masks)
+
+
+def _are_of_chance(masks: Sequence[MaskFacts]) -> bool:
+    """Whether most colours are in a single mask only, so that they cannot stand for classes."""
+    found = Counter(color for mask in masks for color in mask.pixels)
+    return 2 * sum(count > 1 for count in found.values()) < len(found)
+
+
+def _strays(masks: Sequence[tuple[str, MaskFacts]]) -> dict[int, str]:
     """Values that are most likely slips, and a line for each."""
-    masks = Counter(value for found in looks for value in found.mask.values)
+    found = Counter(value for _, mask in masks for value in mask.pixels)
     return {
-        value: f"{found.name}: {count} px of {value}, which no other mask holds; taken for a slip, not for a class. "
+        value: f"{name}: {count} px of {value}, which no other mask holds; taken for a slip, not for a class. "
         "Training will refuse this mask: mend it, or name the class"
-        for found in looks
-        for value, count in zip(found.mask.values, found.mask.counts, strict=True)
-        if len(looks) >= _STRAY_MASKS and masks[value] == 1 and count <= _STRAY_PIXELS and value != IGNORED
+        for name, mask in masks
+        for value, count in mask.pixels.items()
+        if len(masks) >= _STRAY_MASKS and found[value] == 1 and count <= _STRAY_PIXELS and value != IGNORED
     }
-
-
-def _sum(looks: Sequence[_Look]) -> Counter[int]:
-    total: Counter[int] = Counter()
-    for found in looks:
-        total.update(dict(zip(found.mask.values, found.mask.counts, strict=True)))
-    return total
 
 
 def _without(values: Counter[int], strays: Collection[int]) -> Counter[int]:

@@ -1,22 +1,24 @@
 """What masks hold, as numbers, and what those of many masks say together: palettes that differ, smoothed borders."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from segzoo.data.reading.labels import IGNORED, shown_color
+from segzoo.data.reading.labels import IGNORED, LabelSpace, shown_color
 from segzoo.data.sample import mask_pixels
+from segzoo.errors import DataError
 
 _MOST_BLENDS = 0.5  # of all pixels, in masks that are smoothed and still masks
 _FEWEST_BLENDS = 0.12  # for each pixel of the borders; smoothed ones have 0.17 (halved) to 1 (doubled)
 _FEWEST_VALUES = 2  # a single one may well be a line that somebody drew
 _NAMED = 8  # values in a message
 _SPELT_OUT = 24  # at most, where each has to be stated
-_GRAY = 0x010101  # times a level
+GRAY = 0x010101
+"""What a level of gray is times to be a colour as a number."""
 
 
 @dataclass(frozen=True)
@@ -24,58 +26,82 @@ class MaskFacts:
     """A mask in numbers.
 
     Args:
-        values: the values it holds; the numbers of the classes it shows where a pixel may have several.
-        counts: pixels of each.
-        blends: pixels of each that lie between a neighbour of a lower and one of a higher value, or of lower and
+        pixels: of each value; of the number of each class where a pixel may have several.
+        blends: pixels of each value that lie between a neighbour of a lower and one of a higher value, or of lower and
             higher levels of each colour, as smoothing puts them along borders.
-        edges: pixels of each with another value beside them.
-        colors: of each value in the file's palette, as one number; empty where it has none.
+        edges: pixels of each value with another value beside them.
+        colors: of each value in the file's palette, as one number; empty without a palette.
     """
 
-    values: tuple[int, ...]
-    counts: tuple[int, ...]
-    blends: tuple[int, ...] = ()
-    edges: tuple[int, ...] = ()
-    colors: tuple[int, ...] = ()
-
-    def arrays(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Values and counts."""
-        return np.array(self.values, np.int64), np.array(self.counts, np.int64)
+    pixels: Mapping[int, int]
+    blends: Mapping[int, int] = field(default_factory=dict)
+    edges: Mapping[int, int] = field(default_factory=dict)
+    colors: Mapping[int, int] = field(default_factory=dict)
 
 
 def mask_facts(mask: npt.NDArray[np.integer], palette: tuple[int, ...] = (), *, colored: bool = False) -> MaskFacts:
     """The numbers of a mask.
 
     Args:
-        mask: its values.
-        palette: of its file.
-        colored: its values are colours as numbers.
+        mask: its values, or a mask for each class.
+        palette: the colours of the file's palette as numbers.
+        colored: the values are colours as numbers.
 
-    Shape: (H, W), or (K, H, W) with a mask for each class.
+    Shape: (H, W) or (K, H, W).
     """
     if mask.ndim == 3:
-        pixels = mask_pixels(mask.astype(np.uint8))
-        present = np.flatnonzero(pixels)
-        return MaskFacts(tuple(present.tolist()), tuple(pixels[present].tolist()))
+        counts = mask_pixels(mask.astype(np.uint8))
+        return MaskFacts({value: int(counts[value]) for value in np.flatnonzero(counts).tolist()})
     if mask.dtype in (np.uint8, np.uint16):  # counting is much faster than the sorting of np.unique
-        pixels = np.bincount(mask.ravel())
-        values = np.flatnonzero(pixels)
-        ranks = np.zeros(len(pixels), np.uint16)
-        ranks[values] = np.arange(len(values))
-        ranked, counts = ranks[mask], pixels[values]
+        histogram = np.bincount(mask.ravel())
+        found = np.flatnonzero(histogram)
+        ranks = np.zeros(len(histogram), np.uint16)
+        ranks[found] = np.arange(len(found))
+        ranked, counts = ranks[mask], histogram[found]
     else:
-        values, inverse, counts = np.unique(mask, return_inverse=True, return_counts=True)
+        found, inverse, counts = np.unique(mask, return_inverse=True, return_counts=True)
         ranked = inverse.reshape(mask.shape)
-    blend, edge = _neighbours(_levels(mask) if colored else ranked)
-    blends, edges = (np.bincount(ranked[where], minlength=len(values)) for where in (blend, edge))
-    colors = tuple(palette[value] if value < len(palette) else 0 for value in values.tolist()) if palette else ()
-    return MaskFacts(
-        tuple(values.tolist()),
-        tuple(counts.tolist()),
-        tuple(blends.tolist()),
-        tuple(edges.tolist()),
-        colors,
+    values = found.tolist()
+    blends, edges = (
+        np.bincount(ranked[where], minlength=len(values)).tolist()
+        for where in _neighbours(_levels(mask) if colored else ranked)
     )
+    return MaskFacts(
+        dict(zip(values, counts.tolist(), strict=True)),
+        dict(zip(values, blends, strict=True)),
+        dict(zip(values, edges, strict=True)),
+        {value: palette[value] if value < len(palette) else 0 for value in values} if palette else {},
+    )
+
+
+def total_pixels(masks: Iterable[MaskFacts]) -> Counter[int]:
+    """Pixels of each value in all masks."""
+    total: Counter[int] = Counter()
+    for mask in masks:
+        total.update(mask.pixels)
+    return total
+
+
+def pixels_of_classes(pixels: Mapping[int, int], labels: LabelSpace) -> npt.NDArray[np.int64]:
+    """Pixels of each class, and of `labels.ignore_index`, from those of each value.
+
+    Args:
+        pixels: as in `MaskFacts`.
+        labels: what the values in the files mean; where each class has a file, the values are the classes themselves.
+
+    Shape: (256,).
+
+    Raises:
+        DataError: a value means nothing.
+    """
+    labels = labels if labels.coding.exclusive else LabelSpace(labels.names, labels.palette)
+    values = np.array(sorted(pixels), np.int64)
+    counts = np.array([pixels[value] for value in values.tolist()], np.int64)
+    if refusal := labels.refusal(values, counts):
+        raise DataError(refusal)
+    total = np.zeros(256, np.int64)
+    np.add.at(total, labels.encode(values), counts)
+    return total
 
 
 def _levels(colors: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
@@ -107,11 +133,10 @@ def palette_conflict(masks: Iterable[tuple[str, MaskFacts]]) -> str | None:
         masks: each with its file's name.
     """
     masks = list(masks)
-    indexed = [(name, dict(zip(facts.values, facts.colors, strict=True))) for name, facts in masks if facts.colors]
-    grays = [(name, {value: value * _GRAY for value in facts.values}) for name, facts in masks if not facts.colors]
-    if {color for _, colors in indexed for color in colors.values()} <= {
-        gray for _, own in grays for gray in own.values()
-    }:
+    indexed = [(name, facts.colors) for name, facts in masks if facts.colors]
+    grays = [(name, {value: value * GRAY for value in facts.pixels}) for name, facts in masks if not facts.colors]
+    levels = {gray for _, own in grays for gray in own.values()}
+    if all(levels.issuperset(colors.values()) for _, colors in indexed):
         indexed += grays
     first: dict[int, tuple[int, str]] = {}
     for name, colors in indexed:
@@ -181,13 +206,11 @@ def find_smoothing(masks: Iterable[MaskFacts]) -> Smoothing | None:
     Args:
         masks: of one class a pixel.
     """
-    pixels: Counter[int] = Counter()
-    between: Counter[int] = Counter()
-    edges: Counter[int] = Counter()
+    masks = list(masks)
+    pixels, between, edges = total_pixels(masks), Counter[int](), Counter[int]()
     for facts in masks:
-        pixels.update(dict(zip(facts.values, facts.counts, strict=True)))
-        between.update(dict(zip(facts.values, facts.blends, strict=True)))
-        edges.update(dict(zip(facts.values, facts.edges, strict=True)))
+        between.update(facts.blends)
+        edges.update(facts.edges)
     areas = frozenset(value for value in pixels if edges[value] < pixels[value])
     blends = frozenset(value for value in pixels if value not in areas and 2 * between[value] > pixels[value])
     thin = sum(pixels[value] for value in blends)

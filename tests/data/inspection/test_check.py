@@ -10,8 +10,8 @@ from PIL import Image
 from segzoo.config.schema import DataConfig
 from segzoo.data import LabelSpace, Sample, register_dataset
 from segzoo.data.inspection.browse import write_samples
-from segzoo.data.inspection.check import Report, check_data
-from segzoo.data.inspection.report import finding_lines
+from segzoo.data.inspection.check import check_data
+from segzoo.data.inspection.report import Report, finding_lines
 from segzoo.data.reading.images import read_image
 from segzoo.errors import ConfigError, DataError
 
@@ -377,8 +377,8 @@ def test_a_data_set_of_ones_own_class_is_read_sample_by_sample(own_parts: None) 
             image = np.full((4, 6, 3), 10 * index, np.uint8)
             return Sample(image, np.tile(np.array([0, 1], np.uint8), (4, 3)), self.ids[index])
 
-    register_dataset("doctors_own")(lambda config, split: Own())
-    report = check_data(DataConfig(name="doctors_own", val_split="train"), progress=False)
+    register_dataset("checks_own")(lambda config, split: Own())
+    report = check_data(DataConfig(name="checks_own", val_split="train"), progress=False)
     assert [finding.line for finding in report.findings] == ["b: gone"]
     assert report.splits[0].classes is not None
     assert report.splits[0].classes.pixels == (24, 24)
