@@ -9,6 +9,7 @@ import http.client
 import logging
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -48,14 +49,13 @@ def download(
     size: int | None = None,
     checksum: str | None = None,
     check: Callable[[Path], str] | None = None,
+    resumed: bool = False,
     by_hand: str = "",
     limits: Limits = LIMITS,
 ) -> None:
     """Fetch a file, unless it is there already.
 
-    What has arrived is kept in `<name>.part`, and the next try or the next call goes on from there, also at another
-    mirror. Only a complete and verified file gets its name. Without a size and a checksum, two parts might be of two
-    versions, so that such a file starts over each time.
+    What has arrived is in `<name>.part`. Only a complete and verified file gets its name.
 
     Args:
         urls: mirrors, tried in order.
@@ -63,6 +63,8 @@ def download(
         size: in bytes, where it is known.
         checksum: `md5:` or `sha256:` and the digits, where it is known.
         check: looks at what has arrived and says what is wrong with it; empty where nothing is.
+        resumed: go on from what an earlier try or call left, also at another mirror. Two parts may be of two versions,
+            so that only content which `checksum` or `check` verifies whole may be fetched so.
         by_hand: a sentence for the case that no mirror has it.
         limits: when to give up.
 
@@ -73,7 +75,7 @@ def download(
         verify(target, checksum)
         return
     part = target.with_name(f"{target.name}.part")
-    usable = size if size is not None and checksum is not None else 0
+    usable = 0 if not resumed else sys.maxsize if size is None else size
     problems = []
     for url in urls:
         try:
@@ -87,7 +89,7 @@ def download(
             with _written(target, ""):
                 part.replace(target)
             return
-    again = "Or run the command again: it goes on where it stopped." if usable and part.exists() else ""
+    again = "Or run the command again: it goes on where it stopped." if resumed and part.exists() else ""
     raise DataError([*problems, " ".join(filter(None, (f"{target.name}: no mirror left.", by_hand, again)))])
 
 
@@ -134,6 +136,10 @@ def _from_mirror(url: str, part: Path, size: int | None, usable: int, limits: Li
             return
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, HTTPError) and error.code in _REFUSED:
+                if error.headers.get("Content-Range") == f"bytes */{_size(part)}":
+                    return  # nothing is missing
+                if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+                    part.unlink(missing_ok=True)  # it is longer than what the server has
                 raise
             if _size(part) <= furthest or attempt == limits.tries - 1:
                 raise

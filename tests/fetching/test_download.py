@@ -66,6 +66,13 @@ class Handler(BaseHTTPRequestHandler):
         """Never more than `CUT` bytes at once."""
         self.send_from(self.start(), self.start() + CUT)
 
+    def strict(self):
+        """Says so where nothing is left to send."""
+        if self.start() < SIZE:
+            self.cut()
+        else:
+            self.send(b"", 416, Content_Range=f"bytes */{SIZE}")
+
     def noranges(self):
         self.send(CONTENT)
 
@@ -151,7 +158,8 @@ def published(server, *paths, size=SIZE, md5=SUM):
     """What is asked for: a file at one or more paths of the server."""
     urls = tuple(f"http://127.0.0.1:{server.server_port}/{path}" for path in paths)
     by_hand = "Fetch it by hand (http://home)."
-    return {"urls": urls, "size": size, "checksum": f"md5:{md5}" if md5 else None, "by_hand": by_hand}
+    known = {"size": size, "checksum": f"md5:{md5}" if md5 else None, "resumed": bool(size and md5)}
+    return {"urls": urls, "by_hand": by_hand, **known}
 
 
 def fetch(what, folder, limits):
@@ -203,6 +211,14 @@ def test_tries_are_counted_and_the_next_run_goes_on(server, tmp_path):
     server.asked.clear()
     assert fetch(published(server, "cut"), tmp_path, few).read_bytes() == CONTENT
     assert server.asked == [("/cut", f"bytes={2 * CUT}-")]
+
+
+def test_what_starts_over_is_not_said_to_go_on(server, tmp_path):
+    few = Limits(timeout=1, tries=1, pause=0)
+    with pytest.raises(DataError, match=f"broke after {CUT} of {len(CONTENT)} bytes") as caught:
+        fetch(published(server, "cut", size=None, md5=None), tmp_path, few)
+    assert left_in(tmp_path) == ["file.tar.part"]
+    assert caught.value.problems[-1] == "file.tar: no mirror left. Fetch it by hand (http://home)."
 
 
 def test_another_mirror_goes_on_with_the_part(server, tmp_path):
@@ -283,6 +299,28 @@ def test_a_range_that_was_not_asked_for_is_refused(server, tmp_path):
 def test_nobody_answers(tmp_path):
     with pytest.raises(DataError, match="Connection refused"):
         download(["http://127.0.0.1:9/x"], tmp_path / "file.tar", size=1, checksum="md5:0", limits=LIMITS)
+
+
+@pytest.mark.parametrize(("there", "requests"), [(0, 3), (CUT, 2), (SIZE, 1)])
+def test_of_unknown_size_what_a_check_verifies_is_gone_on_from(server, tmp_path, there, requests):
+    def wrong(path):
+        return "" if path.read_bytes() == CONTENT else "of two versions"
+
+    def fetch_unknown(path):
+        url = f"http://127.0.0.1:{server.server_port}/{path}"
+        download([url], tmp_path / "file.tar", check=wrong, resumed=True, limits=LIMITS)
+
+    (tmp_path / "file.tar.part").write_bytes(CONTENT[:there])
+    fetch_unknown("strict")
+    assert (tmp_path / "file.tar").read_bytes() == CONTENT
+    assert len(server.asked) == requests
+
+    (tmp_path / "file.tar").unlink()
+    (tmp_path / "file.tar.part").write_bytes(b"x" * (SIZE + 1))
+    with pytest.raises(DataError, match="strict: HTTP status 416"):
+        fetch_unknown("strict")
+    fetch_unknown("strict")
+    assert (tmp_path / "file.tar").read_bytes() == CONTENT
 
 
 def test_without_a_checksum_halves_are_never_joined(server, tmp_path):

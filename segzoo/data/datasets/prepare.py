@@ -101,6 +101,7 @@ def _place(source: Source, root: Path, archive: Path | None) -> None:
             size=source.size,
             checksum=checksum,
             check=_no_archive,
+            resumed=source.size is not None and checksum is not None,
             by_hand=f"Fetch {source.filename} by hand ({source.homepage}) and name it: --archive FILE.",
         )
     else:
