@@ -243,3 +243,11 @@ def test_a_wrong_number_of_channels_is_one_problem() -> None:
 def test_defaults_of_preprocessing_follow_the_channels() -> None:
     assert DataConfig(name="folder", channels=5).preprocessing.mean == (0.5,) * 5
     assert DataConfig(name="folder").preprocessing.std == (0.5,) * 3
+
+
+def test_folders_of_two_classes_with_one_name_are_refused(tmp_path: Path) -> None:
+    """What one system writes as a letter is two signs on another; neither folder may go without a word."""
+    for name in ("caf\u00e9", "cafe\u0301"):
+        add(tmp_path, "a", np.array([[0, 1]], np.uint8), masks=f"masks/{name}")
+    with pytest.raises(ConfigError, match="named twice: caf\u00e9"):
+        build(tmp_path, multi_label=True)
