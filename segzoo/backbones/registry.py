@@ -84,9 +84,9 @@ def build_backbone(name: str, *, weights: str | PathLike[str] | None = None, **o
 
     Args:
         name: a variant, see `list_backbones`.
-        weights: a published tag (imagenet), or the path of a file (Keras, timm, Cadene, segzoo) or run directory; None
-            starts at random. Eps and paddings stay those asked for here: `segzoo.backbones.weights.recipe_of` says
-            what the weights expect.
+        weights: a published tag (imagenet), or the path of a file (Keras, timm, Cadene, DeepLab, segzoo) or run
+            directory; None starts at random. Eps and paddings stay those asked for here:
+            `segzoo.backbones.weights.recipe_of` says what the weights expect.
         options: `BackboneOptions` explains them, and holds their defaults; and those that a backbone of your own was
             registered with.
 

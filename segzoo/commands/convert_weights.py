@@ -1,4 +1,4 @@
-"""Convert weights of Keras, timm, Cadene or a segzoo run to segzoo's safetensors, with what they expect."""
+"""Convert weights of Keras, timm, Cadene, DeepLab or a segzoo run to segzoo's safetensors, with what they expect."""
 
 from collections.abc import Sequence
 

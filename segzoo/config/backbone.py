@@ -83,8 +83,9 @@ class _Origin(Section):
     """Variant: `segzoo backbones` lists them."""
     weights: FilePath | None = None
     """Published tag (imagenet; `segzoo backbones --weights` lists them), path of a weights file, run directory
-    or saved model, or owner/name of a saved model on the Hugging Face hub; null starts from random weights. Weights set
-    preprocessing, norm_eps and padding where you do not."""
+    or saved model, or owner/name of a saved model on the Hugging Face hub; null starts from random weights. A file may
+    be Keras', timm's or DeepLab's: a TensorFlow checkpoint, its .tar.gz, or a frozen graph. Weights set preprocessing,
+    norm_eps and padding where you do not."""
 
 
 class BackboneConfig(BackboneSwitches, _Origin, PartsSection):

@@ -1,7 +1,8 @@
 """Pre-trained weights, published or from a file, read strictly, with the settings they expect.
 
-`recognise.py` reads a file by its content; a format's module (`keras.py`, `timm.py`, `own.py`) turns it into named
-tensors in PyTorch's layout, and says what each of our tensors is called there. `load.py` holds the two against each
+`recognise.py` reads a file by its content; a format's module (`keras.py`, `timm.py`, `deeplab.py`, `own.py`) turns it
+into named tensors in PyTorch's layout, and says what each of our tensors is called there. `hdf5.py` and `tensorflow.py`
+read the files of Keras and TensorFlow without these. `load.py` holds the two against each
 other. `saved.py` reads the folder of a saved model, whose backbone is weights too. `published.py` is the table of
 published weights, `hub.py` downloads them and saved models, and `defaults.py` completes a run's configuration by what
 its weights expect.

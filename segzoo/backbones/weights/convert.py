@@ -17,7 +17,7 @@ def convert_weights(source: str | Path, target: str | Path, *, width: float | No
     """Convert a weights file to segzoo's safetensors, strictly, with metadata.
 
     Args:
-        source: a file of Keras, timm, Cadene or segzoo, or a run directory.
+        source: a file of Keras, timm, Cadene, DeepLab or segzoo, or a run directory.
         target: file to write.
         width: of the backbone, for a file that does not say; 1 by default.
 

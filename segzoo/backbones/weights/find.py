@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 from os import PathLike
-from pathlib import Path
 
 from segzoo.backbones.strides import STEM_CHANNELS, scale_channels
 from segzoo.backbones.weights.hub import fetch, fetch_model, is_hub_name
 from segzoo.backbones.weights.published import find_published, neither_tag_nor_file
-from segzoo.backbones.weights.recognise import read_weights
+from segzoo.backbones.weights.recognise import find_weights_file, read_weights
 from segzoo.backbones.weights.source import Recipe, SourceWeights
 from segzoo.errors import ConfigError
 
@@ -31,9 +30,10 @@ def find_weights(backbone: str | None, weights: str | PathLike[str]) -> SourceWe
         return replace(read, source=f"{entry.tag} of {entry.backbone}", recipe=entry.recipe)
     if is_hub_name(str(weights)):
         return read_weights(fetch_model(str(weights)))
-    if not Path(weights).exists():
+    file = find_weights_file(weights)
+    if not file.exists():
         raise neither_tag_nor_file(backbone, str(weights))
-    return read_weights(weights)
+    return read_weights(file)
 
 
 def recipe_of(backbone: str | None, weights: str | PathLike[str], width: float | None = None) -> Recipe:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from segzoo.backbones.aligned_xception import AlignedXception
 from segzoo.backbones.network import Network
 from segzoo.backbones.strides import PlannedBlock
-from segzoo.backbones.weights import keras, timm
+from segzoo.backbones.weights import deeplab, keras, timm
 from segzoo.backbones.weights.find import find_weights
 from segzoo.backbones.weights.recognise import recognise_state
 from segzoo.backbones.weights.source import Naming, SourceWeights, is_plain
@@ -81,7 +81,7 @@ def fill_from(network: nn.Module, weights: SourceWeights) -> None:
     if problems:
         raise CheckpointError(f"{weights.source}: {problem}" for problem in problems)
     backbone.load_state_dict(state, strict=False)  # only BatchNorm's counters are missing, as checked above
-    if weights.naming == "segzoo":
+    if weights.naming in ("segzoo", "tensorflow"):
         _say_loaded(weights, state, takes_head=bool(head))
     if head:
         _load_head(head, weights)
@@ -114,7 +114,7 @@ class ForeignNames:
 
 
 def foreign_names(backbone: nn.Module, naming: Naming) -> ForeignNames:
-    """What Keras, timm or segzoo calls the tensors of a backbone.
+    """What Keras, timm, DeepLab or segzoo calls the tensors of a backbone.
 
     Raises:
         ConfigError: the format has no such network.
@@ -133,10 +133,10 @@ def foreign_names(backbone: nn.Module, naming: Naming) -> ForeignNames:
 def _namer(backbone: nn.Module, naming: Naming) -> Callable[[tuple[PlannedBlock, ...]], dict[str, str]] | None:
     """The function from a plan to our names and theirs."""
     if isinstance(backbone, AlignedXception):
-        names = timm.preactivation_names if backbone.preactivation else timm.aligned_names
-        return names if naming == "timm" else None
+        aligned = {"timm": timm.aligned_names, "tensorflow": deeplab.backbone_names}
+        return ({"timm": timm.preactivation_names} if backbone.preactivation else aligned).get(naming)
     if isinstance(backbone, Xception):
-        return keras.keras_names if naming == "keras" else timm.legacy_names
+        return {"keras": keras.keras_names, "timm": timm.legacy_names}.get(naming)
     return None
 
 
@@ -166,11 +166,13 @@ def adapt_channels(kernels: Tensor, in_channels: int) -> Tensor:
 
 
 def _say_loaded(weights: SourceWeights, state: dict[str, Tensor], *, takes_head: bool) -> None:
-    """Each tensor of a network trained here, so that nobody has to guess what a run started from."""
+    """Each tensor of a network that may have more than a backbone, so that nobody has to guess what was taken."""
     lines = [f"{name} {'×'.join(map(str, value.shape)) or 'one number'}" for name, value in state.items()]
     _logger.info("%s: %d tensors of the backbone loaded:\n%s", weights.source, len(lines), "\n".join(lines))
     if weights.head and not takes_head:
         _logger.info("%s: the classifier's head is left aside", weights.source)
+    if weights.behind:
+        _logger.info("%s: %d tensors behind the backbone are left aside", weights.source, len(weights.behind))
 
 
 def _load_head(layers: Sequence[nn.Linear], weights: SourceWeights) -> None:

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from segzoo.backbones.weights.source import Dense, Recipe, SourceWeights
+from segzoo.backbones.weights.tensorflow import find_tensorflow
 from segzoo.errors import CheckpointError, ConfigError, first_line
 from segzoo.files import atomic_write
 
@@ -27,10 +28,10 @@ CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "l
 
 
 def find_in_folder(folder: Path) -> Path:
-    """The weights file of a run directory (its best checkpoint, else its last) or of a saved model's folder.
+    """The weights file of a run directory (its best checkpoint, else its last), of a saved model's or of TensorFlow's.
 
     Raises:
-        ConfigError: there is none, or it may not be read.
+        ConfigError: there is none, or there are several, or it may not be read.
     """
     for name in (*CHECKPOINTS, WEIGHTS):
         try:
@@ -38,6 +39,9 @@ def find_in_folder(folder: Path) -> Path:
                 return folder / name
         except OSError as error:
             raise ConfigError(f"{folder / name}: cannot be read ({error.strerror})") from None
+    published = find_tensorflow(folder)
+    if published is not None:
+        return published
     raise ConfigError(
         f"{folder}: a folder without checkpoints/best.ckpt, last.ckpt or {WEIGHTS}. Name a run directory, such as "
         "runs/NAME/TIME, or a saved model's folder."

@@ -1,6 +1,7 @@
 """Which kind of weights file a path is: told from its content, whatever its name ends in.
 
-Nothing in a file is executed: pickles are read with torch's restricted reader, of Keras' files only the arrays.
+Nothing in a file is executed: pickles are read with torch's restricted reader, of Keras' and TensorFlow's files only
+the arrays.
 """
 
 import io
@@ -19,10 +20,12 @@ import torch
 from torch import Tensor
 
 from segzoo.backbones.weights import own, timm
+from segzoo.backbones.weights.deeplab import read_deeplab
 from segzoo.backbones.weights.hdf5 import MOST_TIMES
 from segzoo.backbones.weights.keras import read_keras
 from segzoo.backbones.weights.saved import MARK, is_safetensors, read_saved, read_tensors
 from segzoo.backbones.weights.source import TIMM_RECIPES, SourceWeights
+from segzoo.backbones.weights.tensorflow import find_tensorflow, is_tensorflow, read_tensorflow
 from segzoo.errors import CheckpointError, ConfigError, first_line
 
 _logger = logging.getLogger(__name__)
@@ -35,15 +38,16 @@ _WRAPPERS = ("state_dict", "model", "model_state_dict")  # keys under which trai
 
 
 def read_weights(path: str | PathLike[str]) -> SourceWeights:
-    """Read a weights file of Keras, timm, Cadene or segzoo, a run directory, or a saved model's folder.
+    """Read weights of Keras, timm, Cadene, DeepLab or segzoo: a file, a run directory, or a folder of one model.
+
+    DeepLab's are a checkpoint of TensorFlow's, by its prefix, its index, its folder or the published archive, or a
+    frozen graph.
 
     Raises:
         ConfigError: no such file.
         CheckpointError: the file is damaged, of another kind, or of another network.
     """
-    file = Path(path)
-    if file.is_dir():
-        file = own.find_in_folder(file)
+    file = find_weights_file(path)
     source = str(file)
     if file.exists() and not file.is_file():
         raise ConfigError(f"{file}: not a plain file")  # a pipe would be waited for
@@ -62,7 +66,21 @@ def read_weights(path: str | PathLike[str]) -> SourceWeights:
         return _read_safetensors(file, source)
     if start.startswith(_PICKLE):
         return _recognise(read_pickle(file), source)
+    if is_tensorflow(file, start):
+        return read_deeplab(read_tensorflow(file, source), source)
     raise CheckpointError(f"{source}: {_what_else(start)}")
+
+
+def find_weights_file(path: str | PathLike[str]) -> Path:
+    """The file that a path means: a folder's, a TensorFlow checkpoint's index, else itself, whether it is there or not.
+
+    Raises:
+        ConfigError: a folder without weights, or with several.
+    """
+    file = Path(path)
+    if file.is_dir():
+        return own.find_in_folder(file)
+    return find_tensorflow(file) or file
 
 
 def recognise_state(state: dict[str, Tensor], source: str) -> SourceWeights:
@@ -197,5 +215,5 @@ def _what_else(start: bytes) -> str:
         return "a web page, not weights: the download went wrong"
     return (
         f"not recognised as weights (it begins with {start[:12]!r}): neither HDF5 (Keras), a .keras archive, "
-        "a PyTorch state dict, nor safetensors"
+        "a PyTorch state dict, safetensors, nor a checkpoint or frozen graph of TensorFlow's"
     )

@@ -1,6 +1,6 @@
 """What a source of weights holds, once it is read: tensors, whose names they bear, and what they expect around them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from segzoo.config.backbone import Padding, StemPadding
 
-Naming = Literal["keras", "timm", "segzoo"]
+Naming = Literal["keras", "timm", "tensorflow", "segzoo"]
 
 _HALF = (0.5, 0.5, 0.5)
 
@@ -37,8 +37,14 @@ KERAS_RECIPE = Recipe(norm_eps=1e-3, padding="same", stem_padding="valid")
 LEGACY_RECIPE = Recipe(norm_eps=1e-5, padding="symmetric", stem_padding="valid")
 ALIGNED_RECIPE = Recipe(norm_eps=1e-3, padding="symmetric", stem_padding="padded")
 
-STEM = ("stem.conv1.weight", "block1_conv1/kernel", "conv1.weight", "stem.0.conv.weight")
-"""What segzoo, Keras, Cadene and timm call the first convolution's kernels."""
+STEM = (
+    "stem.conv1.weight",
+    "block1_conv1/kernel",
+    "conv1.weight",
+    "stem.0.conv.weight",
+    "entry_flow/conv1_1/weights",
+)
+"""What segzoo, Keras, Cadene, timm and DeepLab call the first convolution's kernels."""
 
 _TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64)  # the last of counters
 
@@ -82,6 +88,7 @@ class SourceWeights:
         head: the classifier's layers, in order; empty where the file has none.
         recipe: what they expect around them.
         width: of the backbone, where the file says.
+        behind: tensors of a segmenter of DeepLab's behind its backbone, as `tensors`; empty where there are none.
     """
 
     source: str
@@ -91,6 +98,7 @@ class SourceWeights:
     head: tuple[Dense, ...]
     recipe: Recipe
     width: float | None = None
+    behind: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def stem(self) -> Tensor | None:
