@@ -26,6 +26,7 @@ class Convolution(nn.Conv2d):
     Args:
         padding: symmetric pads both sides alike, so that a strided kernel sits on every stride-th pixel; same is
             TensorFlow's rule, which at stride 2 pads an even size at its bottom and right only; valid pads nothing.
+        dilation: the rate; two numbers are that of the rows and that of the columns.
     """
 
     def __init__(
@@ -35,14 +36,18 @@ class Convolution(nn.Conv2d):
         kernel_size: int,
         *,
         stride: int = 1,
-        dilation: int = 1,
+        dilation: int | tuple[int, int] = 1,
         groups: int = 1,
         padding: Literal["symmetric", "same", "valid"] = "symmetric",
     ) -> None:
         # At stride 1 both rules agree; nothing in this package strides and dilates at once.
         pads_same = padding == "same" and stride > 1
-        margin = 0 if pads_same or padding == "valid" else dilation * (kernel_size // 2)
-        super().__init__(in_channels, out_channels, kernel_size, stride, margin, dilation, groups=groups, bias=False)
+        reach = 0 if pads_same or padding == "valid" else kernel_size // 2
+        rows, columns = (dilation, dilation) if isinstance(dilation, int) else dilation
+        margin = (rows * reach, columns * reach)
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, margin, (rows, columns), groups=groups, bias=False
+        )
         self.pads_same = pads_same
 
     def forward(self, x: Tensor) -> Tensor:

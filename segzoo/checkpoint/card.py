@@ -64,8 +64,8 @@ def model_card(source: AnyTrained, config: AnyRunConfig, name: str) -> str:
         "Network": _network(words, source, config),
         "Preprocessing": _preprocessing(words, config.data),
         "Classes": _classes(source),
-        "Where it comes from": _origin(config),
-        "Training": _training(config),
+        "Where it comes from": _origin(config, source.description.step),
+        "Training": _training(config, source.description.step),
     }
     body = "\n\n".join(f"## {title}\n\n{text}" if title else text for title, text in sections.items())
     return f"---\n{front}\n---\n\n# {markdown_text(PurePath(name).name)}\n\n{body}\n"
@@ -154,18 +154,24 @@ def _classes(source: AnyTrained) -> str:
     return f"{thing} may have several classes, or none: each is decided on its own.\n\n{table}"
 
 
-def _origin(config: AnyRunConfig) -> str:
+def _origin(config: AnyRunConfig, steps: int) -> str:
     origin, licence = started_from(config.model)
+    if not steps:
+        return (
+            f"It is {markdown_text(origin)}, converted and trained no further. Licence: {markdown_text(licence)}. "
+            f"Its classes are those of the data set {markdown_text(config.data.name)}, which has a licence of its own."
+        )
     return (
         f"Training started from {markdown_text(origin)}. Licence of what it started from: {markdown_text(licence)}. It "
         f"was trained on the data set {markdown_text(config.data.name)}, which has a licence of its own."
     )
 
 
-def _training(config: AnyRunConfig) -> str:
+def _training(config: AnyRunConfig, steps: int) -> str:
+    lead = "With this as `config.yaml`: `segzoo train config.yaml data.root=FOLDER`"
     text = dump_config(config).rstrip()
     fence = max(["``", *re.findall("`+", text)], key=len) + "`"  # longer than any within, which would end it
-    return f"""With this as `config.yaml`: `segzoo train config.yaml data.root=FOLDER`
+    return f"""{lead if steps else "By others. This configuration describes the network."}
 
 <details><summary>config.yaml</summary>
 

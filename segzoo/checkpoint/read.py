@@ -18,6 +18,8 @@ from segzoo.backbones.weights.own import PREFIXES, WEIGHTS, find_in_folder
 from segzoo.backbones.weights.recognise import read_pickle
 from segzoo.backbones.weights.saved import read_saved
 from segzoo.backbones.weights.source import is_plain
+from segzoo.backbones.weights.tensorflow import find_tensorflow, is_tensorflow
+from segzoo.checkpoint.deeplab import Protocol, read_published
 from segzoo.checkpoint.format import TRAINING_STATE, Description, parse_description
 from segzoo.config.classification import AnyRunConfig, ClassificationRunConfig
 from segzoo.config.schema import Preprocessing, RunConfig
@@ -92,8 +94,9 @@ def find_checkpoint(path: str | Path) -> Path:
 
     Args:
         path: a `.ckpt`; a run directory, for its best checkpoint, else its last; a saved model's folder or its
-            `model.safetensors`; or, where nothing of that name is here, a saved model on the Hugging Face hub,
-            `owner/name` or `owner/name@revision`, which is downloaded.
+            `model.safetensors`; a segmenter that DeepLab's authors published (a TensorFlow checkpoint's prefix, index,
+            folder or archive, or a frozen graph); or, where nothing of that name is here, a saved model on the Hugging
+            Face hub, `owner/name` or `owner/name@revision`, which is downloaded.
 
     Raises:
         ConfigError: nothing there, or no download.
@@ -102,10 +105,11 @@ def find_checkpoint(path: str | Path) -> Path:
     asked, path = str(path), Path(path)
     if is_hub_name(asked):
         return fetch_model(asked)
-    if path.is_file():
-        return path
     if path.is_dir():
         return find_in_folder(path)
+    path = find_tensorflow(path) or path
+    if path.is_file():
+        return path
     raise ConfigError(
         f"{path}: no such checkpoint. Name a .ckpt file or a run directory, such as runs/NAME/TIME, or a saved model: "
         "its folder, or owner/name on the Hugging Face hub."
@@ -123,8 +127,10 @@ def model_name(checkpoint: Path) -> str:
     run_dir = run_dir_of(checkpoint)
     if run_dir is not None:
         return run_dir.name
+    if checkpoint.suffix == ".index":  # of TensorFlow, whose own names are much the same everywhere
+        return Path(os.path.realpath(checkpoint)).parent.name
     if checkpoint.name != WEIGHTS:
-        return checkpoint.stem
+        return Path(checkpoint.name.removesuffix(".gz")).stem
     return hub_name_of(checkpoint) or Path(os.path.realpath(checkpoint)).parent.name
 
 
@@ -185,6 +191,26 @@ def read_description(content: dict[str, Any], path: Path) -> Description:
 def load_trained(checkpoint: str | Path, *, averaged: bool = True) -> AnyTrained:
     """Rebuild the network of a checkpoint, whatever its task; arguments and errors as `load_segmenter`."""
     return _built(read_trained(checkpoint, averaged=averaged))
+
+
+def load_published(source: str | Path, protocol: Protocol) -> TrainedSegmenter:
+    """Rebuild a segmenter that DeepLab's authors published, in evaluation mode.
+
+    Args:
+        source: a TensorFlow checkpoint, its archive, or a frozen graph.
+        protocol: what these do not say.
+
+    Raises:
+        ConfigError: no such path, or another file.
+        CheckpointError: refused, with the reason.
+    """
+    path = find_checkpoint(source)
+    if not is_tensorflow(path):
+        raise ConfigError(
+            f"{path}: no checkpoint or frozen graph of TensorFlow's. A backbone goes to a file *.safetensors; what "
+            "segzoo trained is saved by `segzoo export`."
+        )
+    return cast(TrainedSegmenter, _built(TrainedState(*read_published(path, protocol), path)))
 
 
 def load_segmenter(checkpoint: str | Path, *, averaged: bool = True) -> TrainedSegmenter:
@@ -250,6 +276,8 @@ class TrainedState:
 def read_trained(checkpoint: str | Path, *, averaged: bool = True) -> TrainedState:
     """Read the network of a checkpoint; arguments and errors as `load_segmenter`."""
     path = find_checkpoint(checkpoint)
+    if is_tensorflow(path):
+        return TrainedState(*read_published(path, Protocol()), path)
     content = read_checkpoint(path)
     description = read_description(content, path)
     state = content["state_dict"]

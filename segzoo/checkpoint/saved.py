@@ -15,8 +15,16 @@ from safetensors.torch import save_file
 from segzoo.backbones.weights.own import PREFIXES, WEIGHTS
 from segzoo.backbones.weights.saved import DESCRIPTION, MARK, read_saved, sha256_of
 from segzoo.checkpoint.card import model_card, started_from
+from segzoo.checkpoint.deeplab import Protocol
 from segzoo.checkpoint.format import describe, versions
-from segzoo.checkpoint.read import AnyTrained, Trained, load_trained, model_name
+from segzoo.checkpoint.read import (
+    AnyTrained,
+    Trained,
+    TrainedSegmenter,
+    load_published,
+    load_trained,
+    model_name,
+)
 from segzoo.config.classification import AnyRunConfig
 from segzoo.errors import CheckpointError, ConfigError, first_line
 from segzoo.files import flush_folder
@@ -47,6 +55,25 @@ def save_model(checkpoint: str | Path | AnyTrained, folder: str | Path) -> Path:
     source = checkpoint if isinstance(checkpoint, Trained) else load_trained(checkpoint)
     save_folder(source, folder)
     return folder
+
+
+def save_published(source: str | Path, folder: str | Path, protocol: Protocol) -> TrainedSegmenter:
+    """Save a segmenter that DeepLab's authors published as a folder, as `save_model` does.
+
+    Args:
+        source: a TensorFlow checkpoint, its archive, or a frozen graph.
+        folder: to make; nothing of this name may be there.
+        protocol: what the source does not say.
+
+    Raises:
+        ConfigError: no such source, another file, or something is at `folder` already.
+        CheckpointError: the source is refused, or the folder cannot be written.
+    """
+    folder = Path(folder)
+    _check_free(folder)
+    trained = load_published(source, protocol)
+    save_folder(trained, folder)
+    return trained
 
 
 def save_folder(source: AnyTrained, folder: Path, *, name: str | None = None) -> None:

@@ -1,8 +1,8 @@
 """The `model` section: backbone, decoder, and how they are joined."""
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from segzoo.config.backbone import BackboneConfig, NormSettings, OutputStride
 from segzoo.config.decoders import (
@@ -23,6 +23,7 @@ from segzoo.config.fields import (
     FilePath,
     NonNegativeFloat,
     Section,
+    Size,
     list_to_tuple,
 )
 from segzoo.config.parts import PartsSection
@@ -33,6 +34,9 @@ AtrousRates = Annotated[tuple[AtrousRate, ...], BeforeValidator(list_to_tuple), 
 class DeepLabConfig(Section):
     """The DeepLab papers' own head: decoders deeplabv3plus and deeplabv3."""
 
+    pyramid: Literal["aspp", "dpc"] = "aspp"
+    """What looks at several scales: aspp, atrous spatial pyramid pooling; or dpc, the dense prediction cell that a
+    search found on Cityscapes, which has rates of its own, no image pooling, and works at output stride 8 or 16."""
     atrous_rates: AtrousRates = (6, 12, 18)
     """Rates of the atrous 3×3 branches at output stride 16; at 8 they double, at 32 they halve. [] leaves them out."""
     image_pooling: bool = True
@@ -49,6 +53,14 @@ class DeepLabConfig(Section):
     """deeplabv3plus only: channels of the decoder's 3×3 convolutions."""
     decoder_convolutions: Annotated[int, Field(ge=1, le=16)] = 2
     """deeplabv3plus only: how many 3×3 convolutions follow the join with the tap of stride 4."""
+
+    @model_validator(mode="after")
+    def _only_what_the_pyramid_reads(self) -> Self:
+        fields = type(self).model_fields
+        unread = [key for key in ("atrous_rates", "image_pooling") if getattr(self, key) != fields[key].default]
+        if self.pyramid == "dpc" and unread:
+            raise ValueError(f"{unread[0]}: pyramid dpc does not read it. Leave it out, or take aspp")
+        return self
 
 
 class ModelConfig(NormSettings, PartsSection):
@@ -70,6 +82,10 @@ class ModelConfig(NormSettings, PartsSection):
     eval_output_stride: OutputStride | None = None
     """Output stride of validation, evaluation and prediction: the same weights, with rates in proportion, so 8 after
     training at 16 doubles them. null is output_stride."""
+    canvas: Size | None = None
+    """Height and width that smaller images are padded to in evaluation and prediction, below and to the right, with
+    mid-gray; one number is a square. What a network makes of the whole image is then of the canvas, as the DeepLab
+    papers' results have it: [513, 513] for VOC. null pads as little as the decoder needs."""
     freeze_backbone: bool = False
     """Train the decoder only: the backbone's weights and BatchNorm statistics stay as loaded."""
     auxiliary_weight: NonNegativeFloat = 0.0

@@ -29,7 +29,6 @@ from segzoo.inference.polygons import feature_collection
 from segzoo.inference.tile_plan import GRID
 from segzoo.inference.tile_size import choose_batch, choose_tile
 from segzoo.inference.tiles import Tiling, tiled
-from segzoo.models.segmenter import pad_to_multiple
 from segzoo.tasks.scores import check_scores
 
 T = TypeVar("T", bound=np.generic)
@@ -338,9 +337,7 @@ class Predictor(BasePredictor[Prediction]):
         return Stored(values[..., None] if values.ndim == 2 else values).lost
 
     def _padded(self, size: tuple[int, int]) -> tuple[int, int]:
-        decoder = self.source.segmenter.decoder
-        shape = torch.empty(1, 1, *size, device="meta")
-        padded = pad_to_multiple(shape, decoder.size_multiple, decoder.size_remainder, decoder.minimum_size).shape
+        padded = self.source.segmenter.padded(torch.empty(1, 1, *size, device="meta")).shape
         return padded[-2], padded[-1]
 
     def _stack(self, images: Sequence[Pixels]) -> Tensor:

@@ -76,7 +76,7 @@ def build_segmenter(
     if hasattr(decoder, "size_divisor"):  # its name before, which nothing would pad to any more
         raise ConfigError(f"decoder {config.decoder!r}: size_divisor is called size_multiple now.")
     auxiliary = AuxiliaryHead(taps[-2], num_classes, config) if config.auxiliary_weight else None
-    segmenter = Segmenter(backbone, decoder, auxiliary)
+    segmenter = Segmenter(backbone, decoder, auxiliary, config.canvas or (1, 1))
     segmenter.built_from = config
     return segmenter
 

@@ -3,7 +3,7 @@
 Read it beside Fig. 2 of the paper. The encoder's last map, at output stride 16, goes through atrous spatial pyramid
 pooling (ASPP): one 1×1 convolution, three 3×3 convolutions at growing rates, and the mean over the whole image. The
 decoder resizes the result to an early tap of stride 4, puts the two side by side, and refines them by two 3×3
-convolutions. `deeplabv3` stops behind the pyramid.
+convolutions. `deeplabv3` stops behind the pyramid. A dense prediction cell (DPC) can stand in the pyramid's place.
 
 Source: Chen et al., Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation, ECCV 2018,
 arXiv:1802.02611v3, sections 3.1 and 4.1 and Fig. 2; Rethinking Atrous Convolution for Semantic Image Segmentation,
@@ -21,7 +21,7 @@ follow the join (SMP: one); dropout 0.1 (0.5); rates follow the output stride (1
 comes before its ReLU; corners are aligned at sizes k·stride + 1, which the network is padded to (multiples of stride).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -38,12 +38,29 @@ RATES_STRIDE = 16
 """The output stride that `atrous_rates` are stated for."""
 LOW_LEVEL_STRIDE = 4
 
+Rate = tuple[int, int]  # of rows and of columns
+
+CELL: tuple[tuple[int | None, Rate], ...] = (
+    (None, (1, 6)),
+    (0, (18, 15)),
+    (1, (6, 3)),
+    (0, (1, 1)),
+    (0, (6, 21)),
+)
+"""The branches of the dense prediction cell: which branch each one reads, None for the map itself, and its rate at
+output stride 16.
+
+Source: Chen et al., Searching for Efficient Multi-Scale Architectures for Dense Image Prediction, NeurIPS 2018,
+arXiv:1809.04184, the best cell; the authors' name for it is `branch5_top1_cityscapes`.
+"""
+
 
 class ImagePooling(nn.Module):
     """The branch of the pyramid that sees the whole image: mean, 1×1 convolution, norm, ReLU, the same everywhere.
 
     Source: arXiv:1706.05587v3, section 3.3. The authors' evaluation pads every image to 513×513 and takes the mean
-    over the padding too; here it is over the image, and over at most stride - 1 rows and columns of padding.
+    over the padding too, as `model.canvas` does; without it, the mean is over the image, and over at most stride - 1
+    rows and columns of padding.
     """
 
     def __init__(self, in_channels: int, config: ModelConfig) -> None:
@@ -118,6 +135,49 @@ class AtrousPyramid(nn.Module):
         return joined
 
 
+class DensePredictionCell(nn.Module):
+    """Five 3×3 convolutions, some behind others, at rates that differ between rows and columns, joined by a 1×1 one.
+
+    Dropout comes before the join.
+
+    Args:
+        feature: the tap it reads.
+        config: the model section.
+
+    Source: see `CELL`.
+    """
+
+    def __init__(self, feature: FeatureSpec, config: ModelConfig) -> None:
+        super().__init__()
+        if feature.stride > RATES_STRIDE:
+            raise ConfigError(
+                f"model.deeplab.pyramid: dpc has no rates for output stride {feature.stride}. Take 8 or 16, or aspp."
+            )
+        channels = config.deeplab.aspp_channels
+        self.sources = [source for source, _ in CELL]
+        self.branches = nn.ModuleList(
+            spatial(feature.channels if source is None else channels, channels, config, rate=(rows, columns))
+            for source, (rows, columns) in ((source, scaled_rates(rate, feature.stride)) for source, rate in CELL)
+        )
+        self.dropout = nn.Dropout(config.deeplab.dropout)
+        self.projection = pointwise(len(CELL) * channels, channels, config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Look at several scales; shapes as `AtrousPyramid`."""
+        maps: list[Tensor] = []
+        for source, branch in zip(self.sources, self.branches, strict=True):
+            maps.append(branch(x if source is None else maps[source]))
+        joined: Tensor = self.projection(self.dropout(torch.cat(maps, 1)))
+        return joined
+
+
+PYRAMIDS: Mapping[str, Callable[[FeatureSpec, ModelConfig], nn.Module]] = {
+    "aspp": AtrousPyramid,
+    "dpc": DensePredictionCell,
+}
+"""`model.deeplab.pyramid` -> what it builds. Either stands at `aspp` in a decoder, where checkpoints have it."""
+
+
 class DeepLabV3(Decoder):
     """The pyramid and a classifier, resized to the image by 16 at once.
 
@@ -135,7 +195,7 @@ class DeepLabV3(Decoder):
         self.activated = features[-1].activated
         self.size_multiple = features[-1].stride
         self.size_remainder = 1  # where the corners of all taps lie on the corners of the image
-        self.aspp = AtrousPyramid(features[-1], config)
+        self.aspp = PYRAMIDS[config.deeplab.pyramid](features[-1], config)
         self.logits = classifier(config.deeplab.aspp_channels, num_classes)
 
     def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
@@ -170,7 +230,7 @@ class DeepLabV3Plus(Decoder):
         self.activated = features[-1].activated
         self.size_multiple = features[-1].stride
         self.size_remainder = 1  # where the corners of all taps lie on the corners of the image
-        self.aspp = AtrousPyramid(features[-1], config)
+        self.aspp = PYRAMIDS[config.deeplab.pyramid](features[-1], config)
         self.low_level = pointwise(features[self.tap].channels, options.low_level_channels, config)
         widths = [options.decoder_channels] * options.decoder_convolutions
         inputs = [options.aspp_channels + options.low_level_channels, *widths[:-1]]
@@ -258,7 +318,8 @@ def refuse_lone_groups(config: ModelConfig) -> None:
         ConfigError: it would; its output would be its offset, whatever the image.
     """
     channels = config.deeplab.aspp_channels
-    if config.deeplab.image_pooling and config.norm == "group" and group_count(channels) == channels:
+    pools = config.deeplab.pyramid == "aspp" and config.deeplab.image_pooling
+    if pools and config.norm == "group" and group_count(channels) == channels:
         raise ConfigError(
             f"model.deeplab.aspp_channels: {channels} leave GroupNorm one number per group behind image pooling. "
             "Take 64 or more, model.deeplab.image_pooling=false, or model.norm=batch."

@@ -14,13 +14,14 @@ class Segmenter(Network):
     """Image in, logits of the same height and width out.
 
     Inside, the image is padded at the bottom and the right with zero, the normalised mid-gray, as far as the
-    decoder needs; the logits are cropped back. So 513, 769 and 97×129 all work, and pixel (0, 0) stays where
-    it was.
+    decoder needs and, but in training, to the canvas; the logits are cropped back. So 513, 769 and 97×129 all work, and
+    pixel (0, 0) stays where it was.
 
     Args:
         backbone: gives five taps.
         decoder: turns them into logits.
         auxiliary: gives a second set of logits from the tap before the last, in training; None for none.
+        canvas: least height and width that smaller images are padded to.
 
     Shape:
         image: float (N, C, H, W), normalised. Result: logits (N, num_classes, H, W).
@@ -30,14 +31,21 @@ class Segmenter(Network):
     built_from: ModelConfig | None = None
     """The model section that describes it; None for one that was put together by hand."""
 
-    def __init__(self, backbone: Backbone, decoder: Decoder, auxiliary: AuxiliaryHead | None = None) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        decoder: Decoder,
+        auxiliary: AuxiliaryHead | None = None,
+        canvas: tuple[int, int] = (1, 1),
+    ) -> None:
         super().__init__(backbone)
         self.decoder = decoder
         self.auxiliary = auxiliary
+        self.canvas = canvas
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (N, num_classes, H, W) for images (N, C, H, W)."""
-        padded = self._pad(image)
+        padded = self.padded(image)
         logits: Tensor = self.decoder(self.backbone(padded), (padded.shape[-2], padded.shape[-1]))
         return logits[..., : image.shape[-2], : image.shape[-1]]
 
@@ -47,7 +55,7 @@ class Segmenter(Network):
         Shape:
             image: (N, C, H, W). Returns one or two (N, num_classes, H, W).
         """
-        padded = self._pad(image)
+        padded = self._with_sizes(image, (1, 1))  # the crop is training's canvas
         size = (padded.shape[-2], padded.shape[-1])
         features = self.backbone(padded)
         outputs = [self.decoder(features, size)]
@@ -63,13 +71,28 @@ class Segmenter(Network):
         """
         return [part for part in (self.backbone, self.decoder, self.auxiliary) if part is not None]
 
-    def _pad(self, image: Tensor) -> Tensor:
-        decoder = self.decoder
-        return pad_to_multiple(image, decoder.size_multiple, decoder.size_remainder, decoder.minimum_size)
+    def padded(self, image: Tensor) -> Tensor:
+        """The image as evaluation and prediction compute it.
+
+        Shape:
+            image: (N, C, H, W). Returns the same with zeros below and to the right.
+        """
+        return self._with_sizes(image, self.canvas)
+
+    def _with_sizes(self, image: Tensor, canvas: tuple[int, int]) -> Tensor:
+        decoder, (height, width) = self.decoder, canvas
+        minimum = (max(height, decoder.minimum_size), max(width, decoder.minimum_size))
+        return pad_to_multiple(image, decoder.size_multiple, decoder.size_remainder, minimum)
 
 
-def pad_to_multiple(image: Tensor, divisor: int, remainder: int = 0, minimum: int = 1) -> Tensor:
+def pad_to_multiple(image: Tensor, divisor: int, remainder: int = 0, minimum: int | tuple[int, int] = 1) -> Tensor:
     """Zeros at the bottom and the right until height and width are multiples of `divisor`, plus `remainder`.
+
+    Args:
+        image: (N, C, H, W).
+        divisor: of the sizes, less `remainder`.
+        remainder: 0 or 1.
+        minimum: least size of both sides, or of height and of width.
 
     >>> import torch
     >>> pad_to_multiple(torch.ones(1, 3, 97, 129), 16).shape
@@ -79,7 +102,8 @@ def pad_to_multiple(image: Tensor, divisor: int, remainder: int = 0, minimum: in
     >>> pad_to_multiple(torch.ones(1, 3, 97, 130), 16, minimum=128).shape
     torch.Size([1, 3, 128, 144])
     """
-    height, width = (_at_least(size, minimum) for size in image.shape[-2:])
+    least = (minimum, minimum) if isinstance(minimum, int) else minimum
+    height, width = _at_least(image.shape[-2], least[0]), _at_least(image.shape[-1], least[1])
     bottom = height + (remainder - height) % divisor - image.shape[-2]
     right = width + (remainder - width) % divisor - image.shape[-1]
     return F.pad(image, (0, right, 0, bottom))

@@ -14,12 +14,20 @@ from torchvision.models.segmentation.deeplabv3 import ASPP
 
 from segzoo.backbones import FeatureSpec
 from segzoo.backbones.layers import FrozenBatchNorm
+from segzoo.config.load import config_from_tree
 from segzoo.config.schema import ModelConfig
 from segzoo.errors import ConfigError
 from segzoo.models.build import build_segmenter
-from segzoo.models.deeplabv3plus import AtrousPyramid, DeepLabV3, DeepLabV3Plus, PooledBatchNorm
+from segzoo.models.deeplabv3plus import (
+    AtrousPyramid,
+    DeepLabV3,
+    DeepLabV3Plus,
+    DensePredictionCell,
+    PooledBatchNorm,
+)
 
 STRIDES = (8, 16, 32)
+RUN = {"data": {"name": "synthetic"}, "trainer": {"max_steps": 1}}
 NARROW = {"aspp_channels": 24, "decoder_channels": 20, "low_level_channels": 12}
 
 
@@ -366,3 +374,49 @@ def test_full_width(decoder, backbone, output_stride):
     config = settings(decoder, output_stride, backbone, width=1.0)
     sizes = [(65, 65), (65, 65), (97, 129), (97, 129), (513, 513)]
     train_and_evaluate(config, sizes, [1, 2, 1, 2, 1])
+
+
+def test_dense_prediction_cell_is_the_papers_graph(scatter):
+    """A slow second writing of the cell; TensorFlow's own maps are in tests/checkpoint."""
+    torch.manual_seed(0)
+    cell = DensePredictionCell(FeatureSpec(12, 8, activated=True), settings(pyramid="dpc", **NARROW)).eval()
+    scatter(cell)
+    x = torch.randn(2, 12, 40, 45)
+
+    def branch(number, source, rows, columns):
+        layer = cell.branches[number]
+        padded = F.pad(source, (columns, columns, rows, rows))
+        height, width = source.shape[2:]
+        taps = [
+            padded[..., i * rows : i * rows + height, j * columns : j * columns + width]
+            * layer.depthwise.weight[:, 0, i, j, None, None]
+            for i in range(3)
+            for j in range(3)
+        ]
+        spread = torch.relu(layer.depthwise_norm(torch.stack(taps).sum(0)))
+        mixed = torch.einsum("nchw,oc->nohw", spread, layer.pointwise.weight[:, :, 0, 0])
+        return torch.relu(layer.pointwise_norm(mixed))
+
+    with torch.no_grad():  # at output stride 8 the rates are twice those that are stated
+        first = branch(0, x, 2, 12)
+        second = branch(1, first, 36, 30)
+        maps = [first, second, branch(2, second, 12, 6), branch(3, first, 2, 2), branch(4, first, 12, 42)]
+        torch.testing.assert_close(cell(x), cell.projection(torch.cat(maps, 1)))
+
+
+def test_dense_prediction_cell_refuses_what_it_does_not_read():
+    with pytest.raises(ConfigError, match="atrous_rates: pyramid dpc does not read it"):
+        config_from_tree({**RUN, "model": {"deeplab": {"pyramid": "dpc", "atrous_rates": [1, 2, 3]}}})
+    with pytest.raises(ConfigError, match="image_pooling: pyramid dpc does not read it"):
+        config_from_tree({**RUN, "model": {"deeplab": {"pyramid": "dpc", "image_pooling": False}}})
+    with pytest.raises(ConfigError, match=r"model\.deeplab\.pyramid: dpc has no rates for output stride 32"):
+        build_segmenter(settings(output_stride=32, pyramid="dpc"), 3)
+
+
+@pytest.mark.parametrize("decoder", ["deeplabv3plus", "deeplabv3"])
+def test_dense_prediction_cell_trains(decoder):
+    """Also on one image and with GroupNorm of few channels, for nothing of it is pooled."""
+    for norm in ("batch", "group"):
+        segmenter = build_segmenter(settings(decoder, norm=norm, width=0.1, pyramid="dpc", **NARROW), 3)
+        segmenter(torch.randn(1, 3, 33, 48)).sum().backward()
+        assert all(parameter.grad is not None for parameter in segmenter.parameters())

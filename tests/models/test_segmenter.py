@@ -54,6 +54,22 @@ def test_image_that_needs_padding_equals_the_padded_image_cropped() -> None:
         assert torch.equal(segmenter(image), whole[..., :33, :50])
 
 
+@pytest.mark.parametrize("decoder", ["deeplabv3plus", "deeplabv3plus_smp"])
+def test_canvas_pads_smaller_images_but_not_in_training(decoder: str) -> None:
+    small = {"decoder": decoder, "backbone": {"name": "xception", "width": 0.1}}
+    plain = build_segmenter(ModelConfig.model_validate(small), 5).eval()
+    canvas = build_segmenter(ModelConfig.model_validate({**small, "canvas": [49, 97]}), 5).eval()
+    canvas.load_state_dict(plain.state_dict())
+    image = torch.randn(1, 3, 33, 50)
+    padded = torch.nn.functional.pad(image, (0, 47, 0, 16))
+    with torch.no_grad():
+        torch.testing.assert_close(canvas(image), plain(padded)[..., :33, :50])
+        assert not torch.allclose(canvas(image), plain(image), atol=1e-3)
+        larger = torch.randn(1, 3, 64, 97)  # of one side: that one needs no more than the decoder does
+        torch.testing.assert_close(canvas(larger), plain(larger))
+        torch.testing.assert_close(canvas.training_logits(image)[0], plain.training_logits(image)[0])
+
+
 def test_taps_that_are_not_activated_pass_a_relu() -> None:
     """SMP's decoders expect activated features; ours come before their ReLU, so the signs of two must not matter."""
     segmenter = build("deeplabv3plus_smp", 16)

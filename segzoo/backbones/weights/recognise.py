@@ -66,7 +66,7 @@ def read_weights(path: str | PathLike[str]) -> SourceWeights:
         return _read_safetensors(file, source)
     if start.startswith(_PICKLE):
         return _recognise(read_pickle(file), source)
-    if is_tensorflow(file, start):
+    if is_tensorflow(file):
         return read_deeplab(read_tensorflow(file, source), source)
     raise CheckpointError(f"{source}: {_what_else(start)}")
 

@@ -75,16 +75,13 @@ def find_tensorflow(path: Path) -> Path | None:
     return index if path.name and not path.exists() and index.is_file() else None
 
 
-def is_tensorflow(file: Path, start: bytes) -> bool:
-    """Whether a file is a checkpoint's index, a frozen graph, or an archive.
-
-    Args:
-        file: to look at.
-        start: its first bytes.
-    """
-    if start.startswith(_GZIP) or start[_TAR[0]] == _TAR[1] or _GRAPH_START.match(start):
-        return True
-    return file.suffix == ".index" or _ends_in_magic(file)
+def is_tensorflow(file: Path) -> bool:
+    """Whether a file is a checkpoint's index, a frozen graph, or an archive."""
+    try:
+        start = _start(file)
+    except OSError:
+        return False
+    return _is_archive(start) or bool(_GRAPH_START.match(start)) or file.suffix == ".index" or _ends_in_magic(file)
 
 
 def read_tensorflow(file: Path, source: str) -> Variables:
@@ -98,9 +95,8 @@ def read_tensorflow(file: Path, source: str) -> Variables:
         CheckpointError: damaged, cut off, hostile, or of a kind that is not read.
     """
     try:
-        with file.open("rb") as opened:
-            start = opened.read(_TAR[0].stop)
-        if start.startswith(_GZIP) or start[_TAR[0]] == _TAR[1]:
+        start = _start(file)
+        if _is_archive(start):
             return _read_archive(file)
         if _GRAPH_START.match(start):
             return _read_graph(_mapped(file))
@@ -110,6 +106,15 @@ def read_tensorflow(file: Path, source: str) -> Variables:
         return _read_checkpoint(index, lambda shard: _mapped(file.with_name(f"{prefix}{shard}")))
     except (OSError, *DAMAGE) as error:
         raise CheckpointError(f"{source}: refused, because {_reason(error)}; nothing was executed.") from None
+
+
+def _start(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(_TAR[0].stop)
+
+
+def _is_archive(start: bytes) -> bool:
+    return start.startswith(_GZIP) or start[_TAR[0]] == _TAR[1]
 
 
 def _reason(error: Exception) -> str:
