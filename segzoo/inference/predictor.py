@@ -1,5 +1,6 @@
 """Images in, predictions out: a trained network that takes images of every size."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,12 @@ from segzoo.data.reading.images import Array8, picture_to_rgb, write_image
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.reading.pixels import PixelFormat, Pixels, as_picture
 from segzoo.errors import DataError, SegzooError, data_errors_about
-from segzoo.inference.augment import TestTimeAugmentation, augmented_scores, published_augmentation
+from segzoo.inference.augment import (
+    AlignedCorners,
+    TestTimeAugmentation,
+    augmented_scores,
+    published_augmentation,
+)
 from segzoo.inference.engines.base import Engine, Precision
 from segzoo.inference.engines.choose import build_engine
 from segzoo.inference.pipeline import Room, read_ahead, threads
@@ -242,8 +248,11 @@ class Predictor(BasePredictor[Prediction]):
         tta: TestTimeAugmentation | bool | None = None,
     ) -> None:
         loaded = checkpoint if isinstance(checkpoint, TrainedSegmenter) else load_segmenter(checkpoint)
-        super().__init__(loaded, device, engine=engine, precision=precision)
         self.tta = published_augmentation(loaded.config.data.name) if tta is True else tta or None
+        self._aligned = None if self.tta is None else _aligned_corners(loaded)
+        super().__init__(
+            loaded if self._aligned is None else _unpadded(loaded), device, engine=engine, precision=precision
+        )
         self.overlap = overlap
         self._tiling = None if tile is None else self.tiling(None if tile == "auto" else tile, overlap)
         self.tile = None if self._tiling is None else self._tiling.tile
@@ -294,7 +303,7 @@ class Predictor(BasePredictor[Prediction]):
         """Scores that are never made of tiles."""
         if self.tta is None:
             return super().scores(images)
-        return augmented_scores(super().scores, images, self.tta, self.labels.coding)
+        return augmented_scores(super().scores, images, self.tta, self.labels.coding, self._aligned)
 
     def batch_key(self, seen: Pixels) -> tuple[int, ...]:
         """The size that the network pads images to; scaled and tiled ones must be equally large themselves."""
@@ -359,6 +368,27 @@ class Predictor(BasePredictor[Prediction]):
         scores = self.scores(self._stack([pixels])).float()
         chances: Probabilities = self.labels.coding.probabilities(scores)[0].cpu().numpy()
         return chances
+
+
+def _aligned_corners(source: TrainedSegmenter) -> AlignedCorners | None:
+    """How a network that aligns corners sees augmented images; None for others."""
+    segmenter = source.segmenter
+    stride = segmenter.decoder.aligned_stride
+    if stride is None:
+        return None
+
+    def padded(size: tuple[int, int]) -> tuple[int, int]:
+        shape = segmenter.padded(torch.empty(1, 1, *size, device="meta")).shape
+        return shape[-2], shape[-1]
+
+    return AlignedCorners(stride, padded, source.preprocessing.mean)
+
+
+def _unpadded(source: TrainedSegmenter) -> TrainedSegmenter:
+    """The same network without its canvas, for images that are padded already, and then scaled."""
+    network = copy.copy(source.segmenter)
+    network.canvas = (1, 1)
+    return TrainedSegmenter(network, source.description, source.path)
 
 
 def _cut(values: npt.NDArray[T], pixels: Pixels) -> npt.NDArray[T]:

@@ -27,6 +27,9 @@ class Decoder(nn.Module, ABC):
     size_remainder: int = 0
     """0 or 1: resizing with aligned corners loses no place at sizes k·stride + 1."""
 
+    aligned_stride: int | None = None
+    """Image pixels between two scores, where corners are aligned whenever sizes change; None where they are not."""
+
     minimum_size: int = 1
     """Images have to be at least this high and wide; `Segmenter` pads to it."""
 

@@ -195,6 +195,7 @@ class DeepLabV3(Decoder):
         self.activated = features[-1].activated
         self.size_multiple = features[-1].stride
         self.size_remainder = 1  # where the corners of all taps lie on the corners of the image
+        self.aligned_stride = features[-1].stride
         self.aspp = PYRAMIDS[config.deeplab.pyramid](features[-1], config)
         self.logits = classifier(config.deeplab.aspp_channels, num_classes)
 
@@ -230,6 +231,7 @@ class DeepLabV3Plus(Decoder):
         self.activated = features[-1].activated
         self.size_multiple = features[-1].stride
         self.size_remainder = 1  # where the corners of all taps lie on the corners of the image
+        self.aligned_stride = LOW_LEVEL_STRIDE
         self.aspp = PYRAMIDS[config.deeplab.pyramid](features[-1], config)
         self.low_level = pointwise(features[self.tap].channels, options.low_level_channels, config)
         widths = [options.decoder_channels] * options.decoder_convolutions

@@ -23,6 +23,7 @@ from segzoo.checkpoint.transfer import with_starting_settings
 from segzoo.config.schema import ModelConfig
 from segzoo.data.datasets import cityscapes, voc
 from segzoo.errors import CheckpointError, ConfigError
+from segzoo.inference.augment import TestTimeAugmentation
 from segzoo.models.build import build_segmenter
 from segzoo.training.run import prepare
 from segzoo.training.train import train
@@ -156,6 +157,17 @@ def test_canvas(file: str, oracles: Path):
     assert_close("logits", maps["logits/semantic"], arrays["logits/semantic"])
     assert_close("probabilities", logits.softmax(0)[::4], arrays["probabilities[::4]"])
     np.testing.assert_array_equal(logits.argmax(0), arrays["predictions"])
+
+
+def test_several_scales_and_mirrored(oracles: Path):
+    """What the original's multi-scale graph gives on the canvas; another border or order is far from it."""
+    trained = load_published(oracles / "xception65", Protocol(output_stride=8, canvas=(129, 129)))
+    arrays = np.load(oracles / "xception65" / "canvas129_os8_97x120.npz")
+    augmentation = TestTimeAugmentation(tuple(arrays["multi_scale/scales"].tolist()), flip=True)
+    found = segzoo.Predictor(trained, tta=augmentation)(arrays["image"])
+    assert (found.mask != arrays["multi_scale/argmax"]).sum() <= 2
+    mean = arrays["multi_scale/mean_probabilities[::4]"]
+    np.testing.assert_allclose(found.probabilities[::4], mean, rtol=0, atol=CLOSE)
 
 
 def test_converted_is_a_model_to_predict_with(oracles: Path, tmp_path: Path, call_tool: Callable[..., Any]):

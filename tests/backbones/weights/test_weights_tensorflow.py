@@ -411,11 +411,11 @@ def test_mutants(arrays, tmp_path):
 
 @pytest.mark.slow
 def test_many_mutants_of_what_tensorflow_wrote(oracles, arrays, tmp_path):
-    check_mutants(arrays, tmp_path, 60_000)
+    check_mutants(arrays, tmp_path, 20_000)
     source = shutil.copytree(oracles / "xception41", tmp_path / "own")
     index = source / "model.ckpt.index"
     expected, good = read(index), index.read_bytes()
-    for mutant in mutants(good, 3000, 3):
+    for mutant in mutants(good, 500, 3):
         index.write_bytes(mutant)
         outcome = try_to_read(index)
         if outcome is not None:
