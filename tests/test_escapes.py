@@ -21,7 +21,6 @@ from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import printable
 from segzoo.escapes import csv_line, terminal
 from segzoo.evaluation.evaluate import evaluate
-from segzoo.evaluation.tables import tables
 from segzoo.markdown import Column, markdown_table
 from segzoo.progress import item_bar
 from segzoo.training.train import TrainResult
@@ -99,7 +98,7 @@ def test_tables_of_an_evaluation_show_every_name(
     images = tuple(replace(image, id=f"[/{image.index}]") for image in found.per_image)
     labels = LabelSpace.from_names(names[: found.labels.num_classes])
     hostile = replace(found, measured=replace(found.measured, labels=labels), per_image=images)
-    terminal().print(*tables(hostile, worst=3), sep="\n")
+    terminal().print(*hostile.tables(worst=3), sep="\n")
     shown = capsys.readouterr().out
     assert all(name in shown for name in hostile.labels.names)
     assert "[/0]" in shown or "[/1]" in shown

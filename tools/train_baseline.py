@@ -22,12 +22,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from laboratory.benchmarks.accuracy import train_baseline  # needs torch, which --help does not
     from segzoo.config.load import for_segmentation, load_config
-    from segzoo.evaluation.tables import tables
     from segzoo.tasks.names import known_names
 
     config = for_segmentation(load_config(arguments.config, arguments.overrides, known_names=known_names()))
     result = train_baseline(config, arguments.output, overwrite=arguments.overwrite)
-    terminal().print(*tables(result, worst=0), sep="\n")
+    terminal().print(*result.tables(worst=0), sep="\n")
     usage = resource.getrusage(resource.RUSAGE_SELF)
     print(f"{usage.ru_utime + usage.ru_stime:.0f} s of processor time, {usage.ru_maxrss / 2**20:.1f} GiB at most")
     return 0

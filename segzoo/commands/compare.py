@@ -22,8 +22,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace the file that --output names")
     arguments = parser.parse_args(argv)
 
-    from segzoo.evaluation.compare import compare
-    from segzoo.evaluation.compare_tables import as_markdown, as_table, grids
+    from segzoo.evaluation.compare import as_markdown, as_table, compare, grids
     from segzoo.files import (  # these need torch, which --help does not
         check_outputs,
         make_output,

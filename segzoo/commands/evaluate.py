@@ -10,14 +10,10 @@ import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from segzoo.cli import CommandParser, parse_overrides, refuse_idle
 from segzoo.errors import ConfigError
 from segzoo.escapes import terminal
-
-if TYPE_CHECKING:
-    from segzoo.evaluation.evaluator import Evaluator
 
 WORST = 5
 OF_SEGMENTERS = ("tta", "tile", "boundary", "submission")
@@ -28,7 +24,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     arguments = parse_overrides(_parser(prog), words)
 
     from segzoo.checkpoint.read import read_trained  # these need torch, which --help does not
-    from segzoo.evaluation.prepare import EVALUATORS
+    from segzoo.evaluation.evaluate import EVALUATORS
 
     kind = EVALUATORS[read_trained(arguments.checkpoint).description.config.task]
     idle = [name for name in OF_SEGMENTERS if name not in kind.options]
@@ -36,13 +32,13 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     overrides = [*arguments.overrides, *["evaluation.tta=true"] * arguments.tta]
     overrides += [f"evaluation.tile={arguments.tile}"] if arguments.tile else []
     if not arguments.submission:
-        return _evaluate(kind, arguments, overrides, shlex.join(["segzoo", "evaluate", *words]))
+        return _evaluate(arguments, overrides, shlex.join(["segzoo", "evaluate", *words]))
     if arguments.boundary or arguments.no_report or arguments.processes != 1:
         raise ConfigError("--submission: measures nothing. Leave --boundary, --no-report and --processes out.")
     return _submit(arguments, overrides)
 
 
-def _evaluate(kind: "type[Evaluator]", arguments: Namespace, overrides: Sequence[str], command: str) -> int:
+def _evaluate(arguments: Namespace, overrides: Sequence[str], command: str) -> int:
     from segzoo.evaluation.evaluate import evaluate
     from segzoo.tasks.processes import is_first_process
 
@@ -61,7 +57,7 @@ def _evaluate(kind: "type[Evaluator]", arguments: Namespace, overrides: Sequence
         command=command,
     )
     if is_first_process():
-        terminal().print(*kind.tables(result, worst=WORST), sep="\n")
+        terminal().print(*result.tables(worst=WORST), sep="\n")
         print(f"{result.images} images; {result.output / ('metrics.json' if arguments.no_report else 'report.html')}")
     return 0
 

@@ -1,7 +1,8 @@
-"""A classifier measured: from the centres of images to scores of the classes, and to what these say."""
+"""A classifier measured on the centres of images: what is kept of each, what all say together, and the files."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,18 +14,14 @@ from torch import Tensor
 from segzoo.checkpoint.read import TrainedClassifier
 from segzoo.config.classification import ClassificationRunConfig
 from segzoo.data.datasets.spec import build_classification_dataset
-from segzoo.data.loading.classification_datamodule import central_loader
-from segzoo.data.loading.classification_items import CentralDataset, as_class_batch
+from segzoo.data.loading.classification_items import CentralDataset, as_class_batch_or_nothing
 from segzoo.data.sample import ClassificationDataset
 from segzoo.data.transforms.classification import CenterView
-from segzoo.errors import ConfigError, data_errors_about
-from segzoo.evaluation.evaluator import Evaluator, Job, weights_kind
-from segzoo.evaluation.files import REPORT, write_metrics, write_per_image
-from segzoo.evaluation.results import ClassEvaluation, ClassifiedImage, ClassProtocol
-from segzoo.evaluation.tables import class_tables
+from segzoo.errors import ConfigError
+from segzoo.evaluation.evaluator import Evaluator, Job
+from segzoo.evaluation.results import REPORT, ClassEvaluation, ClassifiedImage, ClassProtocol
 from segzoo.inference.class_predictor import ClassPredictor
 from segzoo.tasks.losses.registry import one_for_each_class
-from segzoo.tasks.metrics import MetricSet, metrics_of
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class ClassEvaluator(Evaluator):
 
     changeable = ("data.", "evaluation.")
     options = ()
-    tables = staticmethod(class_tables)
+    collate = as_class_batch_or_nothing
 
     @classmethod
     def of(cls, job: Job, source: TrainedClassifier, config: ClassificationRunConfig, split: str) -> Self:
@@ -58,37 +55,34 @@ class ClassEvaluator(Evaluator):
         if job.boundary:
             raise ConfigError("--boundary: for segmenters only, and this is a classifier. Leave it out.")
         dataset = build_classification_dataset(config.data, split)
-        _refuse_other_classes(dataset, config, source)
+        _check_classes(dataset, config, source)
         one_for_each_class(config.evaluation.class_weights, dataset.labels, "evaluation.class_weights")
         predictor = ClassPredictor(source, engine=job.engine, precision=job.precision)
         return cls(job, config, split, dataset, predictor)
 
-    def loader(self, rank: int, world_size: int) -> Any:
-        """Batches of centres; an empty list in a process without images."""
-        return central_loader(self.dataset, self.config.data, self.config.evaluation.batch_size, rank, world_size)
+    @cached_property
+    def items(self) -> CentralDataset:
+        """Centres of images with their classes."""
+        return CentralDataset(self.dataset, CenterView(self.config.data))
 
-    def read(self, indices: Sequence[int]) -> dict[str, Any]:
-        """A batch of centres."""
-        images = CentralDataset(self.dataset, CenterView(self.config.data))
-        return as_class_batch([images[index] for index in indices])
+    def predict(self, images: Tensor) -> Tensor:
+        """The logits."""
+        return self.predictor.scores(images).cpu()
 
-    def count(self, batches: Iterable[Any]) -> Iterator[list[ImageScores]]:
-        """The scores of each image."""
-        for batch in filter(None, batches):
-            with data_errors_about(batch["id"]):
-                scores = self.predictor.scores(batch["image"]).cpu().numpy()
-            yield [ImageScores(self.index_of[name], row) for name, row in zip(batch["id"], scores, strict=True)]
+    def keep(self, index: int, name: str, prediction: Tensor, batch: Any, number: int) -> ImageScores:
+        """The logits, of which the metrics are made when all are there: they rank the images of a class."""
+        return ImageScores(index, prediction.numpy())
 
     def evaluation(self, images: Sequence[ImageScores], output: Path, command: str | None) -> ClassEvaluation:
         """Scores of the split."""
         logits = torch.from_numpy(np.stack([image.scores for image in images]))
-        labels = self.dataset.labels
-        target = torch.from_numpy(np.stack([labels.coding.image_target(own) for own in self.dataset.classes]))
-        measured = MetricSet.of_task(metrics_of(self.config.task, labels), labels, self.config)
-        measured.update(logits, target)
+        coding = self.dataset.labels.coding
+        target = torch.from_numpy(np.stack([coding.image_target(own) for own in self.dataset.classes]))
+        self.metrics.reset()
+        self.metrics.update(logits, target)
         return ClassEvaluation(
-            measured=measured.compute_joined([[state] for state in measured.states()]),
-            matrix=labels.coding.count(labels.coding.predict(logits).long(), target.long()),
+            measured=self.metrics.compute_joined([[state] for state in self.metrics.states()]),
+            matrix=coding.count(coding.predict(logits).long(), target.long()),
             per_image=tuple(self._images(logits)),
             output=output,
             config=self.config,
@@ -99,21 +93,7 @@ class ClassEvaluator(Evaluator):
     def write(self, result: ClassEvaluation, images: Sequence[ImageScores], *, report: bool) -> None:
         """metrics.json, per_image.csv, and the page."""
         (result.output / REPORT).unlink(missing_ok=True)  # one that is there shows other numbers
-        head = ["index", "id", "truth", "predicted", "probability", "truth_probability", "rank"]
-        rows = [
-            (
-                each.index,
-                each.id,
-                ";".join(each.truth),
-                each.predicted,
-                each.probability,
-                each.truth_probability,
-                each.rank,
-            )
-            for each in result.per_image
-        ]
-        write_per_image(result, head, rows)
-        write_metrics(result, result.measured.tree())
+        result.write()
         if report:
             from segzoo.evaluation.report.write import write_class_report  # with matplotlib, which numbers do not need
 
@@ -144,7 +124,7 @@ class ClassEvaluator(Evaluator):
             dataset=self.config.data.name,
             split=self.split,
             checkpoint=str(self.job.checkpoint),
-            weights=weights_kind(self.config, averaged=self.job.averaged),
+            weights=self.weights_kind(),
             image_size=self.config.data.image_size,
             center_crop=self.config.data.center_crop,
             class_weights=self.config.evaluation.class_weights,
@@ -152,9 +132,7 @@ class ClassEvaluator(Evaluator):
         )
 
 
-def _refuse_other_classes(
-    dataset: ClassificationDataset, config: ClassificationRunConfig, source: TrainedClassifier
-) -> None:
+def _check_classes(dataset: ClassificationDataset, config: ClassificationRunConfig, source: TrainedClassifier) -> None:
     found, trained = dataset.labels, source.labels
     if not found.is_like(trained):
         raise ConfigError(

@@ -1,27 +1,29 @@
-"""Several evaluations of the same images side by side, and which differences the images bear out."""
+"""Several evaluations of the same images side by side, and which differences the images bear out; and their tables."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.table import Table
 from scipy import stats
 
 from segzoo.checkpoint.read import find_checkpoint
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.reading.tree import is_file, subfolders
 from segzoo.errors import ConfigError, DataError, SegzooError, first_line
-from segzoo.evaluation.counts import SplitCounts
+from segzoo.evaluation.counts import CONFIDENCE, SplitCounts, miou_interval, resampled_mious
 from segzoo.evaluation.evaluator import default_output
-from segzoo.evaluation.files import COUNTS, METRICS
-from segzoo.evaluation.interval import CONFIDENCE, resampled_mious
+from segzoo.evaluation.results import COUNTS, METRICS, text_table
 from segzoo.files import read_json
+from segzoo.markdown import Column, markdown_table
 from segzoo.plugins import OWN_PARTS
 from segzoo.tasks.confusion import ConfusionMatrix, mean_of_present, ratios
-from segzoo.tasks.metrics import Measured, metrics_of, unknown_metrics
+from segzoo.tasks.metrics import Measured, metrics_of, percent, unknown_metrics
 
 _logger = logging.getLogger(__name__)
 
@@ -213,3 +215,97 @@ def _difference(first: EvaluatedRun, other: EvaluatedRun, images: int) -> Differ
         p_images=float(stats.wilcoxon(gained).pvalue) if gained.any() else None,
         most=tuple((int(index), float(gains[index])) for index in order),
     )
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table before it has a look: numbers stand right, the first column left."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def grids(comparison: Comparison) -> list[Grid]:
+    """Scores side by side, what the differences are worth, and the images that differ most."""
+    runs = comparison.runs
+    rows = _side_by_side([list(_scores(run)) for run in runs])
+    protocols = [
+        (key.replace("_", " "), *(str(run.protocol[key] or "none") for run in runs))
+        for key in PROTOCOL
+        if len({run.protocol[key] for run in runs}) > 1
+    ]
+    worth = [_worth(difference) for difference in comparison.differences]
+    return [
+        Grid(("score", *(run.name for run in runs)), (*rows, *protocols)),
+        Grid((f"against {runs[0].name}", *(run.name for run in runs[1:])), _side_by_side(worth)),
+        *(
+            _most(runs[0], run, difference)
+            for run, difference in zip(runs[1:], comparison.differences, strict=True)
+            if difference.most
+        ),
+    ]
+
+
+def as_table(grid: Grid) -> Table:
+    """For the terminal."""
+    return text_table(grid.head, grid.rows)
+
+
+def as_markdown(tables: Sequence[Grid]) -> str:
+    """For files."""
+    return "\n".join(f"{markdown_table(_columns(table), table.rows)}\n" for table in tables)
+
+
+def _columns(grid: Grid) -> list[Column[tuple[str, ...]]]:
+    return [Column(heading, itemgetter(slot), words=slot == 0) for slot, heading in enumerate(grid.head)]
+
+
+def _scores(run: EvaluatedRun) -> Iterator[tuple[str, str]]:
+    interval = miou_interval(run.counts.regions)
+    for metric, value in run.measured.numbers():
+        yield metric.title, metric.text(value)
+        if metric.name == "miou":
+            ends = f"{percent(interval.low)} to {percent(interval.high)}" if interval else "n/a"
+            yield f"{CONFIDENCE:.0%} interval", ends
+    for metrics in run.measured.columns().values():
+        for metric in metrics:
+            for row, value in run.measured.by_row(metric).items():
+                yield f"{metric.title} of {row}", metric.text(value)
+
+
+def _worth(difference: Difference) -> list[tuple[str, str]]:
+    return [
+        ("mIoU, points", _points(difference.miou)),
+        (f"{CONFIDENCE:.0%} interval", f"{_points(difference.low)} to {_points(difference.high)}"),
+        ("p, paired bootstrap", _chance(difference.p_miou)),
+        ("images better / worse", f"{difference.better} / {difference.worse}"),
+        ("median over images, points", _points(difference.median)),
+        ("p, Wilcoxon", "n/a" if difference.p_images is None else _chance(difference.p_images)),
+    ]
+
+
+def _side_by_side(columns: Sequence[Sequence[tuple[str, str]]]) -> tuple[tuple[str, ...], ...]:
+    """Rows of the columns' values, named as the first column has it."""
+    return tuple((cells[0][0], *(value for _, value in cells)) for cells in zip(*columns, strict=True))
+
+
+def _most(first: EvaluatedRun, other: EvaluatedRun, difference: Difference) -> Grid:
+    mine, theirs = first.image_mious(), other.image_mious()
+    rows = [
+        (first.counts.ids[index], percent(float(mine[index])), percent(float(theirs[index])), _points(gain))
+        for index, gain in difference.most
+    ]
+    return Grid(("images that differ most", first.name, other.name, "points"), tuple(rows))
+
+
+def _points(value: float) -> str:
+    """A difference of shares in percentage points.
+
+    >>> _points(0.0123), _points(-0.002), _points(-0.0002)
+    ('+1.2', '-0.2', '+0.0')
+    """
+    return f"{100 * value:+z.1f}"
+
+
+def _chance(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,9 +1,9 @@
-"""Pixels counted in each image of a split: what every number is made of."""
+"""Pixels counted in each image of a split, which every number is made of; and how much mIoU depends on the images."""
 
 import math
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segzoo.errors import DataError, first_line
-from segzoo.evaluation.results import ImageScore
 from segzoo.files import atomic_write, open_own
 from segzoo.tasks.confusion import Scores, regions_of
 from segzoo.tasks.metrics import State
 
 Counts = NDArray[np.int64]
 
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+
+_AT_ONCE = 100  # resamples: a matrix of them by the images is in memory
+_SEED = 0  # two evaluations of the same predictions say the same
 _PLENTY = 1 << 30  # bytes that are read without a question
 _LARGEST_RATIO = 100  # of larger ones to their files; counts of real images stay below 30
 
@@ -50,20 +54,9 @@ class ImageCounts:
     regions: Counts
     others: Sequence[State]
 
-    def judged(self) -> ImageScore:
-        """The image for reports."""
-        scores = self.scores
-        return ImageScore(self.index, self.id, scores.miou, scores.pixel_accuracy, scores.iou, self.counted)
-
 
 def image_counts(index: int, name: str, table: Tensor, others: Sequence[State] = ()) -> ImageCounts:
-    """What is kept of an image's table of counts.
-
-    Args:
-        index: the image's number in the split.
-        name: its id.
-        table: `MaskCoding.count` of it.
-        others: of metrics that do not look at it.
+    """What is kept of an image's table of counts, `MaskCoding.count`.
 
     Shape: table int64 (K, K) or (K, 2, 2).
     """
@@ -98,12 +91,7 @@ class SplitCounts:
 
     @classmethod
     def of(cls, images: Sequence[ImageCounts], shape: tuple[int, ...]) -> "SplitCounts":
-        """The counts of images in the split's order.
-
-        Args:
-            images: one or more.
-            shape: of the table of counts.
-        """
+        """The counts of one or more images in the split's order, with the shape of their table."""
         flat = np.zeros(math.prod(shape), np.int64)
         for image in images:
             flat[image.cells] += image.pixels
@@ -165,3 +153,67 @@ def _claimed_bytes(archive: zipfile.ZipFile, name: str, kind: str) -> int:
     if dtype.kind != kind:
         raise ValueError(f"its {name} are {dtype}")
     return math.prod(shape) * dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Where a score most likely lies for other images of the same kind.
+
+    Args:
+        low: lower end.
+        high: upper end.
+        confidence: share of such intervals that hold the true score, such as 0.95.
+        resamples: how often the images were drawn anew.
+    """
+
+    low: float
+    high: float
+    confidence: float
+    resamples: int
+
+
+def miou_interval(counts: Counts) -> Interval | None:
+    """Interval of mIoU over other images of the same kind: its percentiles over splits drawn from this one.
+
+    The images of a split are taken for independent. Frames of one video are not: the interval is then too narrow.
+
+    Args:
+        counts: of each image, for each class: hits, true pixels, predicted pixels.
+
+    Shape: counts (N, 3, K).
+
+    Returns:
+        None where fewer than two images have pixels that count.
+
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3, the percentile interval.
+    """
+    counts = counts[counts.any(axis=(1, 2))]
+    if len(counts) < 2:
+        return None
+    drawn = np.concatenate(list(resampled_mious(counts)))
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Interval(float(low), float(high), CONFIDENCE, RESAMPLES)
+
+
+def resampled_mious(counts: Counts) -> Iterator[NDArray[np.float64]]:
+    """The mIoU of splits of as many images, drawn with replacement; the same draws for every `counts` of this length.
+
+    Shape: counts (N, 3, K); parts of `RESAMPLES` numbers.
+    """
+    images, _, classes = counts.shape
+    flat = counts.reshape(images, -1).astype(np.float64)  # sums stay exact below 2**53 pixels
+    generator = np.random.default_rng(_SEED)
+    for start in range(0, RESAMPLES, _AT_ONCE):
+        size = min(_AT_ONCE, RESAMPLES - start)
+        times = generator.multinomial(images, np.full(images, 1 / images), size=size)
+        yield _mious((times @ flat).reshape(size, 3, classes))
+
+
+def _mious(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mIoU of each of several counts (R, 3, K); classes in neither truth nor prediction are left out."""
+    hits, truth, predicted = counts[:, 0], counts[:, 1], counts[:, 2]
+    union = truth + predicted - hits
+    present = union > 0
+    iou = np.divide(hits, union, out=np.zeros_like(union), where=present)
+    mious: NDArray[np.float64] = iou.sum(1) / np.maximum(present.sum(1), 1)
+    return mious

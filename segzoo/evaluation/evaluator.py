@@ -1,21 +1,25 @@
-"""What an evaluation of any task does in one process: from a job's words to what was found in each image."""
+"""A network measured on the images of a split, whatever the task: the one loop over the images is `Evaluator.count`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
-from rich.table import Table
+from torch import Tensor
+from torch.utils.data import Dataset
 
 from segzoo.checkpoint.read import model_name, run_dir_of
 from segzoo.config.classification import AnyRunConfig
 from segzoo.config.load import apply_overrides, config_from_tree
-from segzoo.errors import ConfigError
+from segzoo.data.loading.datamodule import whole_split_loader, worker_count
+from segzoo.errors import ConfigError, data_errors_about, printable
+from segzoo.evaluation.results import Measurement
 from segzoo.inference.engines.base import Precision
-from segzoo.inference.heads import AnyPredictor
+from segzoo.tasks.metrics import MetricSet, metrics_of
 from segzoo.tasks.names import known_names
+from segzoo.tasks.segmentation import Batch, batches_of
 
 _TRAINED = ("channels", "value_range", "preprocessing")
 _Run = TypeVar("_Run", bound=AnyRunConfig)
@@ -46,7 +50,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Evaluator(ABC):
-    """A network and the images that it is measured on; a task says what is found in an image, and what that says.
+    """A network and the images that it is measured on; a task says what is kept of an image, and what that says.
 
     Args:
         job: what was asked for.
@@ -60,12 +64,14 @@ class Evaluator(ABC):
     config: Any
     split: str
     dataset: Any
-    predictor: AnyPredictor
+    predictor: Any
 
     changeable: ClassVar[tuple[str, ...]]
     """What changes to the configuration may begin with."""
     options: ClassVar[tuple[str, ...]]
-    """Of the command, which other tasks have not."""
+    """Options of the command that other tasks do not have."""
+    collate: ClassVar[Callable[[list[Any]], Any]]
+    """Makes a batch of items."""
 
     @classmethod
     @abstractmethod
@@ -78,32 +84,24 @@ class Evaluator(ABC):
         """
 
     @cached_property
-    def index_of(self) -> dict[str, int]:
-        """Numbers of the images by their names."""
-        return {name: index for index, name in enumerate(self.dataset.ids)}
-
-    def announce(self) -> None:
-        """Say what whoever reads the numbers should know beforehand."""
-        return
+    @abstractmethod
+    def items(self) -> Dataset[Any]:
+        """The images as a network takes them, with their truth."""
 
     @abstractmethod
-    def loader(self, rank: int, world_size: int) -> Any:
-        """Batches of the split, each image in the one of so many processes."""
+    def predict(self, images: Tensor) -> Tensor:
+        """What is compared with the truth of images (N, C, H, W)."""
 
     @abstractmethod
-    def read(self, indices: Sequence[int]) -> Any:
-        """A batch of images by their numbers."""
+    def keep(self, index: int, name: str, prediction: Tensor, batch: Any, number: int) -> Any:
+        """What is kept of an image, which has this number in its batch; something with its `index` in the split."""
 
     @abstractmethod
-    def count(self, batches: Iterable[Any]) -> Iterator[list[Any]]:
-        """What is found in batches of images; for each image something with its `index`, one batch after the other."""
-
-    @abstractmethod
-    def evaluation(self, images: Sequence[Any], output: Path, command: str | None) -> Any:
-        """What the images say together.
+    def evaluation(self, images: Sequence[Any], output: Path, command: str | None) -> Measurement:
+        """What all images say together.
 
         Args:
-            images: what `count` found in each, in the split's order.
+            images: what was kept of each, in the split's order.
             output: folder for the files.
             command: the command line that asked for it.
         """
@@ -112,19 +110,52 @@ class Evaluator(ABC):
     def write(self, result: Any, images: Sequence[Any], *, report: bool) -> None:
         """Write an evaluation's files, and of what it was made; where asked for, the page, too."""
 
-    @staticmethod
-    @abstractmethod
-    def tables(result: Any, /, *, worst: int) -> list[Table]:
-        """An evaluation for the terminal, with so many of the worst images."""
+    def announce(self) -> None:
+        """Say what whoever reads the numbers should know beforehand."""
+        return
+
+    @cached_property
+    def index_of(self) -> dict[str, int]:
+        """Numbers of the images by their names."""
+        return {name: index for index, name in enumerate(self.dataset.ids)}
+
+    @cached_property
+    def metrics(self) -> MetricSet:
+        """What is measured, counted as a validation counts it."""
+        asked, labels = ("boundary",) if self.job.boundary else (), self.dataset.labels
+        return MetricSet.of_task(metrics_of(self.config.task, labels, asked=asked), labels, self.config)
+
+    def loader(self, rank: int, world_size: int) -> Any:
+        """Batches of the split, each image in the one of so many processes."""
+        workers, batch_size = worker_count(self.config.data, world_size), self.config.evaluation.batch_size
+        collate = type(self).collate
+        return whole_split_loader(self.items, len(self.dataset), collate, workers, batch_size, rank, world_size)
+
+    def read(self, indices: Sequence[int]) -> Any:
+        """A batch of images by their numbers."""
+        return type(self).collate([self.items[index] for index in indices])
+
+    def count(self, batches: Iterable[Any]) -> Iterator[list[Any]]:
+        """Predict batches of images, and compare: what is kept of each image, one batch after the other."""
+        for batch in batches:
+            yield [kept for group in batches_of(batch) for kept in self._compared(group)]
+
+    def _compared(self, group: Batch) -> Iterator[Any]:
+        names = [printable(name) for name in group["id"]]
+        with data_errors_about(names):
+            predictions = self.predict(group["image"])
+        for number, name in enumerate(names):
+            yield self.keep(self.index_of[group["id"][number]], name, predictions[number], group, number)
+
+    def weights_kind(self) -> str:
+        """Which weights are measured: "averaged", "raw", or "trained" where the run kept no average."""
+        if self.config.optimizer.ema_decay is None:
+            return "trained"
+        return "averaged" if self.job.averaged else "raw"
 
 
 def changed_config(config: _Run, overrides: Sequence[str], changeable: tuple[str, ...]) -> _Run:
-    """The run's configuration with changes; most of it has to be what was trained.
-
-    Args:
-        config: of the run.
-        overrides: `key=value` changes.
-        changeable: what they may begin with.
+    """The run's configuration with `key=value` changes, which may begin with some words only.
 
     Raises:
         ConfigError: a key that cannot change, or a wrong value.
@@ -142,13 +173,6 @@ def changed_config(config: _Run, overrides: Sequence[str], changeable: tuple[str
     if fixed:
         raise ConfigError([f"data.{key}: belongs to the trained network; it cannot change here." for key in fixed])
     return changed
-
-
-def weights_kind(config: AnyRunConfig, *, averaged: bool) -> str:
-    """Which weights of a run were measured: "averaged", "raw", or "trained" where it kept no average."""
-    if config.optimizer.ema_decay is None:
-        return "trained"
-    return "averaged" if averaged else "raw"
 
 
 def default_output(checkpoint: Path, split: str) -> Path:

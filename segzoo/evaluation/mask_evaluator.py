@@ -1,32 +1,28 @@
-"""A segmenter measured: from whole images to counts, and from counts to scores."""
+"""A segmenter measured on whole images: what is kept of each, what all say together, and the files."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+from torch import Tensor
+
 from segzoo.checkpoint.read import TrainedSegmenter
 from segzoo.config.schema import RunConfig
 from segzoo.data.datasets.spec import build_dataset
-from segzoo.data.loading.datamodule import evaluation_loader
-from segzoo.data.loading.items import Item, WholeDataset
+from segzoo.data.loading.items import WholeDataset, as_list
 from segzoo.data.reading.pixels import as_picture
 from segzoo.data.sample import SegmentationDataset
-from segzoo.errors import ConfigError, data_errors_about, printable
-from segzoo.evaluation.counts import ImageCounts, SplitCounts, image_counts
-from segzoo.evaluation.evaluator import Evaluator, Job, weights_kind
-from segzoo.evaluation.files import COUNTS, REPORT, write_metrics, write_per_image
-from segzoo.evaluation.interval import miou_interval
+from segzoo.errors import ConfigError
+from segzoo.evaluation.counts import ImageCounts, SplitCounts, image_counts, miou_interval
+from segzoo.evaluation.evaluator import Evaluator, Job
 from segzoo.evaluation.report.pictures import Example
-from segzoo.evaluation.results import Evaluation, Protocol
-from segzoo.evaluation.tables import tables
+from segzoo.evaluation.results import COUNTS, REPORT, Evaluation, ImageScore, Protocol
 from segzoo.inference.augment import TestTimeAugmentation, configured_augmentation
 from segzoo.inference.predictor import Predictor
 from segzoo.models.evaluation import planned_for_evaluation
 from segzoo.models.limits import warn_of_other_stride
-from segzoo.tasks.metrics import MetricSet, metrics_of
-from segzoo.tasks.segmentation import Batch, stack_equal_sizes
 
 CHANGEABLE = ("data.", "evaluation.", "model.eval_output_stride=")
 
@@ -41,13 +37,13 @@ class MaskEvaluator(Evaluator):
 
     changeable = CHANGEABLE
     options = ("tta", "tile", "boundary", "submission")
-    tables = staticmethod(tables)
+    collate = as_list
 
     @classmethod
     def of(cls, job: Job, source: TrainedSegmenter, config: RunConfig, split: str) -> Self:
         """See `Evaluator`."""
         dataset = build_dataset(config.data, split)
-        _refuse_other_classes(dataset, config, source)
+        _check_classes(dataset, config, source)
         if job.boundary and not dataset.labels.coding.exclusive:
             raise ConfigError(
                 "--boundary: needs one class a pixel; this model decides every class on its own (multi-label)."
@@ -58,49 +54,32 @@ class MaskEvaluator(Evaluator):
         """Another output stride than in training."""
         warn_of_other_stride(self.config.model)
 
-    def loader(self, rank: int, world_size: int) -> Any:
-        """Lists of whole images."""
-        batch_size = self.config.evaluation.batch_size
-        return evaluation_loader(
-            self.dataset, self.config.data, batch_size=batch_size, rank=rank, world_size=world_size
-        )
-
-    def read(self, indices: Sequence[int]) -> list[Item]:
-        """A list of whole images."""
-        samples = WholeDataset(self.dataset)
-        return [samples[index] for index in indices]
-
     @cached_property
-    def measured(self) -> MetricSet:
-        """What is measured; it counts each image, and joins all of them in the end."""
-        asked = ("boundary",) if self.job.boundary else ()
-        labels = self.dataset.labels
-        metrics = metrics_of(self.config.task, labels, asked=asked)
-        return MetricSet.of_task(metrics, labels, self.config)
+    def items(self) -> WholeDataset:
+        """Whole images with their masks."""
+        return WholeDataset(self.dataset)
 
-    def count(self, batches: Iterable[Sequence[Item]]) -> Iterator[list[ImageCounts]]:
-        """Predict batches of whole images and count their pixels; the counts of one batch after the other."""
-        for samples in batches:
-            yield [counts for batch in stack_equal_sizes(samples) for counts in self._count(batch)]
+    def predict(self, images: Tensor) -> Tensor:
+        """The masks."""
+        return self.predictor.scores(images, self.predictor.labels.coding.predict_mask)
 
-    def _count(self, batch: Batch) -> Iterator[ImageCounts]:
-        with data_errors_about([printable(name) for name in batch["id"]]):
-            predictions = self.predictor.scores(batch["image"], self.predictor.labels.coding.predict_mask)
-        for name, truth, predicted in zip(batch["id"], batch["mask"], predictions, strict=True):
-            self.measured.reset()
-            self.measured.to(predicted.device).update(predicted[None], truth[None].to(predicted.device))
-            table, *others = self.measured.states()
-            yield image_counts(self.index_of[name], printable(name), table["counts"], others)
+    def keep(self, index: int, name: str, prediction: Tensor, batch: Any, number: int) -> ImageCounts:
+        """What each metric counts in the image."""
+        truth = batch["mask"][number].to(prediction.device)
+        self.metrics.reset()
+        self.metrics.to(prediction.device).update(prediction[None], truth[None])
+        table, *others = self.metrics.states()
+        return image_counts(index, name, table["counts"], others)
 
     def evaluation(self, images: Sequence[ImageCounts], output: Path, command: str | None) -> Evaluation:
-        """Scores of the split."""
+        """The counts of all images joined."""
         counts = self._split_counts(images)
         others = zip(*(image.others for image in images), strict=True)
         return Evaluation(
-            measured=self.measured.compute_joined([[{"counts": counts.matrix}], *others]),
+            measured=self.metrics.compute_joined([[{"counts": counts.matrix}], *others]),
             matrix=counts.matrix,
             output=output,
-            per_image=tuple(image.judged() for image in images),
+            per_image=tuple(map(_judged, images)),
             interval=miou_interval(counts.regions),
             config=self.config,
             protocol=self.protocol(),
@@ -114,12 +93,7 @@ class MaskEvaluator(Evaluator):
         """metrics.json, per_image.csv, counts.npz, and the page."""
         (result.output / REPORT).unlink(missing_ok=True)  # one that is there shows other numbers
         self._split_counts(images).save(result.output / COUNTS)
-        head = ["index", "id", "pixels", "miou", "pixel_accuracy", *(f"iou/{name}" for name in result.labels.names)]
-        rows = [
-            (each.index, each.id, each.pixels, each.miou, each.pixel_accuracy, *each.iou) for each in result.per_image
-        ]
-        write_per_image(result, head, rows)
-        write_metrics(result, _scores(result))
+        result.write()
         if report:
             from segzoo.evaluation.report.write import write_report  # with matplotlib, which numbers do not need
 
@@ -127,11 +101,9 @@ class MaskEvaluator(Evaluator):
 
     def _example(self, index: int) -> Example:
         """An image of the split, with what the network says of it."""
-        item = WholeDataset(self.dataset)[index]
-        coding = self.predictor.labels.coding
-        predicted = self.predictor.scores(item["image"][None], coding.predict_mask)[0].cpu().numpy()
+        item = self.items[index]
         picture = as_picture(item["image"].permute(1, 2, 0).numpy())
-        return Example(picture, item["mask"].numpy(), predicted)
+        return Example(picture, item["mask"].numpy(), self.predict(item["image"][None])[0].cpu().numpy())
 
     def protocol(self) -> Protocol:
         """How it measures."""
@@ -140,7 +112,7 @@ class MaskEvaluator(Evaluator):
             dataset=self.config.data.name,
             split=self.split,
             checkpoint=str(self.job.checkpoint),
-            weights=weights_kind(self.config, averaged=self.job.averaged),
+            weights=self.weights_kind(),
             output_stride=self.config.model.eval_output_stride or self.config.model.output_stride,
             engine=engine.name,
             precision=engine.precision,
@@ -150,14 +122,9 @@ class MaskEvaluator(Evaluator):
         )
 
 
-def _scores(result: Evaluation) -> dict[str, Any]:
-    """The metrics as metrics.json has them, with the interval behind mIoU."""
-    found: dict[str, Any] = {}
-    for name, value in result.measured.tree().items():
-        found[name] = value
-        if name == "miou":
-            found["miou_interval"] = asdict(result.interval) if result.interval else None
-    return found
+def _judged(image: ImageCounts) -> ImageScore:
+    scores = image.scores
+    return ImageScore(image.index, image.id, scores.miou, scores.pixel_accuracy, scores.iou, image.counted)
 
 
 def build_predictor(source: TrainedSegmenter, config: RunConfig, job: Job) -> Predictor:
@@ -180,7 +147,7 @@ def _in_words(augmentation: TestTimeAugmentation | None) -> str | None:
     return f"scales {scales}{' and mirrored' if augmentation.flip else ''}"
 
 
-def _refuse_other_classes(dataset: SegmentationDataset, config: RunConfig, source: TrainedSegmenter) -> None:
+def _check_classes(dataset: SegmentationDataset, config: RunConfig, source: TrainedSegmenter) -> None:
     if dataset.labels.coding.exclusive != source.labels.coding.exclusive:
         raise ConfigError(
             f"data: {config.data.name} and {source.path} differ in whether a pixel may have several classes. Name the "

@@ -1,16 +1,31 @@
-"""What an evaluation says: scores of the whole split, of each class, and of each image."""
+"""What an evaluation says of the whole split, of each class and of each image: as objects, tables and files."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
+import torch
+from rich.table import Table
 from torch import Tensor
 
 from segzoo.config.classification import AnyRunConfig
+from segzoo.config.classification_data import ClassificationDataConfig
+from segzoo.config.schema import DataConfig
+from segzoo.data.datasets.spec import input_folders
 from segzoo.data.reading.labels import LabelSpace
+from segzoo.escapes import csv_line
+from segzoo.evaluation.counts import Interval
+from segzoo.files import check_outputs, make_output, write_atomically
 from segzoo.tasks.confusion import Scores
-from segzoo.tasks.metrics import Measured, Shares, Values
+from segzoo.tasks.metrics import TASK_METRICS, Measured, Shares, Values, percent
+
+METRICS = "metrics.json"
+PER_IMAGE = "per_image.csv"
+COUNTS = "counts.npz"
+REPORT = "report.html"
+PLOTS = ("plots/per_class_iou.png", "plots/confusion.png", "plots/curves.png")
 
 
 @dataclass(frozen=True)
@@ -40,25 +55,8 @@ class ImageScore:
 
 
 @dataclass(frozen=True)
-class Interval:
-    """Where a score most likely lies for other images of the same kind.
-
-    Args:
-        low: lower end.
-        high: upper end.
-        confidence: share of such intervals that hold the true score, such as 0.95.
-        resamples: how often the images were drawn anew.
-    """
-
-    low: float
-    high: float
-    confidence: float
-    resamples: int
-
-
-@dataclass(frozen=True)
 class Protocol:
-    """How it was measured; two evaluations compare only where these agree.
+    """How a segmenter was measured; two evaluations compare only where these agree.
 
     Args:
         dataset: `data.name`.
@@ -148,12 +146,8 @@ class ClassProtocol:
         return {name: value for name, value in asdict(self).items() if name != "engine" or value is not None}
 
 
-Judged = TypeVar("Judged", bound=ImageScore | ClassifiedImage)
-How = TypeVar("How", bound=Protocol | ClassProtocol)
-
-
 @dataclass(frozen=True)
-class Measurement(Generic[Judged, How]):
+class Measurement:
     """What was measured, whatever the task.
 
     Args:
@@ -169,9 +163,9 @@ class Measurement(Generic[Judged, How]):
     measured: Measured
     matrix: Tensor
     output: Path
-    per_image: tuple[Judged, ...]
+    per_image: tuple[Any, ...]
     config: AnyRunConfig
-    protocol: How
+    protocol: Any
     command: str | None
 
     @property
@@ -184,20 +178,59 @@ class Measurement(Generic[Judged, How]):
         """How many were measured."""
         return len(self.per_image)
 
-    def worst(self, count: int) -> Sequence[Judged]:
+    def worst(self, count: int) -> Sequence[Any]:
         """The images of the lowest quality, the worst first; the earlier one where two are equal."""
         judged = [(image.quality, image) for image in self.per_image if image.quality is not None]
         return [image for _, image in sorted(judged, key=lambda pair: (pair[0], pair[1].index))[:count]]
 
+    def metrics_tree(self) -> dict[str, Any]:
+        """The metrics as metrics.json has them: shares of 1, and null where there is nothing to judge."""
+        return self.measured.tree()
+
+    def facts(self) -> Iterator[tuple[str, str]]:
+        """The numbers of the whole split, with their titles."""
+        for metric, value in self.measured.numbers():
+            yield metric.title, metric.text(value)
+
+    def tables(self, *, worst: int) -> list[Table]:
+        """Everything to print: the classes and other rows, the whole split, so many of the worst images."""
+        most = TASK_METRICS[self.config.task].most_rows
+        rows = [] if most is not None and len(self.labels.names) > most else _row_tables(self.measured)
+        return [*rows, text_table(("score", "value"), self.facts()), self._worst_table(worst)]
+
+    def write(self) -> None:
+        """Write metrics.json, for programs, and per_image.csv, a row for each image in the split's order."""
+        content = {
+            **self.metrics_tree(),
+            "confusion_matrix": self.matrix.tolist(),
+            "images": self.images,
+            **self.protocol.tree(),
+            "torch": str(torch.__version__),
+        }
+        head, rows = self._image_rows()
+        texts = {PER_IMAGE: "".join(map(csv_line, (head, *rows))), METRICS: json.dumps(content, indent=2) + "\n"}
+        for name, text in texts.items():
+            # Names of files may be no text in any encoding.
+            write_atomically(self.output / name, text.encode(errors="backslashreplace"))
+
+    def _worst_table(self, count: int) -> Table:
+        raise NotImplementedError
+
+    def _image_rows(self) -> tuple[Sequence[str], Iterable[Sequence[object]]]:
+        """Head and rows of per_image.csv; None becomes an empty cell."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
-class Evaluation(Measurement[ImageScore, Protocol]):
+class Evaluation(Measurement):
     """What was measured of a segmenter.
 
     Args:
         interval: of mIoU; None where fewer than two images count.
     """
 
+    per_image: tuple[ImageScore, ...]
+    protocol: Protocol
     interval: Interval | None
 
     @property
@@ -205,12 +238,90 @@ class Evaluation(Measurement[ImageScore, Protocol]):
         """mIoU, pixel accuracy, IoU of each class."""
         return Scores.from_matrix(self.matrix)
 
+    def metrics_tree(self) -> dict[str, Any]:
+        """As of every task, with the interval behind mIoU."""
+        found: dict[str, Any] = {}
+        for name, value in super().metrics_tree().items():
+            found[name] = value
+            if name == "miou":
+                found["miou_interval"] = asdict(self.interval) if self.interval else None
+        return found
+
+    def facts(self) -> Iterator[tuple[str, str]]:
+        """As of every task, with the interval behind mIoU."""
+        for metric, value in self.measured.numbers():
+            yield metric.title, metric.text(value)
+            if metric.name == "miou" and self.interval:
+                ends = f"{percent(self.interval.low)} to {percent(self.interval.high)}"
+                yield f"{self.interval.confidence:.0%} interval of it", ends
+
+    def _worst_table(self, count: int) -> Table:
+        rows = [(image.id, percent(image.miou), percent(image.pixel_accuracy)) for image in self.worst(count)]
+        return text_table(("worst images", "mIoU", "pixel accuracy"), rows)
+
+    def _image_rows(self) -> tuple[Sequence[str], Iterable[Sequence[object]]]:
+        head = ["index", "id", "pixels", "miou", "pixel_accuracy", *(f"iou/{name}" for name in self.labels.names)]
+        rows = [(one.index, one.id, one.pixels, one.miou, one.pixel_accuracy, *one.iou) for one in self.per_image]
+        return head, rows
+
 
 @dataclass(frozen=True)
-class ClassEvaluation(Measurement[ClassifiedImage, ClassProtocol]):
+class ClassEvaluation(Measurement):
     """What was measured of a classifier."""
+
+    per_image: tuple[ClassifiedImage, ...]
+    protocol: ClassProtocol
 
     @property
     def scores(self) -> Values:
         """The value of each metric by its name: `top1`, `map`."""
         return self.measured.values
+
+    def _worst_table(self, count: int) -> Table:
+        head = ("worst images", "truth", "its probability", "predicted", "its probability")
+        rows = [
+            (one.id, ", ".join(one.truth), percent(one.truth_probability), one.predicted, percent(one.probability))
+            for one in self.worst(count)
+        ]
+        return text_table(head, rows, words=("truth", "predicted"))
+
+    def _image_rows(self) -> tuple[Sequence[str], Iterable[Sequence[object]]]:
+        rows = [{**vars(image), "truth": ";".join(image.truth)} for image in self.per_image]
+        return list(ClassifiedImage.__dataclass_fields__), [list(row.values()) for row in rows]
+
+
+def check_results(folder: Path, data: DataConfig | ClassificationDataConfig, *, report: bool, overwrite: bool) -> None:
+    """Make the folder of an evaluation before hours of computing, or refuse it.
+
+    Args:
+        folder: for the files.
+        data: what is measured.
+        report: whether there will be a page, with plots.
+        overwrite: replace another evaluation.
+
+    Raises:
+        ConfigError: it holds an evaluation already, lies in the data set, or cannot be written to.
+    """
+    names = (METRICS, PER_IMAGE, COUNTS, REPORT, *(PLOTS if report else ()))
+    check_outputs([folder / name for name in names], overwrite=overwrite, inputs=input_folders(data))
+    make_output(folder)
+
+
+def _row_tables(measured: Measured) -> list[Table]:
+    """The metrics that have a number for each class, and those of other rows."""
+    found = []
+    for title, metrics in measured.columns().items():
+        columns = [map(metric.text, measured.each(metric.name)) for metric in metrics]
+        rows = zip(measured.by_row(metrics[0]), *columns, strict=True)
+        found.append(text_table((title, *(metric.title for metric in metrics)), rows))
+    return found
+
+
+def text_table(head: Sequence[str], rows: Iterable[Sequence[str]], words: Sequence[str] = ()) -> Table:
+    """A table whose first column, and those of words, stand left, and the others right."""
+    table = Table(*head)
+    for column in table.columns[1:]:
+        column.justify = "left" if column.header in words else "right"
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -8,8 +8,7 @@ from scipy import stats
 
 from segzoo.checkpoint.saved import save_model
 from segzoo.errors import ConfigError, DataError
-from segzoo.evaluation.compare import PROTOCOL, compare
-from segzoo.evaluation.compare_tables import as_markdown, grids
+from segzoo.evaluation.compare import PROTOCOL, as_markdown, compare, grids
 from segzoo.evaluation.counts import SplitCounts
 from segzoo.evaluation.evaluate import evaluate
 

@@ -11,8 +11,7 @@ from sklearn.metrics import confusion_matrix, f1_score, jaccard_score, multilabe
 
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import DataError
-from segzoo.evaluation.counts import SplitCounts, image_counts
-from segzoo.evaluation.interval import miou_interval
+from segzoo.evaluation.counts import SplitCounts, image_counts, miou_interval
 from segzoo.tasks.metrics.segmentation import dice
 
 
@@ -55,10 +54,10 @@ def test_several_classes_a_pixel() -> None:
     truth, predicted = (np.moveaxis(planes, 1, -1).reshape(-1, 3) for planes in (truths, predictions))
     assert counts.matrix.tolist() == multilabel_confusion_matrix(truth, predicted).tolist()
     assert dice(counts.matrix) == pytest.approx(f1_score(truth, predicted, average=None))
-    image = rows[4].judged()
+    image = rows[4]
     first, second = (np.moveaxis(planes[4], 0, -1).reshape(-1, 3) for planes in (truths, predictions))
-    assert image.miou == pytest.approx(jaccard_score(first, second, average="macro"))
-    assert image.pixels == 72
+    assert image.scores.miou == pytest.approx(jaccard_score(first, second, average="macro"))
+    assert image.counted == 72
     assert miou_interval(counts.regions).low < jaccard_score(truth, predicted, average="macro")
 
 

@@ -25,7 +25,6 @@ from segzoo.evaluation.evaluate import evaluate
 from segzoo.evaluation.evaluator import changed_config
 from segzoo.evaluation.mask_evaluator import CHANGEABLE
 from segzoo.evaluation.results import Evaluation
-from segzoo.evaluation.tables import tables
 from segzoo.inference.predictor import Predictor
 from segzoo.training.train import TrainResult
 
@@ -122,7 +121,7 @@ def test_files_say_what_was_measured(measured: Evaluation) -> None:
     assert [float(row["miou"]) for row in rows] == [image.miou for image in measured.per_image]
     assert [image.miou for image in measured.worst(2)] == sorted(float(row["miou"]) for row in rows)[:2]
     printed = Console(width=120, record=True, file=io.StringIO())
-    printed.print(*tables(measured, worst=2))
+    printed.print(*measured.tables(worst=2))
     text = printed.export_text()
     for expected in (*names, f"{100 * measured.scores.miou:.1f} %", "boundary F", measured.worst(1)[0].id):
         assert expected in text

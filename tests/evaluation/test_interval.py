@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from segzoo.evaluation.interval import CONFIDENCE, RESAMPLES, miou_interval, resampled_mious
+from segzoo.evaluation.counts import CONFIDENCE, RESAMPLES, miou_interval, resampled_mious
 
 
 def counts_of(images, classes=4, seed=0):

@@ -17,10 +17,8 @@ from segzoo.checkpoint.read import read_trained
 from segzoo.config.load import config_from_tree
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError, DataError
-from segzoo.evaluation.compare import compare
-from segzoo.evaluation.compare_tables import as_markdown, grids
+from segzoo.evaluation.compare import as_markdown, compare, grids
 from segzoo.evaluation.evaluate import evaluate
-from segzoo.evaluation.tables import tables
 from segzoo.tasks.metrics import METRICS, MetricSet, metrics_of, register_metric, validation_metrics
 from segzoo.tasks.names import known_names
 from segzoo.training.train import train
@@ -120,7 +118,7 @@ def test_it_is_shown_wherever_numbers_are(tiny_run, tmp_path: Path) -> None:
     }
     console = Console(width=200)
     with console.capture() as captured:
-        console.print(*tables(results[0], worst=1))
+        console.print(*results[0].tables(worst=1))
     shown = f"{written['kappa']:.3f}"
     assert re.search(rf"Cohen's kappa +│ +{shown} │", captured.get())
     assert re.search(rf"wrong pixels +│ +{written['missed']:.0f} │", captured.get())

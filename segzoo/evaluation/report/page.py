@@ -60,7 +60,7 @@ class Column:
     lowest_first: bool = False
 
 
-def page_content(evaluation: Measurement[Any, Any], page: Page, panels: Sequence[Panel]) -> dict[str, Any]:
+def page_content(evaluation: Measurement, page: Page, panels: Sequence[Panel]) -> dict[str, Any]:
     """Everything that the template shows, by the names it uses.
 
     Args:

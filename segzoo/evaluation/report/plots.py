@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -45,7 +45,7 @@ def write_class_plots(evaluation: ClassEvaluation, folder: Path) -> None:
         save_figure(_confusion(evaluation, "images"), folder / "confusion.png")
 
 
-def _confusion(evaluation: Measurement[Any, Any], unit: str) -> "Figure":
+def _confusion(evaluation: Measurement, unit: str) -> "Figure":
     """A confusion matrix as shares of its rows."""
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure

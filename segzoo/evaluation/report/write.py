@@ -13,13 +13,12 @@ from markupsafe import Markup
 from segzoo.checkpoint.metrics import METRICS_CSV
 from segzoo.checkpoint.read import run_dir_of
 from segzoo.data.reading.pixels import Pixels
-from segzoo.evaluation.files import REPORT
 from segzoo.evaluation.report.curves import Series, lay_out, read_series
 from segzoo.evaluation.report.page import Page, page_content
 from segzoo.evaluation.report.pictures import Example
 from segzoo.evaluation.report.plots import write_class_plots, write_plots
 from segzoo.evaluation.report.task_pages import class_page, mask_page
-from segzoo.evaluation.results import ClassEvaluation, Evaluation, Measurement
+from segzoo.evaluation.results import REPORT, ClassEvaluation, Evaluation, Measurement
 from segzoo.files import write_atomically
 from segzoo.tasks.metrics import percent
 
@@ -52,13 +51,13 @@ def write_class_report(evaluation: ClassEvaluation, read: Callable[[int], Pixels
     return _write(evaluation, class_page(evaluation, read), _curves(evaluation), output)
 
 
-def _curves(evaluation: Measurement[Any, Any]) -> list[Series]:
+def _curves(evaluation: Measurement) -> list[Series]:
     """Those of the run that a checkpoint lies in, if it lies in one."""
     run_dir = run_dir_of(Path(evaluation.protocol.checkpoint))
     return read_series(run_dir / METRICS_CSV) if run_dir else []
 
 
-def _write(evaluation: Measurement[Any, Any], page: Page, curves: Sequence[Series], output: Path) -> Path:
+def _write(evaluation: Measurement, page: Page, curves: Sequence[Series], output: Path) -> Path:
     content = page_content(evaluation, page, [lay_out(series) for series in curves])
     path = output / REPORT
     write_atomically(path, _render(page, content).encode(errors="backslashreplace"))

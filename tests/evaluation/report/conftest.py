@@ -9,10 +9,11 @@ import torch
 
 from segzoo.config.load import config_from_tree
 from segzoo.data.reading.labels import LabelSpace
+from segzoo.evaluation.counts import Interval
 from segzoo.evaluation.report import write
 from segzoo.evaluation.report.pictures import Example
 from segzoo.evaluation.report.plots import write_plots
-from segzoo.evaluation.results import Evaluation, ImageScore, Interval, Protocol
+from segzoo.evaluation.results import Evaluation, ImageScore, Protocol
 from segzoo.tasks.confusion import ConfusionMatrix, Scores
 from segzoo.tasks.metrics import Measured, metrics_of
 

@@ -22,9 +22,8 @@ from segzoo.data.sample import SegmentationDataset
 from segzoo.errors import ConfigError
 from segzoo.evaluation.evaluate import measure
 from segzoo.evaluation.evaluator import Job
-from segzoo.evaluation.files import check_results
 from segzoo.evaluation.mask_evaluator import MaskEvaluator, build_predictor
-from segzoo.evaluation.results import Evaluation
+from segzoo.evaluation.results import Evaluation, check_results
 
 _IGNORED = 255
 _TELL_EVERY = 20  # steps
@@ -135,5 +134,5 @@ def _measured(
     name = Path(f"SMP, {baseline.encoder}")
     source = as_trained(baseline.network, config, dataset.labels)
     job = Job(name, (), split, averaged=True, engine="torch", precision="fp32", boundary=False)
-    bench = MaskEvaluator(job, config, split, dataset, build_predictor(source, config, job))
-    return measure(bench, output, processes=1, report=False, command=None)
+    evaluator = MaskEvaluator(job, config, split, dataset, build_predictor(source, config, job))
+    return measure(evaluator, output, processes=1, report=False, command=None)
