@@ -154,12 +154,12 @@ def _draw_legend(
         draw.text((left + _SWATCH + _GAP // 2, top), name, fill=_INK, font=_font())
 
 
-def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: int) -> None:
+def _write(draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, width: int) -> None:
     """One line of text, its beginning cut off where it is too long: names differ at the end."""
     length = _font().getlength(text)
     if length > width:
         text = f"..{text[-int(0.9 * len(text) * width / length) :]}"
-    draw.text(place, text, fill=_INK, font=_font())
+    draw.text(corner, text, fill=_INK, font=_font())
 
 
 @cache  # parsed from the package's own data each time

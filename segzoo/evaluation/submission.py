@@ -67,18 +67,8 @@ def submit(
 ) -> tuple[Path, int]:
     """Segment a split of a benchmark and pack the masks as its server takes them; then read the archive back.
 
-    The masks of the split are not needed. All arguments but the first are those of `evaluate`.
-
-    Args:
-        kind: `voc` or `cityscapes`.
-        checkpoint: of a network with the benchmark's classes.
-        overrides: `key=value` changes to the configuration it was trained with, such as `data.root=...`.
-        split: which; None takes `test`.
-        output: folder for the archive; None takes <run directory>/evaluation/<split>.
-        averaged: take the averaged weights, where there are two kinds.
-        engine: what computes.
-        precision: fp32 or bf16.
-        overwrite: replace an archive that is there.
+    The masks of the split are not needed. All arguments but the first are those of `evaluate`; without `split` it is
+    the test split.
 
     Returns:
         The archive, and how many masks are in it.
@@ -104,7 +94,7 @@ def submit(
             f"trained on {', '.join(source.labels.names)}."
         )
     images = benchmark.images(config.data, split)
-    _refuse_other_sizes(images, benchmark)
+    _check_sizes(images, benchmark)
     predictor = build_predictor(source, config, job)
     folder = Path(output) if output else default_output(job.checkpoint, split)
     archive = folder / f"{kind}_{split}{benchmark.suffix}"
@@ -121,12 +111,7 @@ def submit(
 
 
 def check_submission(archive: Path, images: Mapping[str, Path], benchmark: Benchmark) -> None:
-    """Read an archive back and compare it with what the server takes.
-
-    Args:
-        archive: the file.
-        images: of the split, by the masks' names in the archive.
-        benchmark: what its server takes.
+    """Read an archive back and compare it with what the server takes of images, by the masks' names in the archive.
 
     Raises:
         DataError: a mask is missing, unknown, or of another kind, size or values; one line each.
@@ -195,7 +180,7 @@ def _unpack(archive: Path) -> Iterator[tuple[str, bytes]]:
                 yield member.name, file.read() if file else b""
 
 
-def _refuse_other_sizes(images: Mapping[str, Path], benchmark: Benchmark) -> None:
+def _check_sizes(images: Mapping[str, Path], benchmark: Benchmark) -> None:
     if benchmark.size is None:
         return
     wrong = [path for path in images.values() if image_size(path) != benchmark.size]

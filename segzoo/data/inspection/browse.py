@@ -123,7 +123,7 @@ def _augmented_rows(dataset: SegmentationDataset, keys: list[SampleKey], config:
         row = [GridImage(f"{stored.id}, stored", as_picture(stored.image), stored.mask)]
         for epoch in range(_EPOCHS):
             item = augmented[SampleKey(epoch, key.index)]
-            row += _item_cells(item, config.data.preprocessing, f"pass {epoch + 1}")
+            row += _seen_images(item, config.data.preprocessing, f"pass {epoch + 1}")
         rows.append(row)
     return rows
 
@@ -132,10 +132,10 @@ def _whole_rows(
     dataset: SegmentationDataset, indices: list[int], preprocessing: Preprocessing
 ) -> list[list[GridImage]]:
     whole = WholeDataset(dataset)
-    return [_item_cells(whole[index], preprocessing, dataset.ids[index]) for index in indices]
+    return [_seen_images(whole[index], preprocessing, dataset.ids[index]) for index in indices]
 
 
-def _item_cells(item: Item, preprocessing: Preprocessing, caption: str) -> list[GridImage]:
+def _seen_images(item: Item, preprocessing: Preprocessing, caption: str) -> list[GridImage]:
     image, mask = _as_seen(item["image"], preprocessing), item["mask"].numpy()
     size = " x ".join(map(str, mask_extent(mask)))
     return [GridImage(f"{caption}, {size}", image), GridImage("with its mask", image, mask)]

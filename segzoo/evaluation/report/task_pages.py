@@ -1,21 +1,63 @@
 """What each task adds to the page: a segmenter its gallery of masks, a classifier the images it is worst at."""
 
-from collections.abc import Callable, Mapping
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
+from segzoo.data.reading.coding import Color
 from segzoo.data.reading.labels import voc_palette
 from segzoo.data.reading.pixels import Pixels, as_picture
-from segzoo.evaluation.report.choice import PER_GROUP, SEED, Chosen, choose
-from segzoo.evaluation.report.page import Page
 from segzoo.evaluation.report.pictures import MAX_SIDE, Example, Layers, encode_layers, photograph
-from segzoo.evaluation.results import ClassEvaluation, ClassifiedImage, Evaluation
+from segzoo.evaluation.results import ClassEvaluation, ClassifiedImage, Evaluation, ImageScore
 from segzoo.tasks.metrics import main_metric, percent
+
+Group = Literal["worst", "best", "random"]
+
+PER_GROUP = 12
+"""Images of each group at most."""
+SEED = 0
+"""Of the random images, so that two reports of one split show the same ones where they can."""
 
 _SCRIPTS = ("theme.js", "classes.js", "confusion.js", "curves.js")
 _WORST = 24
 _SIDE = 256  # pixels of a picture's longer side
 _COLORS = 255
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a task adds to the page that all tasks share.
+
+    Args:
+        template: name of its file.
+        scripts: names of their files.
+        unit: what is counted.
+        truth_title: of the column that says how much of a class the truth has.
+        colors: of the classes.
+        counted: facts that stand behind the number of images.
+        protocol: facts that stand behind the weights.
+        content: what its template shows, by the names it uses.
+        data: what its scripts show.
+    """
+
+    template: str
+    scripts: Sequence[str]
+    unit: str
+    truth_title: str
+    colors: Sequence[Color]
+    counted: Sequence[tuple[str, str]]
+    protocol: Sequence[tuple[str, str]]
+    content: Mapping[str, Any]
+    data: Mapping[str, Any]
+
+
+class Chosen(NamedTuple):
+    """An image of the gallery and why it is there."""
+
+    group: Group
+    score: ImageScore
 
 
 @dataclass(frozen=True)
@@ -35,12 +77,7 @@ class WorstPicture:
 
 
 def mask_page(evaluation: Evaluation, examples: Callable[[int], Example]) -> Page:
-    """The page of a segmenter.
-
-    Args:
-        evaluation: what was measured.
-        examples: image, truth and prediction of the image with that index; asked for the gallery's images only.
-    """
+    """The page of a segmenter; `examples` is asked for the gallery's images only."""
     labels, protocol, measured = evaluation.labels, evaluation.protocol, evaluation.measured
     pictures = [Picture(chosen, encode_layers(examples(chosen.score.index), labels)) for chosen in choose(evaluation)]
     counted = "Pixels counted" if labels.coding.exclusive else "Decisions counted"
@@ -77,12 +114,7 @@ def mask_page(evaluation: Evaluation, examples: Callable[[int], Example]) -> Pag
 
 
 def class_page(evaluation: ClassEvaluation, read: Callable[[int], Pixels]) -> Page:
-    """The page of a classifier.
-
-    Args:
-        evaluation: what was measured.
-        read: gives an image of the split by its number; asked for the worst ones only.
-    """
+    """The page of a classifier; `read` is asked for the worst images only."""
     protocol, palette = evaluation.protocol, voc_palette(_COLORS + 1)[1:]
     scores = {metric.report_title: metric.text(value) for metric, value in evaluation.measured.numbers()}
     headline = main_metric(evaluation.config, evaluation.labels).title
@@ -131,3 +163,25 @@ def _thumbnail(pixels: Pixels) -> str:
     height, width = picture.shape[:2]
     scale = min(1.0, _SIDE / max(height, width))
     return photograph(picture, (max(1, round(width * scale)), max(1, round(height * scale))))
+
+
+def choose(evaluation: Evaluation, per_group: int = PER_GROUP) -> list[Chosen]:
+    """The worst images, the best of the others, and random ones of what remains; no image twice.
+
+    Equal images stay in the data set's order. One without a scored pixel is neither good nor bad, so that only chance
+    can show it. Where there are few images each group gets its third.
+    """
+    scores = evaluation.per_image
+    count = min(per_group, math.ceil(len(scores) / 3))
+    ranked = evaluation.worst(len(scores))
+    worst = ranked[:count]
+    best = sorted(ranked[count:], key=lambda score: (-(score.miou or 0.0), score.index))[:count]
+    shown = {score.index for score in (*worst, *best)}
+    others = [score for score in scores if score.index not in shown]
+    drawn = random.Random(SEED).sample(others, min(count, len(others)))
+    drawn.sort(key=lambda score: score.index)
+    return [
+        *(Chosen("worst", score) for score in worst),
+        *(Chosen("best", score) for score in best),
+        *(Chosen("random", score) for score in drawn),
+    ]

@@ -230,7 +230,7 @@ class _Ranking:
         """Of each class, the sum of the precisions at its rank in the images that have it."""
         precision = np.cumsum(self._hits, axis=1) / np.arange(1, self._hits.shape[1] + 1)
         found, values = self._order[self._hits], precision[self._hits]
-        # Added up by value, lest the order of the images move the rounding.
+        # Added up by value, so that the order of the images does not move the rounding.
         order = np.lexsort((values, found))
         return np.asarray(np.bincount(found[order], weights=values[order], minlength=classes), np.float64)
 

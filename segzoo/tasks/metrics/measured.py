@@ -76,8 +76,8 @@ class Measured:
         plain = [metric for metric in self.metrics if "/" not in metric.name]
         for metric in (*sorted(plain, key=lambda metric: metric.rows is not None), *grouped):
             group, _, name = metric.name.rpartition("/")
-            place = content.setdefault(group, {}) if group else content
-            place[name] = self.one(metric.name) if metric.rows is None else self.by_row(metric)
+            into = content.setdefault(group, {}) if group else content
+            into[name] = self.one(metric.name) if metric.rows is None else self.by_row(metric)
         return content
 
 

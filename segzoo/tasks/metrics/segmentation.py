@@ -70,7 +70,7 @@ def category_names(labels: LabelSpace) -> tuple[str, ...]:
 
 
 def category_iou(matrix: Tensor, labels: LabelSpace) -> Shares:
-    """IoU of Cityscapes' categories, from the pixels of their classes; a mistake within a category is none.
+    """IoU of Cityscapes' categories, from the pixels of their classes; a mistake within a category does not count.
 
     Source: Cordts et al., arXiv:1604.01685v2, section 4.1. Categories without an evaluated class (void) have no score.
     """

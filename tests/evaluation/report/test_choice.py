@@ -1,6 +1,6 @@
 import random
 
-from segzoo.evaluation.report.choice import choose
+from segzoo.evaluation.report.task_pages import choose
 from segzoo.evaluation.results import ImageScore
 
 

@@ -3,7 +3,7 @@ import csv
 import numpy as np
 import pytest
 
-from segzoo.evaluation.report.curves import HEIGHT, WIDTH, Series, lay_out, read_series
+from segzoo.evaluation.report.plots import HEIGHT, WIDTH, Series, lay_out, read_series
 
 
 def test_series_are_the_columns_of_the_file(run_with_metrics):

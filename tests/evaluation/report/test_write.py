@@ -8,8 +8,8 @@ from PIL import Image
 
 from segzoo.data.datasets import cityscapes
 from segzoo.data.reading.labels import LabelSpace
-from segzoo.evaluation.report.choice import PER_GROUP
 from segzoo.evaluation.report.pictures import MAX_BYTES
+from segzoo.evaluation.report.task_pages import PER_GROUP
 from segzoo.evaluation.report.write import write_report
 from segzoo.evaluation.results import ImageScore
 from segzoo.tasks.metrics.segmentation import dice, frequency_weighted_iou, precision, recall
