@@ -16,7 +16,7 @@ from rich.table import Table
 from segzoo.checkpoint.card import model_card
 from segzoo.checkpoint.read import load_segmenter
 from segzoo.config.load import load_config
-from segzoo.data.inspection.make_config.make import make_config
+from segzoo.data.inspection.make_config import make_config
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import printable
 from segzoo.escapes import csv_line, terminal

@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     )
     arguments = parse_overrides(parser, argv)
 
-    from segzoo.data.inspection.make_config.make import make_config
+    from segzoo.data.inspection.make_config import make_config
 
     made = make_config(arguments.folder, arguments.output, arguments.overrides)
     for line in made.findings:

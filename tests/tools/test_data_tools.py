@@ -79,7 +79,7 @@ def test_wrong_requests_leave_with_2(call_tool: CallTool, tool: str, words: list
     [
         ("check_data.py", "file", "segzoo.data.inspection.check.check_data"),
         ("browse_data.py", "file/sheet.png", "segzoo.data.inspection.browse.StepBatchSampler"),
-        ("make_config.py", "file/made.yaml", "segzoo.data.inspection.make_config.make.collect_facts"),
+        ("make_config.py", "file/made.yaml", "segzoo.data.inspection.make_config.collect_facts"),
     ],
 )
 def test_a_folder_that_cannot_be_made_is_said_before_the_work(

@@ -76,10 +76,7 @@ def _split_report(split: SplitScan, labels: LabelSpace | None) -> SplitReport:
 def _labels(splits: Sequence[SplitScan], config: DataConfig, *, sound: bool) -> tuple[LabelSpace | None, list[Finding]]:
     """The label space, from the masks' values where nothing else tells, and what is wrong with those.
 
-    Args:
-        splits: as they were read.
-        config: the run's `data` section.
-        sound: whether values tell: they are neither smoothed nor of palettes that differ.
+    The values are asked only where they are `sound`: neither smoothed, nor of palettes that differ.
     """
     known = next((split.labels for split in splits if split.labels is not None), None)
     if known is not None and (line := single_class(known)):
@@ -156,7 +153,7 @@ def quick_check(config: DataConfig, samples: int = _SAMPLES, seconds: float = _S
 
     Args:
         config: the run's `data` section.
-        samples: of each split, spread over it by chance, the same ones each time.
+        samples: how many of each split are read, chosen at random, and the same ones each time.
         seconds: after which no further sample of a split is read.
 
     Raises:

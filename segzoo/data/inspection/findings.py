@@ -85,9 +85,7 @@ def _as_stated(labels: LabelSpace) -> str:
 def mask_findings(splits: Sequence[SplitScan], labels: LabelSpace | None) -> Iterator[Finding]:
     """What the masks say together: palettes that differ, and values that only smoothing makes.
 
-    Args:
-        splits: training and validation.
-        labels: what is known of the values without the masks; None: nothing.
+    `labels` is what is known of the values without the masks.
     """
     if labels is not None and not labels.coding.exclusive:
         return

@@ -126,8 +126,8 @@ def _neighbours(levels: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.bool_],
 def palette_conflict(masks: Iterable[tuple[str, MaskFacts]]) -> str | None:
     """A line that names two files whose palettes give one index two colours; None: the numbers mean the same in all.
 
-    A mask without a palette counts as one of gray levels where all palettes have such levels as masks without have: a
-    program stored some of them as indices into what they hold.
+    Masks without a palette count as gray levels where the palettes hold no other colours than these levels: a program
+    stored some masks as indices into what they hold.
 
     Args:
         masks: each with its file's name.
@@ -157,7 +157,7 @@ class Smoothing:
 
     Args:
         blends: the values that only smoothing can have made.
-        areas: those that fill an area in some mask.
+        areas: the values that fill an area in some mask.
         pixels: of every value.
     """
 
@@ -170,7 +170,7 @@ class Smoothing:
 
         Args:
             where: the masks in words.
-            blends: those that matter.
+            blends: the values to name.
             colored: values are colours as numbers.
         """
 
@@ -200,11 +200,8 @@ class Smoothing:
 def find_smoothing(masks: Iterable[MaskFacts]) -> Smoothing | None:
     """What smoothing made of masks; None where they look sound.
 
-    Blends lie between their neighbours nearly everywhere, have no area of their own in any mask, and stand along many
-    of the borders of those that have. A single such value may be a line that somebody drew around a higher class.
-
-    Args:
-        masks: of one class a pixel.
+    Blends lie between their neighbours nearly everywhere, fill no area in any mask, and stand along many of the borders
+    of those that do. A single such value may be a line that somebody drew around a higher class.
     """
     masks = list(masks)
     pixels, between, edges = total_pixels(masks), Counter[int](), Counter[int]()

@@ -32,7 +32,6 @@ class ImageFacts:
 
     Args:
         size: height and width as displayed.
-        kind: how it is stored.
         digest: of the decoded pixels: equal for equal pictures, whatever their files.
         sums: of each channel, in units of the full range.
         squares: sums of each channel's squares.
@@ -52,12 +51,10 @@ class Scan:
     """A sample, as far as it can be read.
 
     Args:
-        image_name: file of the image, or the id of a sample that is no pair of files.
-        mask_name: file of the mask, or the same id.
+        image_name: its file, or the id of a sample that is no pair of files; so is `mask_name`.
         image: None where it cannot be read.
-        mask: None where it cannot be read or has another size than the image, or there is no mask for images.
+        mask: None where it cannot be read or has another size than the image, or images have no masks.
         problems: why something cannot be read.
-        pair: the files, where there are any.
         classes: of the whole image, in classification.
     """
 
@@ -75,8 +72,6 @@ class SplitScan:
     """A split, read as far as it can be.
 
     Args:
-        name: value of `data.train_split` or `data.val_split`.
-        scans: its samples, in order.
         labels: None where only the masks tell, or nothing does.
         errors: what names and lists show to be wrong.
         warnings: what they show to be odd.
@@ -97,8 +92,8 @@ def scan_pair(
     Args:
         pair: the files.
         pixels: what the image file becomes.
-        labels: what the mask file holds; None: numbers, or colours where it is `colored`.
-        colored: what it holds where `labels` do not tell.
+        labels: what the mask file holds; None where only the masks tell.
+        colored: whether a mask whose labels are not known holds colours.
         decoded: read the image's pixels, too, not only its header.
     """
     problems: list[Problem] = []

@@ -13,7 +13,7 @@ from segzoo.config.load import load_config
 from segzoo.config.schema import DataConfig
 from segzoo.data import build_dataset
 from segzoo.data.datasets.folder_names import Affixes, likely_affixes
-from segzoo.data.inspection.make_config.make import make_config
+from segzoo.data.inspection.make_config import make_config
 from segzoo.data.sample import SegmentationDataset
 from segzoo.errors import ConfigError, DataError, SegzooError
 from segzoo.inference.listing import find_images

@@ -22,8 +22,8 @@ from segzoo.data.datasets.spec import (
     register_dataset,
 )
 from segzoo.data.inspection.check import check_data, quick_check
-from segzoo.data.inspection.make_config.choose import Machine
-from segzoo.data.inspection.make_config.make import make_config
+from segzoo.data.inspection.choices import Machine
+from segzoo.data.inspection.make_config import make_config
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError, DataError, UnknownNameError
 from segzoo.inference.augment import published_augmentation

@@ -12,8 +12,8 @@ from segzoo.config.load import load_config
 from segzoo.config.schema import DataConfig, RunConfig
 from segzoo.data import build_dataset
 from segzoo.data.inspection.check import check_data
-from segzoo.data.inspection.make_config.choose import Machine
-from segzoo.data.inspection.make_config.make import make_config
+from segzoo.data.inspection.choices import Machine
+from segzoo.data.inspection.make_config import make_config
 from segzoo.data.reading.labels import voc_palette
 from segzoo.errors import ConfigError, DataError
 

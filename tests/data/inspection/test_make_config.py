@@ -11,8 +11,8 @@ from segzoo.config.json_schema import schema_line
 from segzoo.config.load import load_config
 from segzoo.config.schema import RunConfig
 from segzoo.data import build_dataset
-from segzoo.data.inspection.make_config.choose import Machine, this_machine
-from segzoo.data.inspection.make_config.make import make_config
+from segzoo.data.inspection.choices import Machine, this_machine
+from segzoo.data.inspection.make_config import make_config
 from segzoo.errors import ConfigError, DataError
 
 CPU = Machine(threads=2, memory=16)

@@ -14,8 +14,8 @@ from segzoo.config.load import config_from_tree, load_config
 from segzoo.config.schema import DataConfig, RunConfig
 from segzoo.data import build_dataset
 from segzoo.data.inspection.check import check_data, quick_check
-from segzoo.data.inspection.make_config.choose import Machine
-from segzoo.data.inspection.make_config.make import make_config
+from segzoo.data.inspection.choices import Machine
+from segzoo.data.inspection.make_config import make_config
 from segzoo.data.inspection.report import Report
 from segzoo.data.loading.datamodule import SegmentationDataModule
 from segzoo.errors import ConfigError, DataError

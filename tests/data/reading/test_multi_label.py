@@ -14,7 +14,7 @@ from segzoo.data import build_dataset
 from segzoo.data.datasets.listing import FileDataset
 from segzoo.data.inspection.browse import browse, write_samples
 from segzoo.data.inspection.check import check_data, quick_check
-from segzoo.data.inspection.make_config.make import make_config
+from segzoo.data.inspection.make_config import make_config
 from segzoo.data.loading.cache import CachedDataset, cached
 from segzoo.data.loading.datamodule import SegmentationDataModule
 from segzoo.data.reading.labels import LabelSpace

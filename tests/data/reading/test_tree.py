@@ -13,7 +13,7 @@ from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.config.schema import DataConfig
 from segzoo.data import build_dataset
 from segzoo.data.datasets.spec import build_classification_dataset
-from segzoo.data.inspection.make_config.make import make_config
+from segzoo.data.inspection.make_config import make_config
 from segzoo.data.reading.tree import files_below
 from segzoo.errors import ConfigError, DataError
 from segzoo.inference.listing import find_images

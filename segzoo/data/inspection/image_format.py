@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from segzoo.data.inspection.make_config.layout import Layout
+from segzoo.config.data import DataConfig
 from segzoo.data.reading.arrays import ARRAY_SUFFIXES, Stored, read_tiff
 from segzoo.data.reading.images import IMAGE_SUFFIXES, MAX_PIXELS, image_kind, read_bands, refuse_channel_as_alpha
 from segzoo.data.reading.pixels import PixelFormat, sensor_range
@@ -23,15 +23,7 @@ _RGB = 3
 
 @dataclass(frozen=True)
 class _Numbers:
-    """The numbers in an image file.
-
-    Args:
-        path: the file.
-        channels: of the image.
-        dtype: type of the numbers.
-        low: the smallest; larger than `high` where there is none.
-        high: the largest.
-    """
+    """The numbers in an image file; `low` is above `high` where no pixel has a value."""
 
     path: Path
     channels: int
@@ -40,39 +32,27 @@ class _Numbers:
     high: float
 
 
-def find_pixels(layout: Layout) -> PixelFormat:
+def find_image_format(config: DataConfig) -> PixelFormat:
     """How the images of a folder have to be read: as 8-bit RGB wherever that loses nothing.
 
     Channels are stated where there are others; the range is stated of numbers that have none of their own, and of those
     of 16 bits that use a part of it only, or they would come out dark.
 
-    Args:
-        layout: where they are.
-
     Raises:
         DataError: an image cannot be read, or images have different channels.
         ConfigError: the package that reads them is not installed.
     """
-    if layout.name != "folder":
+    if config.name != "folder":
         return PixelFormat()
-    folder = next(path for path in (layout.root / layout.train_split, layout.root) if (path / layout.images).is_dir())
-    files = files_below(folder / layout.images, IMAGE_SUFFIXES | ARRAY_SUFFIXES)
-    arrays = [path for path in files if path.suffix.lower() in ARRAY_SUFFIXES]
+    root, images = Path(config.root or ""), config.folder.images
+    folder = next(path for path in (root / config.train_split, root) if (path / images).is_dir())
+    files = files_below(folder / images, IMAGE_SUFFIXES | ARRAY_SUFFIXES)
     pictures = [path for path in files if path.suffix.lower() not in ARRAY_SUFFIXES]
+    some = (pictures or files)[:: -(-len(pictures or files) // _LOOKED_AT) or 1]
     if pictures:
-        return _of_pictures(_some(pictures))
-    return _of_arrays(_some(arrays)) if arrays else PixelFormat()
-
-
-def _some(paths: Sequence[Path]) -> list[Path]:
-    """Paths from all over."""
-    return list(paths[:: -(-len(paths) // _LOOKED_AT)])
-
-
-def _of_arrays(paths: Sequence[Path]) -> PixelFormat:
-    found = [_array_numbers(path) for path in paths]
-    channels = _one_number(found)
-    return PixelFormat(channels, _range(found))
+        return _of_pictures(some)
+    arrays = [_array_numbers(path) for path in some]
+    return PixelFormat(_one_number(arrays), _range(arrays)) if arrays else PixelFormat()
 
 
 def _of_pictures(paths: Sequence[Path]) -> PixelFormat:
@@ -97,11 +77,7 @@ def _of_pictures(paths: Sequence[Path]) -> PixelFormat:
 
 
 def _one_number(found: Sequence[_Numbers], *, gray_is_rgb: bool = False) -> int:
-    """The channels of all images.
-
-    Raises:
-        DataError: they differ.
-    """
+    """The channels of all images, which may not differ."""
     first = {(_RGB if gray_is_rgb and numbers.channels == 1 else numbers.channels): numbers.path for numbers in found}
     if len(first) > 1:
         (one, path), (other, other_path) = list(first.items())[:2]
@@ -110,16 +86,12 @@ def _one_number(found: Sequence[_Numbers], *, gray_is_rgb: bool = False) -> int:
 
 
 def _range(found: Sequence[_Numbers]) -> tuple[float, float] | None:
-    """The range to state; None where the numbers have one of their own, and use it.
-
-    Raises:
-        DataError: there is no number in any image.
-    """
+    """The range to state; None where the numbers have one of their own, and use it."""
     low, high = min(numbers.low for numbers in found), max(numbers.high for numbers in found)
     if low > high:
         raise DataError(f"{found[0].path.parent}: images hold values that are not finite, and no others")
-    if any(numbers.dtype.kind not in "ub" for numbers in found):
-        return _measured_range(low, high)
+    if any(numbers.dtype.kind not in "ub" for numbers in found):  # whole numbers, with 0 between them
+        return float(min(np.floor(low), 0.0)), float(max(np.ceil(high), 0.0 if low < 0 else 1.0))
     if all(numbers.dtype == np.uint8 for numbers in found):
         return None
     uses_16_bits = all(numbers.dtype == np.uint16 for numbers in found) and high > _LARGEST_16_BITS // 2
@@ -173,8 +145,3 @@ def _numbers_of(stored: Stored, path: Path) -> _Numbers:
     if not np.isfinite((low, high)).all():
         raise DataError(f"{path}: infinite values; fill them in before")
     return _Numbers(path, stored.values.shape[2], stored.values.dtype, low, high)
-
-
-def _measured_range(low: float, high: float) -> tuple[float, float]:
-    """The range of numbers of any kind, in whole numbers, with 0 in it."""
-    return float(min(np.floor(low), 0.0)), float(max(np.ceil(high), 0.0 if low < 0 else 1.0))

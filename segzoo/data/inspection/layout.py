@@ -9,7 +9,7 @@ from segzoo.config.data import DataConfig
 from segzoo.config.load import apply_overrides, config_from_tree, for_segmentation
 from segzoo.data.datasets import voc
 from segzoo.data.datasets.folder import NamedFiles
-from segzoo.data.datasets.folder_names import NO_AFFIXES, TRAIN_FOLDERS, VAL_FOLDERS, Affixes, lying_together
+from segzoo.data.datasets.folder_names import NO_AFFIXES, TRAIN_FOLDERS, VAL_FOLDERS, lying_together
 from segzoo.data.datasets.spec import DATASETS
 from segzoo.data.reading.arrays import ARRAY_SUFFIXES
 from segzoo.data.reading.images import IMAGE_SUFFIXES
@@ -17,8 +17,27 @@ from segzoo.data.reading.tree import files_named, subfolders
 from segzoo.errors import ConfigError, did_you_mean
 
 _FOUND = frozenset({"data.name", "data.root"})
-_CLASSES = ("data.classes", "data.folder.mask_values", "data.folder.colors")
-_NUMBERS = ("data.folder.mask_offset", "data.folder.ignore_value")
+_MEANINGS = (
+    "data.classes",
+    "data.folder.mask_values",
+    "data.folder.colors",
+    "data.folder.mask_offset",
+    "data.folder.ignore_value",
+)
+_KINDS_OF_MASKS = (*(f"data.folder.{key}" for key in asdict(NO_AFFIXES)), "data.folder.multi_label")
+_IMAGES = ("images", "image", "imgs", "img", "jpegimages", "inputs", "input", "photos", "rgb", "img_dir", "image_dir")
+_MASKS = (
+    "masks", "mask", "labels", "label", "annotations", "annotation", "segmentationclasspng", "segmentationclass",
+    "segmentation", "segmentations", "gt", "groundtruth", "ground_truth", "targets", "target", "ann_dir", "mask_dir",
+)  # fmt: skip
+_IN_WORDS = {
+    "image_prefix": "images begin with",
+    "image_suffix": "images end in",
+    "mask_prefix": "masks begin with",
+    "mask_suffix": "masks end in",
+}
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -36,18 +55,17 @@ class Stated:
     values: Mapping[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        apply_overrides({}, self.overrides)  # each is understood
+        tree = apply_overrides({}, self.overrides)
         keys = [override.partition("=")[0] for override in self.overrides]
         problems = [_refusal(key) for key in keys if not key.startswith("data.") or key in _FOUND]
         if problems:
             raise ConfigError(problems)
-        values = {key: _value(apply_overrides({}, self.overrides), key) for key in keys}
-        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "values", {key: _value(tree, key) for key in keys})
 
     @property
-    def classes(self) -> bool:
+    def meanings(self) -> bool:
         """Whether they say what the values in the masks mean."""
-        return any(key in self.values for key in (*_CLASSES, *_NUMBERS))
+        return not self.values.keys().isdisjoint(_MEANINGS)
 
     def config(self, tree: Mapping[str, Any]) -> DataConfig:
         """A `data` section with these values in place of its own.
@@ -73,69 +91,37 @@ def _refusal(key: str) -> str:
     return f"{key}: only what says how the data are read, data.key=value, counts here; the rest is written. {advice}"
 
 
-_IMAGES = ("images", "image", "imgs", "img", "jpegimages", "inputs", "input", "photos", "rgb", "img_dir", "image_dir")
-_MASKS = (
-    "masks", "mask", "labels", "label", "annotations", "annotation", "segmentationclasspng", "segmentationclass",
-    "segmentation", "segmentations", "gt", "groundtruth", "ground_truth", "targets", "target", "ann_dir", "mask_dir",
-)  # fmt: skip
-_KINDS_OF_MASKS = (*(f"data.folder.{key}" for key in asdict(NO_AFFIXES)), "data.folder.multi_label")
-_IN_WORDS = {
-    "image_prefix": "images begin with",
-    "image_suffix": "images end in",
-    "mask_prefix": "masks begin with",
-    "mask_suffix": "masks end in",
-}
-
-
-Found = TypeVar("Found")
-
-
 @dataclass(frozen=True)
 class Layout:
-    """Where a data set's parts are.
+    """The keys of a `data` section that say where the parts of a data set are, and how that was told, in words."""
 
-    Args:
-        name: value of `data.name`.
-        root: value of `data.root`.
-        train_split: value of `data.train_split`.
-        val_split: value of `data.val_split`.
-        images: folder data sets only: name of the sub-folder with images.
-        masks: of the one with masks.
-        affixes: what names have around the part that images and masks share.
-        lists: sub-folder with the lists of the splits.
-        class_folders: whether the masks lie in a folder for each class.
-        reason: how it was told, in words.
-    """
-
-    name: str
-    root: Path
     reason: str
+    root: Path
+    name: str = "folder"
     train_split: str = "train"
     val_split: str = "val"
-    images: str = "images"
-    masks: str = "masks"
-    affixes: Affixes = NO_AFFIXES
-    lists: str = ""
-    class_folders: bool = False
+    folder: Mapping[str, Any] = field(default_factory=dict)
 
     def tree(self) -> dict[str, Any]:
         """As a `data` section."""
-        names = {"images": self.images, "masks": self.masks, "lists": self.lists, "multi_label": self.class_folders}
         return {
             "name": self.name,
             "root": str(self.root),
             "train_split": self.train_split,
             "val_split": self.val_split,
-            "folder": names | asdict(self.affixes),
+            "folder": self.folder,
         }
 
 
-def find_layout(folder: Path, stated: Stated) -> Layout:
+def find_layout(folder: Path, stated: Stated) -> tuple[DataConfig, str]:
     """Recognise a data set by the names of its folders and lists.
 
     Args:
         folder: where to look; Pascal VOC also one or two levels below.
-        stated: names that somebody gave.
+        stated: what somebody said of it.
+
+    Returns:
+        A `data` section for it, with what is stated; how it was told, in words.
 
     Raises:
         ConfigError: an empty folder, no layout that is known, or what is stated does not fit it.
@@ -143,13 +129,15 @@ def find_layout(folder: Path, stated: Stated) -> Layout:
     if not any(folder.iterdir()):
         raise ConfigError(f"{folder}: an empty folder. Put images/ and masks/ into it.")
     names = _Names.of(stated)
-    layout = _published(folder) or _like_voc(folder, names) or _split_folders(folder, names)
-    layout = layout or _inner_split_folders(folder, names) or _one_folder(folder, names)
+    layout = (
+        _published(folder) or _like_voc(folder, names) or _split_folders(folder, names) or _one_folder(folder, names)
+    )
     if layout is None:
         raise ConfigError(lying_together(folder) or _advice(folder))
-    layout = _as_stated(layout, stated)
-    is_told = layout.name != "folder" or not stated.values.keys().isdisjoint(_KINDS_OF_MASKS)
-    return layout if is_told else _with_kind_of_masks(layout)
+    config = stated.config(layout.tree())
+    if layout.name == "folder" and stated.values.keys().isdisjoint(_KINDS_OF_MASKS):
+        layout = _with_kind_of_masks(layout, config)
+    return stated.config(layout.tree()), layout.reason
 
 
 class _Names(NamedTuple):
@@ -168,27 +156,13 @@ class _Names(NamedTuple):
         return cls(*((str(stated.values[key]),) if key in stated.values else usual[key] for key in keys))
 
 
-def _as_stated(layout: Layout, stated: Stated) -> Layout:
-    """The layout with the values that somebody gave.
-
-    Raises:
-        ConfigError: they do not fit it.
-    """
-    tree = layout.tree()
-    config = stated.config(tree)
-    folder = {name: getattr(config.folder, name) for name in tree["folder"]}
-    affixes = Affixes(*(folder.pop(name) for name in asdict(NO_AFFIXES)))
-    folder["class_folders"] = folder.pop("multi_label")
-    return replace(layout, train_split=config.train_split, val_split=config.val_split, affixes=affixes, **folder)
-
-
 def _published(folder: Path) -> Layout | None:
     """A data set that knows itself."""
     for name in DATASETS:
         recognise = DATASETS[name].recognise
         found = recognise(folder) if recognise else None
         if found is not None:
-            return Layout(name, found.root, found.reason, train_split=found.train_split)
+            return Layout(found.reason, found.root, name, found.train_split)
     return None
 
 
@@ -203,55 +177,51 @@ def _like_voc(folder: Path, names: _Names) -> Layout | None:
     reason = f"{layout.reason}, as in Pascal VOC, but {voc.other_classes(root) or voc.other_numbers(root)}"
     if train is None or val is None:
         return replace(layout, reason=reason)
-    return replace(layout, reason=reason, train_split=train, val_split=val, lists=voc.LISTS.as_posix())
+    listed = {**layout.folder, "lists": voc.LISTS.as_posix()}
+    return replace(layout, reason=reason, train_split=train, val_split=val, folder=listed)
 
 
 def _split_folders(folder: Path, names: _Names) -> Layout | None:
-    """`train/images` and `train/masks`, `val/images` and `val/masks`, under any of the usual names."""
+    """`train/images` and `train/masks` beside `val`, or `images/train` and `masks/train` beside `images/val`."""
     train, val = _named(folder, names.train), _named(folder, names.val)
-    if train is None or val is None:
-        return None
-    images, masks = _named(train, names.images), _named(train, names.masks)
-    if images is None or masks is None:
-        return None
-    reason = f"{train.name}/{images.name} with {train.name}/{masks.name}, and {val.name}"
-    return Layout("folder", folder, reason, train.name, val.name, images.name, masks.name)
-
-
-def _inner_split_folders(folder: Path, names: _Names) -> Layout | None:
-    """`images/train` and `masks/train`, `images/val` and `masks/val`, under any of the usual names."""
+    if train and val and (images := _named(train, names.images)) and (masks := _named(train, names.masks)):
+        reason = f"{train.name}/{images.name} with {train.name}/{masks.name}, and {val.name}"
+        return _of_names(folder, reason, images, masks, train.name, val.name)
     images, masks = _named(folder, names.images), _named(folder, names.masks)
     if images is None or masks is None or any((folder / f"{name}.txt").is_file() for name in ("train", "val")):
         return None
-    train, val = _named(images, names.train), _named(images, names.val)
-    if train is None or val is None:
-        return None
-    reason = f"{images.name}/{train.name} with {masks.name}/{train.name}, and {val.name}"
-    return Layout("folder", folder, reason, train.name, val.name, images.name, masks.name)
-
-
-def _with_kind_of_masks(layout: Layout) -> Layout:
-    """The layout with what the names of its masks have after those of the images, or the classes' folders, if any."""
-    root, train = layout.root, layout.train_split
-    places = [(root / train / layout.images, root / train / layout.masks)]
-    places += [(root / layout.images / train, root / layout.masks / train), (root / layout.images, root / layout.masks)]
-    images, masks = next(place for place in places if place[0].is_dir())
-    files = NamedFiles(images, masks, IMAGE_SUFFIXES | ARRAY_SUFFIXES)
-    if files.have_class_folders():
-        return replace(layout, reason=f"{layout.reason}; a folder of masks for each class", class_folders=True)
-    affixes = files.likely_affixes()
-    if affixes == NO_AFFIXES:
-        return layout
-    names = ", ".join(f"{_IN_WORDS[key]} {value}" for key, value in affixes.stated().items())
-    return replace(layout, reason=f"{layout.reason}; {names}", affixes=affixes)
+    if (train := _named(images, names.train)) and (val := _named(images, names.val)):
+        reason = f"{images.name}/{train.name} with {masks.name}/{train.name}, and {val.name}"
+        return _of_names(folder, reason, images, masks, train.name, val.name)
+    return None
 
 
 def _one_folder(folder: Path, names: _Names) -> Layout | None:
     images, masks = _named(folder, names.images), _named(folder, names.masks)
     if images is None or masks is None:
         return None
-    reason = f"{images.name} with {masks.name}"
-    return Layout("folder", folder, reason, images=images.name, masks=masks.name)
+    return _of_names(folder, f"{images.name} with {masks.name}", images, masks)
+
+
+def _of_names(root: Path, reason: str, images: Path, masks: Path, train: str = "train", val: str = "val") -> Layout:
+    folder = {"images": images.name, "masks": masks.name}
+    return Layout(reason, root, train_split=train, val_split=val, folder=folder)
+
+
+def _with_kind_of_masks(layout: Layout, config: DataConfig) -> Layout:
+    """The layout with what the names of its masks have after those of the images, or the classes' folders, if any."""
+    root, train, images, masks = layout.root, config.train_split, config.folder.images, config.folder.masks
+    places = [(root / train / images, root / train / masks), (root / images / train, root / masks / train)]
+    places += [(root / images, root / masks)]
+    files = NamedFiles(*next(place for place in places if place[0].is_dir()), IMAGE_SUFFIXES | ARRAY_SUFFIXES)
+    if files.have_class_folders():
+        reason = f"{layout.reason}; a folder of masks for each class"
+        return replace(layout, reason=reason, folder={**layout.folder, "multi_label": True})
+    affixes = files.likely_affixes().stated()
+    if not affixes:
+        return layout
+    words = ", ".join(f"{_IN_WORDS[key]} {value}" for key, value in affixes.items())
+    return replace(layout, reason=f"{layout.reason}; {words}", folder={**layout.folder, **affixes})
 
 
 def _named(folder: Path, names: tuple[str, ...]) -> Path | None:

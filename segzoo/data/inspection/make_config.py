@@ -1,20 +1,20 @@
 """A folder looked at, and a configuration written for it, with the reason for each choice beside it."""
 
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from segzoo.config.data import DataConfig
 from segzoo.config.json_schema import schema_line
 from segzoo.config.load import load_config
 from segzoo.data.datasets.classes import find_class_list
+from segzoo.data.datasets.folder_names import NO_AFFIXES
 from segzoo.data.datasets.spec import input_folders
-from segzoo.data.inspection.make_config.choose import Choice, Choices, Machine, choose_training, this_machine
-from segzoo.data.inspection.make_config.classes import Classes, choose_classes
-from segzoo.data.inspection.make_config.facts import Facts, collect_facts
-from segzoo.data.inspection.make_config.layout import Layout, Stated, find_layout
-from segzoo.data.inspection.make_config.pixels import find_pixels
+from segzoo.data.inspection.choices import Choice, Choices, Facts, Machine, choose_training, this_machine
+from segzoo.data.inspection.classes import Classes, FolderFacts, choose_classes, collect_facts
+from segzoo.data.inspection.image_format import find_image_format
+from segzoo.data.inspection.layout import Stated, find_layout
 from segzoo.data.reading.labels import color_number
 from segzoo.data.reading.pixels import PixelFormat
 from segzoo.data.reading.tree import is_folder
@@ -23,53 +23,11 @@ from segzoo.escapes import yaml_value
 from segzoo.files import atomic_write, check_outputs, make_output, possible_output
 
 
-def config_text(head: Sequence[str], choices: Choices, classes: Classes) -> str:
-    """The file.
-
-    Args:
-        head: comment lines at the top.
-        choices: every key, in order; keys of a section next to each other.
-        classes: for the key that names the classes, which comes one line a class.
-    """
-    lines = [f"# {printable(line)}" for line in head]
-    sections: list[str] = []
-    for key, choice in choices.items():
-        *parents, name = key.split(".")
-        for depth, parent in enumerate(parents):
-            if sections[: depth + 1] != parents[: depth + 1]:
-                lines.append(f"{'  ' * depth}{parent}:")
-                sections = parents[: depth + 1]
-        sections = parents
-        indent = "  " * len(parents)
-        if key == classes.key:
-            lines.append(f"{indent}{name}:{_comment(choice)}")
-            lines += (f"{indent}  {line}" for line in _class_lines(classes))
-        else:
-            lines.append(f"{indent}{name}: {yaml_value(choice.value)}{_comment(choice)}")
-    return "\n".join(lines) + "\n"
-
-
-def _class_lines(classes: Classes) -> Iterator[str]:
-    """Each class with its share of the training pixels."""
-    total = max(sum(classes.pixels), 1)
-    for index, (name, count) in enumerate(zip(classes.names, classes.pixels, strict=True)):
-        share = f" # {100 * count / total:.3g} % of the pixels"
-        if classes.values:
-            yield f"{yaml_value(name)}: {yaml_value(classes.values[index])}{share}"
-        else:
-            yield f"- {yaml_value(name)}{share}"
-
-
-def _comment(choice: Choice) -> str:
-    return f" # {printable(choice.reason)}" if choice.reason else ""
-
-
 @dataclass(frozen=True)
 class MadeConfig:
     """What was written, and what it was made of.
 
     Args:
-        path: of the configuration.
         findings: what the folder and the machine are, a line each.
         nameless: whether the classes have numbers for names, because nothing says what they are.
     """
@@ -108,39 +66,36 @@ def make_config(
     if output.exists():
         raise ConfigError(f"{output}: exists already. Name another file: --output FILE")
     stated = Stated(tuple(overrides))
-    layout = find_layout(real, stated)
+    config, reason = find_layout(real, stated)
     make_output(output.parent)  # before all files are read
-    config = stated.config(layout.tree())
     check_outputs([output], overwrite=False, inputs=input_folders(config))
     if stated.values.keys().isdisjoint({"data.channels", "data.value_range"}):
-        pixels = find_pixels(layout)
-        config = stated.config({**layout.tree(), "channels": pixels.channels, "value_range": pixels.value_range})
-    listed = find_class_list(layout.root)
+        found = find_image_format(config)
+        seen = {"channels": found.channels, "value_range": found.value_range}
+        config = stated.config(config.model_dump(mode="json", exclude_unset=True) | seen)
+    root = Path(config.root or "")
+    listed = find_class_list(root)
     colors = {*map(color_number, listed.colors)}
-    facts = collect_facts(layout, config, colors, stated=stated.classes, progress=progress)
-    classes = choose_classes(facts, layout.root, listed)
-    machine = machine or this_machine()
+    data = collect_facts(config, colors, meanings_stated=stated.meanings, progress=progress)
+    facts = Facts(data, choose_classes(data, root, listed), machine or this_machine())
     choices = {
-        **_place_choices(layout, facts, classes),
+        **_place_choices(config, reason, data),
+        **_class_choices(facts.classes),
         **_pixel_choices(PixelFormat.of(config)),
-        **choose_training(facts, classes, machine),
+        **choose_training(facts),
     }
-    choices = _with_stated(choices, stated)
-    findings = _findings(layout, facts, classes, machine)
+    findings = _findings(f"{root} ({reason})", facts)
     editors = schema_line(output)
     head = [*([editors] if editors else []), *findings, f"segzoo train {output}"]
+    text = _config_text(head, _with_stated(choices, stated), facts.classes)
     with atomic_write(output) as written:
-        written.write_text(config_text(head, choices, classes), encoding="utf-8")
-        _refuse_unreadable(written, output)
-    return MadeConfig(output, tuple(findings), classes.nameless)
+        written.write_text(text, encoding="utf-8")
+        _check_loads(written, output)
+    return MadeConfig(output, tuple(findings), facts.classes.nameless)
 
 
-def _refuse_unreadable(written: Path, output: Path) -> None:
-    """Read a configuration the way training will, before it has its name.
-
-    Raises:
-        ConfigError: training would refuse it.
-    """
+def _check_loads(written: Path, output: Path) -> None:
+    """Read a configuration the way training will, before it has its name."""
     try:
         load_config(written)
     except ConfigError as error:
@@ -164,32 +119,33 @@ def _is_in(key: str, section: str) -> bool:
     return key.startswith(f"{section}.")
 
 
-def _place_choices(layout: Layout, facts: Facts, classes: Classes) -> Choices:
+def _place_choices(config: DataConfig, reason: str, data: FolderFacts) -> Choices:
+    """Where the data is."""
     choices = {
-        "data.name": Choice(layout.name, layout.reason),
-        "data.root": Choice(str(layout.root), "absolute, so that the command works from anywhere"),
-        "data.train_split": Choice(layout.train_split, _images(facts.train_images)),
-        "data.val_split": Choice(layout.val_split, _images(facts.val_images)),
+        "data.name": Choice(config.name, reason),
+        "data.root": Choice(config.root, "absolute, so that the command works from anywhere"),
+        "data.train_split": Choice(config.train_split, _images(data.train_images)),
+        "data.val_split": Choice(config.val_split, _images(data.val_images)),
     }
-    choices |= _folder_choices(layout) if layout.name == "folder" else {}
-    return {**choices, **_class_choices(layout, classes)}
-
-
-def _folder_choices(layout: Layout) -> Choices:
-    choices = {"data.folder.images": Choice(layout.images), "data.folder.masks": Choice(layout.masks)}
-    if layout.lists:
-        choices["data.folder.lists"] = Choice(layout.lists, "has the lists of both splits")
-    if layout.class_folders:
+    if config.name != "folder":
+        return choices
+    choices |= {"data.folder.images": Choice(config.folder.images), "data.folder.masks": Choice(config.folder.masks)}
+    if config.folder.lists:
+        choices["data.folder.lists"] = Choice(config.folder.lists, "has the lists of both splits")
+    if config.folder.multi_label:
         choices["data.folder.multi_label"] = Choice(True, "a pixel may have several classes, or none")
-    for key, value in layout.affixes.stated().items():
+    for key, value in ((key, getattr(config.folder, key)) for key in asdict(NO_AFFIXES)):
+        if not value:
+            continue
         kind, _, where = key.partition("_")
         place = "before" if where == "prefix" else "after"
-        reason = f"{place} the part of its name that {'an image' if kind == 'image' else 'a mask'} shares"
-        choices[f"data.folder.{key}"] = Choice(value, reason)
+        shared = f"{place} the part of its name that {'an image' if kind == 'image' else 'a mask'} shares"
+        choices[f"data.folder.{key}"] = Choice(value, shared)
     return choices
 
 
-def _class_choices(layout: Layout, classes: Classes) -> Choices:
+def _class_choices(classes: Classes) -> Choices:
+    """What the masks mean."""
     choices: Choices = {}
     if classes.offset:
         choices["data.folder.mask_offset"] = Choice(classes.offset, "of the numbers in the masks")
@@ -215,15 +171,17 @@ def _pixel_choices(pixels: PixelFormat) -> Choices:
     return choices
 
 
-def _findings(layout: Layout, facts: Facts, classes: Classes, machine: Machine) -> list[str]:
-    names = ", ".join(classes.names[:8]) + (", ..." if len(classes.names) > 8 else "")
+def _findings(place: str, facts: Facts) -> list[str]:
+    data, names = facts.data, facts.classes.names
+    kinds = [f"{count} {kind}" for kind, count in data.kinds.most_common()] if len(data.kinds) > 1 else [*data.kinds]
+    listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
     return [
-        f"data: {layout.root} ({layout.reason})",
-        f"images: {facts.train_images} for training, {facts.val_images} for validation, median {facts.height} x "
-        f"{facts.width}, {_kinds(facts.kinds)}",
-        f"classes: {len(classes.names)} ({names}); {classes.reason}",
-        f"machine: {machine}",
-        *(f"warning: {line}" for line in facts.warnings),
+        f"data: {place}",
+        f"images: {data.train_images} for training, {data.val_images} for validation, median {data.height} x "
+        f"{data.width}, {', '.join(kinds)}",
+        f"classes: {len(names)} ({listed}); {facts.classes.reason}",
+        f"machine: {facts.machine}",
+        *(f"warning: {line}" for line in data.warnings),
     ]
 
 
@@ -231,7 +189,36 @@ def _images(count: int) -> str:
     return f"{count} image{'' if count == 1 else 's'}"
 
 
-def _kinds(kinds: Counter[str]) -> str:
-    if len(kinds) == 1:
-        return next(iter(kinds))
-    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+def _config_text(head: Sequence[str], choices: Choices, classes: Classes) -> str:
+    """The file: comments at the top, then the keys, those of a section next to each other, a line for each class."""
+    lines = [f"# {printable(line)}" for line in head]
+    sections: list[str] = []
+    for key, choice in choices.items():
+        *parents, name = key.split(".")
+        for depth, parent in enumerate(parents):
+            if sections[: depth + 1] != parents[: depth + 1]:
+                lines.append(f"{'  ' * depth}{parent}:")
+                sections = parents[: depth + 1]
+        sections = parents
+        indent = "  " * len(parents)
+        if key == classes.key:
+            lines.append(f"{indent}{name}:{_comment(choice)}")
+            lines += (f"{indent}  {line}" for line in _class_lines(classes))
+        else:
+            lines.append(f"{indent}{name}: {yaml_value(choice.value)}{_comment(choice)}")
+    return "\n".join(lines) + "\n"
+
+
+def _class_lines(classes: Classes) -> Iterator[str]:
+    """Each class with its share of the training pixels."""
+    total = max(sum(classes.pixels), 1)
+    for index, (name, count) in enumerate(zip(classes.names, classes.pixels, strict=True)):
+        share = f" # {100 * count / total:.3g} % of the pixels"
+        if classes.values:
+            yield f"{yaml_value(name)}: {yaml_value(classes.values[index])}{share}"
+        else:
+            yield f"- {yaml_value(name)}{share}"
+
+
+def _comment(choice: Choice) -> str:
+    return f" # {printable(choice.reason)}" if choice.reason else ""
