@@ -14,9 +14,16 @@ from segzoo.data.reading.images import write_image
 from segzoo.data.reading.pixels import Pixels, as_picture
 from segzoo.errors import ConfigError, DataError, SegzooError, did_you_mean, printable
 from segzoo.inference.class_predictor import ClassPrediction, ClassPredictor, check_cam
-from segzoo.inference.jobs import Job, check_jobs, plan_jobs
-from segzoo.inference.listing import Listing, mask_names
-from segzoo.inference.outputs import AREAS, KINDS, check_kinds, write_outputs
+from segzoo.inference.jobs import Job, Listing, plan_jobs
+from segzoo.inference.outputs import (
+    AREAS,
+    KINDS,
+    RASTER_SUFFIX,
+    check_kinds,
+    check_raster_kinds,
+    output_paths,
+    write_outputs,
+)
 from segzoo.inference.predictor import BasePredictor, Predicted, Prediction, Predictor
 from segzoo.inference.raster import is_raster, segment_raster
 from segzoo.inference.record import Content, Record
@@ -76,7 +83,7 @@ class Head(ABC, Generic[Predicted]):
 
     @abstractmethod
     def plan(self, listing: Listing, output: Path) -> list[Job]:
-        """A job for each image, in the listing's order; names are computed over all, so that shards agree.
+        """A job for each image, in the listing's order.
 
         Raises:
             ConfigError: outputs that an image cannot have, or that would spoil each other or the input.
@@ -146,7 +153,14 @@ class MaskHead(Head[Prediction]):
 
     def plan(self, listing: Listing, output: Path) -> list[Job]:
         """Masks and pictures mirror the tree; rasters, which are read by windows, become masks only."""
-        jobs = plan_jobs(listing, output, self.save, self.predictor.labels, is_raster)
+        rasters = {image for image in listing.images if is_raster(listing.folder / image)}
+        check_raster_kinds(self.save, [printable(image) for image in listing.images if image in rasters])
+
+        def job_of(image: Path, file: Path, name: Path) -> Job:
+            target = name.with_suffix(RASTER_SUFFIX) if image in rasters else name
+            return Job(image, file, output_paths(output, target, self.save, self.predictor.labels), image in rasters)
+
+        jobs = plan_jobs(listing, self.predictor.pixels.suffixes, job_of)
         on_sheet = [jobs[index] for index in spread(len(jobs))]
         self._on_sheet = {job.image: job for job in on_sheet if not job.is_raster}
         return jobs
@@ -256,12 +270,11 @@ class ClassHead(Head[ClassPrediction]):
 
     def plan(self, listing: Listing, output: Path) -> list[Job]:
         """Activation maps mirror the tree below `_cam`."""
-        jobs = [
-            Job(image, listing.folder / image, {"cam": [output / "_cam" / name]} if "cam" in self.save else {})
-            for image, name in mask_names(listing.images).items()
-        ]
-        check_jobs(jobs)
-        return jobs
+
+        def job_of(image: Path, file: Path, name: Path) -> Job:
+            return Job(image, file, {"cam": [output / "_cam" / name]} if "cam" in self.save else {})
+
+        return plan_jobs(listing, self.predictor.pixels.suffixes, job_of)
 
     def check_record(self, record: Record) -> None:
         """Refuse another number of columns.

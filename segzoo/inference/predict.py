@@ -12,8 +12,7 @@ from segzoo.data.reading.tree import is_file
 from segzoo.errors import ConfigError, DataError, first_line, printable
 from segzoo.files import possible_output
 from segzoo.inference.heads import AnyPredictor, Head, as_predictor, head_of
-from segzoo.inference.jobs import Job, Shard, check_work
-from segzoo.inference.listing import find_images, input_path
+from segzoo.inference.jobs import Job, Shard, find_images
 from segzoo.inference.record import Maker, Record, network_digest
 from segzoo.inference.report import FAILED, SUMMARY, PredictReport
 from segzoo.inference.work import Outcome, Worker
@@ -66,7 +65,9 @@ def predict(
     """
     show_log()
     check_work(batch_size=batch_size, max_pixels=max_pixels, skip_existing=skip_existing, overwrite=overwrite)
-    source = input_path(source)
+    if source == "":  # which `Path` takes for the working folder
+        raise ConfigError("INPUT: empty. Name an image, a folder, a pattern or a list; . is this folder.")
+    source = Path(source)
     predictor = as_predictor(checkpoint)
     head = head_of(predictor.source)(predictor, save, top, max_pixels)
     output = Path("predictions", model_name(predictor.source.path)) if output is None else possible_output(Path(output))
@@ -81,6 +82,22 @@ def predict(
 
 classify = predict
 """The same by another name, for those who look for it."""
+
+
+def check_work(*, batch_size: int | None, max_pixels: int, skip_existing: bool, overwrite: bool) -> None:
+    """See that amounts are some, and that outputs are either kept or replaced.
+
+    Raises:
+        ConfigError: a line for each that is not so.
+    """
+    amounts = {"batch_size": batch_size, "max_pixels": max_pixels}
+    problems = [
+        f"{key}: {value}; it is at least 1." for key, value in amounts.items() if value is not None and value < 1
+    ]
+    if skip_existing and overwrite:
+        problems.append("skip_existing, overwrite: outputs that are there are either kept or replaced. Give one.")
+    if problems:
+        raise ConfigError(problems)
 
 
 def check_output(folder: Path, output: Path, *, searched: bool = True) -> None:

@@ -15,14 +15,11 @@ from PIL import Image
 
 from segzoo.errors import ConfigError, DataError
 from segzoo.inference import augment, heads, work
-from segzoo.inference.heads import MaskHead
-from segzoo.inference.jobs import Shard, plan_jobs
-from segzoo.inference.listing import find_images
+from segzoo.inference.jobs import Shard
 from segzoo.inference.outputs import KINDS
 from segzoo.inference.pipeline import Room
 from segzoo.inference.predict import predict
 from segzoo.inference.predictor import Predictor
-from segzoo.inference.raster import is_raster
 from segzoo.training.train import TrainResult
 
 
@@ -213,8 +210,6 @@ def test_what_images_took_of_the_memory_is_given_back(
     predictor: Predictor, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (images / "00.png").write_bytes(b"no picture")
-    listing = find_images(images, without=tmp_path / "out")
-    jobs = plan_jobs(listing, tmp_path / "out", ("mask",), predictor.labels, is_raster)
     rooms: list[Room] = []
     sizes: list[int] = []
 
@@ -224,9 +219,8 @@ def test_what_images_took_of_the_memory_is_given_back(
         return rooms[0]
 
     monkeypatch.setattr(work, "Room", make)
-    worker = work.Worker(MaskHead(predictor, ("mask",), None, 10_000), batch_size=2)
-    outcomes = list(worker.outcomes(jobs))
-    assert [outcome.fault is None for outcome in outcomes] == [False] + 11 * [True]
+    report = predict(predictor, images, output=tmp_path / "out", batch_size=2, max_pixels=10_000)
+    assert (list(report.failed), len(report.written)) == (["00.png"], 11)
     assert rooms[0].take(sizes[0])  # all of it
 
 

@@ -3,12 +3,12 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from segzoo.errors import ConfigError
-from segzoo.inference.jobs import Shard, plan_jobs
-from segzoo.inference.listing import Listing, find_images
+from segzoo.inference.jobs import Shard, find_images
 from segzoo.inference.predict import predict
 from segzoo.training.train import TrainResult
 
@@ -104,31 +104,36 @@ def test_a_folder_that_cannot_be_listed_is_told(photos: Path, monkeypatch: pytes
     assert len(listing.images) == 3
 
 
-def plan(tmp_path: Path, *images: str, save: tuple[str, ...] = ("mask",), output: str = "out"):
-    from segzoo.data.reading.labels import LabelSpace
-
-    listing = Listing(tmp_path / "in", [Path(image) for image in images])
-    return plan_jobs(
-        listing, tmp_path / output, save, LabelSpace.from_names(["a", "b"]), lambda path: "geo" in path.name
-    )
-
-
-def test_outputs_never_clash_with_each_other_or_with_inputs(tmp_path: Path) -> None:
-    (tmp_path / "in" / "in").mkdir(parents=True)
-    with pytest.raises(ConfigError, match="two outputs would have this name"):
-        plan(tmp_path, "a.jpg", "_color/a.jpg", save=("mask", "color"))
-    with pytest.raises(ConfigError, match="is an image of the input"):
-        plan(tmp_path, "a.png", "in/a.jpg", output=".")
-    (tmp_path / "link").symlink_to(tmp_path / "in")
-    with pytest.raises(ConfigError, match="is an image of the input"):
-        plan(tmp_path, "a.png", output="link")
+def test_outputs_never_clash_with_each_other_or_with_inputs(tiny_run: TrainResult, tmp_path: Path) -> None:
+    for name in ("in/a.jpg", "in/_color/a.jpg", "other/a.png", "other/other/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 6)).save(tmp_path / name)
+    with pytest.raises(ConfigError, match=r"_color.a\.png: two outputs would have this name"):
+        predict(tiny_run.run_dir, tmp_path / "in", output=tmp_path / "out", save=("mask", "color"))
+    (tmp_path / "link").symlink_to(tmp_path / "other")
+    (tmp_path / "list.txt").write_text("other/a.png\nother/other/a.png\n")
+    for output in ("other", "link"):  # the mask of other/a.png would lie in other/other
+        with pytest.raises(ConfigError, match="is an image of the input"):
+            predict(tiny_run.run_dir, tmp_path / "list.txt", output=tmp_path / output)
+    assert not (tmp_path / "out").exists()
 
 
-def test_rasters_become_rasters(tmp_path: Path) -> None:
-    jobs = plan(tmp_path, "geo.tif", "flat.tif")
-    assert [str(path.relative_to(tmp_path / "out")) for job in jobs for path in job.files] == ["geo.tif", "flat.png"]
+def test_rasters_become_rasters(tiny_run: TrainResult, tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    (tmp_path / "in").mkdir()
+    place = {"crs": "EPSG:32632", "transform": rasterio.transform.from_origin(5e5, 5e6, 1, 1)}
+    with rasterio.open(
+        tmp_path / "in/geo.tif", "w", driver="GTiff", width=40, height=32, count=3, dtype="uint8", **place
+    ) as file:
+        file.write(np.random.default_rng(0).integers(0, 256, (3, 32, 40), np.uint8))
+    Image.new("RGB", (8, 6)).save(tmp_path / "in/flat.tif")
     with pytest.raises(ConfigError, match="--save: overlay: rasters"):
-        plan(tmp_path, "geo.tif", "flat.tif", save=("mask", "overlay"))
+        predict(tiny_run.run_dir, tmp_path / "in", output=tmp_path / "out", save=("mask", "overlay"))
+    predict(tiny_run.run_dir, tmp_path / "in", output=tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir() if path.stem in ("geo", "flat")} == {
+        "geo.tif",
+        "flat.png",
+    }
 
 
 def test_wrong_shards() -> None:

@@ -13,7 +13,7 @@ from segzoo.data import build_dataset
 from segzoo.data.datasets.spec import build_classification_dataset
 from segzoo.data.reading.images import read_image
 from segzoo.errors import ConfigError, DataError
-from segzoo.inference.listing import find_images
+from segzoo.inference.jobs import find_images
 
 PICTURE = np.asarray(Image.effect_mandelbrot((40, 30), (-2, -1, 1, 1), 9).convert("RGB"))
 NAMES = {

@@ -16,7 +16,7 @@ from segzoo.data.datasets.folder_names import Affixes, likely_affixes
 from segzoo.data.inspection.make_config import make_config
 from segzoo.data.sample import SegmentationDataset
 from segzoo.errors import ConfigError, DataError, SegzooError
-from segzoo.inference.listing import find_images
+from segzoo.inference.jobs import find_images
 
 COUNT = 10
 

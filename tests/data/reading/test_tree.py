@@ -16,7 +16,7 @@ from segzoo.data.datasets.spec import build_classification_dataset
 from segzoo.data.inspection.make_config import make_config
 from segzoo.data.reading.tree import files_below
 from segzoo.errors import ConfigError, DataError
-from segzoo.inference.listing import find_images
+from segzoo.inference.jobs import find_images
 
 
 def add(folder: Path, name: str) -> None:
