@@ -151,11 +151,7 @@ class ClassPredictor(BasePredictor[ClassPrediction]):
 
 
 def check_cam(source: TrainedClassifier) -> None:
-    """Refuse activation maps where they are not defined.
-
-    Raises:
-        ConfigError: fully connected layers stand between the pooled features and the class scores.
-    """
+    """Refuse activation maps where fully connected layers stand between the pooled features and the class scores."""
     if source.config.model.fc_width:
         raise ConfigError(
             "--save: cam needs class scores right behind the pooling, and this network has fully connected layers "
@@ -190,11 +186,6 @@ def heat_overlay(picture: Array8, activation: npt.NDArray[np.float32], window: W
     """Colours from dark (nothing) to bright (most) over the window that the network saw, the rest darkened.
 
     Only places that speak for the class are coloured: negative values count as nothing.
-
-    Args:
-        picture: the whole image.
-        activation: a coarse map of the window.
-        window: which part of the image it is of.
 
     Shape: picture (H, W, 3), activation (h, w) to (H, W, 3).
     """

@@ -1,20 +1,19 @@
-"""What `predict` makes of a network's scores, by task: files of each image, and files about all of them."""
+"""What `predict` does with an image, by task: how it is read and predicted, which files it becomes, what is counted."""
 
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic
 
 from segzoo.checkpoint.read import AnyTrained, load_trained
-from segzoo.data.pictures import GridImage, spread, thumbnail, write_image_grid
+from segzoo.data.pictures import spread, thumbnail
 from segzoo.data.reading.images import write_image
-from segzoo.data.reading.pixels import Pixels, as_picture
+from segzoo.data.reading.pixels import Pixels, dark_range
 from segzoo.errors import ConfigError, DataError, SegzooError, did_you_mean, printable
 from segzoo.inference.class_predictor import ClassPrediction, ClassPredictor, check_cam
-from segzoo.inference.jobs import Job, Listing, plan_jobs
+from segzoo.inference.jobs import Content, Job, Listing, Result, check_jobs, is_raster, output_names
 from segzoo.inference.outputs import (
     AREAS,
     KINDS,
@@ -25,29 +24,32 @@ from segzoo.inference.outputs import (
     write_outputs,
 )
 from segzoo.inference.predictor import BasePredictor, Predicted, Prediction, Predictor
-from segzoo.inference.raster import is_raster, segment_raster
-from segzoo.inference.record import Content, Record
-from segzoo.inference.report import PredictReport, class_areas
-from segzoo.inference.tables import AREAS_FILE, PREDICTIONS, write_areas, write_predictions
+from segzoo.inference.raster import segment_raster
+from segzoo.inference.record import Record
+from segzoo.inference.sinks import (
+    AREAS_FILE,
+    IMAGE_GRID,
+    PREDICTIONS,
+    Areas,
+    ImageGrid,
+    Predictions,
+    PredictReport,
+    Sink,
+)
 from segzoo.inference.tile_size import free_memory, memory_per_pixel
 
 logger = logging.getLogger(__name__)
 
 AnyPredictor = BasePredictor[Any]
 
-CONTACT_SHEET = "contact_sheet.jpg"
-
+_LEAST = 64 * 2**10  # bytes that even the smallest image is counted with
+_DECODED = 8  # bytes a pixel while a picture is decoded: alpha, 16 bits, the copy in RGB
+_RESULTS = 8  # bytes a pixel of the mask, of colours, and of what encodes them
 _SURELY_FITS = 4 * 10**6  # pixels for which nobody measures what the network takes
 
 
 class Head(ABC, Generic[Predicted]):
-    """One call of `predict`, as far as the task decides.
-
-    Args:
-        predictor: the network.
-        save: kinds of output; None takes the task's own.
-        top: classes of each image in a table; None takes the task's own.
-        max_pixels: refuse to read larger images whole.
+    """One call of `predict`, as far as the task decides; arguments as there, where None takes the task's own.
 
     Raises:
         ConfigError: a kind or a number that this task or network has not.
@@ -58,73 +60,97 @@ class Head(ABC, Generic[Predicted]):
     """Of the predictor, which others have not."""
     if_large: ClassVar[str]
     """Advice for images beyond `max_pixels`."""
-    if_memory_ends: ClassVar[str]
+    if_memory_ends: str
+    beside: Sequence[str]
+    """Names of the files about all images."""
+    save: Sequence[str]
 
     def __init__(
         self, predictor: BasePredictor[Predicted], save: Sequence[str] | None, top: int | None, max_pixels: int
     ) -> None:
         self.predictor = predictor
         self.max_pixels = max_pixels
-        self.save = self._checked(save, top)
+        self._dark: list[str] = []
+        self._choose(save, top)
 
     @abstractmethod
-    def _checked(self, save: Sequence[str] | None, top: int | None) -> Sequence[str]:
-        """The kinds of output."""
+    def _choose(self, save: Sequence[str] | None, top: int | None) -> None:
+        """Check and set what is saved."""
 
     @property
-    @abstractmethod
     def settings(self) -> Mapping[str, Any]:
         """How it computes, for the record."""
-
-    @property
-    @abstractmethod
-    def beside(self) -> Sequence[str]:
-        """Names of the files about all images."""
+        return self.predictor.settings
 
     @abstractmethod
     def plan(self, listing: Listing, output: Path) -> list[Job]:
-        """A job for each image, in the listing's order.
-
-        Raises:
-            ConfigError: outputs that an image cannot have, or that would spoil each other or the input.
-        """
+        """A job for each image, in the listing's order, unless outputs would spoil each other or the input."""
 
     def check_record(self, record: Record) -> None:
         """Refuse to go on with a folder whose outputs would not fit together with the new ones."""
         return
 
-    def bytes_per_pixel(self, job: Job) -> int:
-        """What an image takes from reading to writing, beside its picture."""
-        return 0
+    @abstractmethod
+    def sinks(self, record: Record, report: PredictReport, title: str) -> list[Sink]:
+        """What writes the files about all images."""
 
-    def too_large(self, file: Path, images: Sequence[Pixels]) -> DataError | None:
-        """A fault where the network would take more memory than there is: the system may end the process for that."""
-        return None
+    def read(self, job: Job) -> Pixels | None:
+        """What the network sees of an image, None of a raster; in a thread."""
+        if job.is_raster:
+            return None
+        reader = self.predictor.pixels
+        try:
+            pixels = reader.read(job.file, self.max_pixels)
+        except DataError as error:
+            height, width = reader.size(job.file)  # raises where that is the fault
+            if height * width <= self.max_pixels:
+                raise
+            raise DataError(f"{'; '.join(error.problems)}; {self.if_large}") from None
+        highest = reader.highest_of_16_bits(pixels, reader.kind(job.file))
+        if highest and dark_range(highest):
+            self._dark.append(job.name)
+        return self.predictor.seen(pixels)
+
+    def cost(self, job: Job) -> int:
+        """Bytes that an image takes from reading to writing, by its header, in a thread; hardly any of a raster."""
+        try:
+            height, width = (0, 0) if job.is_raster else self.predictor.pixels.size(job.file)
+        except SegzooError:
+            return _LEAST
+        if height * width > self.max_pixels:
+            return _LEAST
+        values = 0 if self.predictor.pixels.is_rgb8 else 8 * self.predictor.pixels.channels
+        return _LEAST + height * width * (_DECODED + values + _RESULTS + self._bytes_per_pixel(job))
 
     @abstractmethod
-    def predict(self, jobs: Sequence[Job], images: Sequence[Pixels]) -> list[Predicted]:
-        """Predict the images of jobs together, as the network sees them."""
+    def _bytes_per_pixel(self, job: Job) -> int:
+        """What an image's outputs take beside its picture."""
+
+    def batch_key(self, seen: Pixels) -> object:
+        """What images that may run together have in common."""
+        return self.predictor.batch_key(seen)
 
     @abstractmethod
-    def write(self, job: Job, prediction: Predicted) -> Content:
-        """Write a job's files; runs in a pool.
-
-        Raises:
-            SegzooError: what they are made of cannot be had.
-            OSError: one cannot be written.
-        """
-
-    def write_by_windows(self, job: Job) -> Content:
-        """Read, predict and write an image that is never whole in memory; such jobs `plan` marks as rasters."""
-        raise NotImplementedError
+    def predict(self, jobs: Sequence[Job], seen: Sequence[Pixels]) -> list[Predicted]:
+        """Predict the images of jobs together."""
 
     @abstractmethod
-    def write_about_all(self, record: Record, report: PredictReport, title: str) -> dict[str, Any]:
-        """Write the files about all images; gives facts for summary.json."""
+    def write(self, job: Job, prediction: Predicted) -> Result:
+        """Write a job's files, in a thread; a raster is read, predicted and written here, window by window."""
+
+    def warn_of_dark(self) -> None:
+        """Say that the network saw images all but black, which use few of their 16 bits."""
+        if self._dark:
+            logger.warning(
+                "%d 16-bit images use less than a quarter of their range, such as %s: the network saw them all but "
+                "black. One that was trained with data.value_range sees more.",
+                len(self._dark),
+                self._dark[0],
+            )
 
 
 class MaskHead(Head[Prediction]):
-    """Masks and pictures of them; a contact sheet, and a table of areas."""
+    """Masks and pictures of them; an image grid, and a table of areas."""
 
     predictor: Predictor
     predictor_type = Predictor
@@ -132,106 +158,66 @@ class MaskHead(Head[Prediction]):
     if_large = "--max-pixels raises the limit, and --tile auto keeps the network's memory small"
     if_memory_ends = "--tile auto computes large images by parts, --batch-size 1 one at a time"
 
-    def _checked(self, save: Sequence[str] | None, top: int | None) -> Sequence[str]:
+    def _choose(self, save: Sequence[str] | None, top: int | None) -> None:
         if top is not None:
             raise ConfigError("--top: this is a segmenter, which has no ranking of classes. Leave it out.")
-        save = ("mask",) if save is None else save
-        check_kinds(save)
-        self._on_sheet: dict[Path, Job] = {}
-        self._cells: dict[Path, GridImage | None] = {}
-        return save
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """Engine, tiles and augmentation."""
-        return self.predictor.settings
-
-    @property
-    def beside(self) -> Sequence[str]:
-        """The contact sheet, and the table of areas where it is asked for."""
-        return [*([AREAS_FILE] if AREAS in self.save else []), CONTACT_SHEET]
+        self.save = ("mask",) if save is None else save
+        check_kinds(self.save)
+        self.beside = [*([AREAS_FILE] if AREAS in self.save else []), IMAGE_GRID]
 
     def plan(self, listing: Listing, output: Path) -> list[Job]:
         """Masks and pictures mirror the tree; rasters, which are read by windows, become masks only."""
         rasters = {image for image in listing.images if is_raster(listing.folder / image)}
         check_raster_kinds(self.save, [printable(image) for image in listing.images if image in rasters])
+        shown = {listing.images[index] for index in spread(len(listing.images))} - rasters
 
-        def job_of(image: Path, file: Path, name: Path) -> Job:
+        jobs = []
+        for image, name in output_names(listing, self.predictor.pixels.suffixes).items():
             target = name.with_suffix(RASTER_SUFFIX) if image in rasters else name
-            return Job(image, file, output_paths(output, target, self.save, self.predictor.labels), image in rasters)
-
-        jobs = plan_jobs(listing, self.predictor.pixels.suffixes, job_of)
-        on_sheet = [jobs[index] for index in spread(len(jobs))]
-        self._on_sheet = {job.image: job for job in on_sheet if not job.is_raster}
+            targets = output_paths(output, target, self.save, self.predictor.labels)
+            jobs.append(Job(image, listing.folder / image, targets, image in rasters, is_shown=image in shown))
+        check_jobs(jobs)
         return jobs
 
-    def bytes_per_pixel(self, job: Job) -> int:
-        """The probabilities, where a kind of output needs them."""
+    def sinks(self, record: Record, report: PredictReport, title: str) -> list[Sink]:
+        """The areas, which the summary has in any case, and the image grid."""
+        table = record.output / AREAS_FILE if AREAS in self.save else None
+        return [Areas(record, report, self.predictor.labels.names, table), ImageGrid(record, self.predictor, title)]
+
+    def _bytes_per_pixel(self, job: Job) -> int:
         return 6 * self.predictor.labels.num_classes if _needs_probabilities(job) else 0
 
-    def too_large(self, file: Path, images: Sequence[Pixels]) -> DataError | None:
-        """By the memory that the network takes for each pixel."""
+    def predict(self, jobs: Sequence[Job], seen: Sequence[Pixels]) -> list[Prediction]:
+        """Segment images of one size."""
+        self._check_memory(jobs[0].file, seen)
+        return self.predictor.predict(seen, keep_probabilities=any(map(_needs_probabilities, jobs)))
+
+    def _check_memory(self, file: Path, images: Sequence[Pixels]) -> None:
+        """Refuse what takes more memory than there is: the system may end the process for that."""
         predictor = self.predictor
         height, width = images[0].shape[:2]
         if len(images) * height * width <= _SURELY_FITS or predictor.is_tiled((height, width)):
-            return None
+            return
         largest = 1.0 if predictor.tta is None else max(1.0, *predictor.tta.scales)
         needed = len(images) * height * width * largest**2 * memory_per_pixel(predictor.source)
         free = free_memory(predictor.device)
-        if needed < free:
-            return None
-        return DataError(
-            f"{file}: {width}x{height} pixels take about {needed / 2**30:.1f} GiB of memory, and "
-            f"{free / 2**30:.1f} GiB are free; --tile auto computes large images by parts"
-        )
+        if needed >= free:
+            raise DataError(
+                f"{file}: {width}x{height} pixels take about {needed / 2**30:.1f} GiB of memory, and "
+                f"{free / 2**30:.1f} GiB are free; --tile auto computes large images by parts"
+            )
 
-    def predict(self, jobs: Sequence[Job], images: Sequence[Pixels]) -> list[Prediction]:
-        """Segment images of one size."""
-        return self.predictor.predict(images, keep_probabilities=any(map(_needs_probabilities, jobs)))
-
-    def write(self, job: Job, prediction: Prediction) -> Content:
-        """The mask, and pictures of it."""
+    def write(self, job: Job, prediction: Prediction) -> Result:
+        """The mask, and pictures of it; of a raster, the mask."""
+        if job.is_raster:
+            target = job.targets["mask"][0]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            tile, overlap = self.predictor.tile, self.predictor.overlap
+            return Result(job, _content(segment_raster(self.predictor, job.file, target, tile=tile, overlap=overlap)))
         prediction = prediction.without(self.predictor.pixels.lost(job.file, self.max_pixels))
         write_outputs(prediction, job.targets)
-        if job.image in self._on_sheet:
-            self._cells[job.image] = thumbnail(job.name, prediction.image, prediction.mask)
-        return _content(prediction.pixels, math.prod(prediction.image.shape[:2]))
-
-    def write_by_windows(self, job: Job) -> Content:
-        """The mask of a raster."""
-        target = job.targets["mask"][0]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        tile, overlap = self.predictor.tile, self.predictor.overlap
-        return _content(segment_raster(self.predictor, job.file, target, tile=tile, overlap=overlap))
-
-    def write_about_all(self, record: Record, report: PredictReport, title: str) -> dict[str, Any]:
-        """The table of areas, and the contact sheet."""
-        names = self.predictor.labels.names
-        found = {name: entry.content or Content() for name, entry in record.covered().items()}
-        counts = {name: [content.pixels.get(k, 0) for k in range(len(names))] for name, content in found.items()}
-        report.pixels = [sum(each[k] for each in counts.values()) for k in range(len(names))]
-        if AREAS in self.save:
-            sized = [(name, counts[name], content.size) for name, content in found.items() if content.size]
-            write_areas(record.output / AREAS_FILE, names, sized)
-        for job in self._on_sheet.values():
-            if self._cells.get(job.image) is None and record.is_done(job):
-                self._cells[job.image] = self._cell_of_files(job)
-        shown = [cell for job in self._on_sheet.values() if (cell := self._cells.get(job.image)) is not None]
-        if shown:
-            title = f"{title} ({len(shown)} of {len(record.jobs)} images)"
-            write_image_grid(record.output / CONTACT_SHEET, shown, self.predictor.labels, title)
-        return {"images": len(found), "classes": class_areas(names, report.pixels)}
-
-    def _cell_of_files(self, job: Job) -> GridImage | None:
-        """The cell of an image that another run or shard segmented, where its mask was kept."""
-        if "mask" not in job.targets:
-            return None
-        try:
-            image = as_picture(self.predictor.read(job.file))
-            mask = self.predictor.labels.coding.read(job.targets["mask"], image.shape[:2])
-        except SegzooError:
-            return None
-        return thumbnail(job.name, image, mask)
+        shown = thumbnail(job.name, prediction.image, prediction.mask) if job.is_shown else None
+        return Result(job, _content(prediction.pixels, math.prod(prediction.image.shape[:2])), shown)
 
 
 class ClassHead(Head[ClassPrediction]):
@@ -242,73 +228,61 @@ class ClassHead(Head[ClassPrediction]):
     options = ()
     if_large = "--max-pixels raises the limit"
     if_memory_ends = "--batch-size 1 computes one image at a time"
+    beside = (PREDICTIONS,)
 
     kinds = ("csv", "cam")
 
-    def _checked(self, save: Sequence[str] | None, top: int | None) -> Sequence[str]:
-        save = ("csv",) if save is None else save
-        unknown = [kind for kind in save if kind not in self.kinds]
-        if unknown or not save:
+    def _choose(self, save: Sequence[str] | None, top: int | None) -> None:
+        self.save = ("csv",) if save is None else save
+        unknown = [kind for kind in self.save if kind not in self.kinds]
+        if unknown or not self.save:
             kind = unknown[0] if unknown else ""
             raise ConfigError(f"--save: a classifier writes no {kind!r}. {did_you_mean(kind, self.kinds)}")
         if top is not None and top < 1:
             raise ConfigError(f"--top: {top}; take 1 or more.")
-        if "cam" in save:
+        if "cam" in self.save:
             check_cam(self.predictor.source)
         self._top = min(top or 5, self.predictor.labels.num_classes)
-        return save
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """Columns and engine."""
         return {"top": self._top, **self.predictor.settings}
 
-    @property
-    def beside(self) -> Sequence[str]:
-        """The table."""
-        return [PREDICTIONS]
-
     def plan(self, listing: Listing, output: Path) -> list[Job]:
         """Activation maps mirror the tree below `_cam`."""
-
-        def job_of(image: Path, file: Path, name: Path) -> Job:
-            return Job(image, file, {"cam": [output / "_cam" / name]} if "cam" in self.save else {})
-
-        return plan_jobs(listing, self.predictor.pixels.suffixes, job_of)
+        names = output_names(listing, self.predictor.pixels.suffixes)
+        jobs = [
+            Job(image, listing.folder / image, {"cam": [output / "_cam" / name]} if "cam" in self.save else {})
+            for image, name in names.items()
+        ]
+        check_jobs(jobs)
+        return jobs
 
     def check_record(self, record: Record) -> None:
-        """Refuse another number of columns.
-
-        Raises:
-            ConfigError: the table that is there has another.
-        """
+        """Refuse another number of columns than the table has that is there."""
         if any(settings.get("top") != self._top for settings in record.other_settings()):
             path = printable(record.output / PREDICTIONS)
             raise ConfigError(f"{path}: has other columns; give the --top it was made with, or --overwrite.")
 
-    def bytes_per_pixel(self, job: Job) -> int:
-        """What drawing a map takes."""
+    def sinks(self, record: Record, report: PredictReport, title: str) -> list[Sink]:
+        """The table."""
+        return [Predictions(record, self.predictor.labels.names, self._top)]
+
+    def _bytes_per_pixel(self, job: Job) -> int:
         return 16 if job.targets else 0  # while a map is drawn over the picture
 
-    def predict(self, jobs: Sequence[Job], images: Sequence[Pixels]) -> list[ClassPrediction]:
+    def predict(self, jobs: Sequence[Job], seen: Sequence[Pixels]) -> list[ClassPrediction]:
         """Classify what is seen of images."""
-        return self.predictor.predict(images, cam=any("cam" in job.targets for job in jobs))
+        return self.predictor.predict(seen, cam=any("cam" in job.targets for job in jobs))
 
-    def write(self, job: Job, prediction: ClassPrediction) -> Content:
+    def write(self, job: Job, prediction: ClassPrediction) -> Result:
         """The activation map, where it is asked for."""
         for target in job.targets.get("cam", ()):
             target.parent.mkdir(parents=True, exist_ok=True)
             whole = self.predictor.pixels.read(job.file, self.max_pixels)
             write_image(target, self.predictor.cam_overlay(whole, prediction))
-        return Content(top=tuple(prediction.top(self._top)))
-
-    def write_about_all(self, record: Record, report: PredictReport, title: str) -> dict[str, Any]:
-        """The table."""
-        images = {name: entry.content.top for name, entry in record.covered().items() if entry.content}
-        write_predictions(record.output / PREDICTIONS, self._top, images)
-        best = Counter(ranking[0][0] for ranking in images.values())
-        classes = {name: {"images": best[name]} for name in self.predictor.labels.names}
-        return {"images": len(images), "classes": classes}
+        return Result(job, Content(top=tuple(prediction.top(self._top))))
 
 
 HEADS: Mapping[str, type[Head[Any]]] = {"segmentation": MaskHead, "classification": ClassHead}

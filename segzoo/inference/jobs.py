@@ -6,13 +6,18 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from pydantic import BaseModel
+
 from segzoo.data.datasets.splits import numbered_lines, spellings, split_in_two
-from segzoo.data.reading.images import IMAGE_SUFFIXES, is_image
+from segzoo.data.pictures import GridImage
+from segzoo.data.reading.arrays import TIFF_SUFFIXES
+from segzoo.data.reading.images import IMAGE_SUFFIXES, MAX_PIXELS, is_image
+from segzoo.data.reading.tiff_header import read_tiff_header
 from segzoo.data.reading.tree import (
     files_below,
     is_file,
@@ -41,12 +46,14 @@ class Job:
         file: where it is.
         targets: files of every kind.
         is_raster: read and written by windows.
+        is_shown: stands on the image grid.
     """
 
     image: Path
     file: Path
     targets: Targets
     is_raster: bool = False
+    is_shown: bool = False
 
     @property
     def files(self) -> list[Path]:
@@ -57,6 +64,37 @@ class Job:
     def name(self) -> str:
         """The image for reports."""
         return printable(self.image)
+
+
+class Content(BaseModel, frozen=True):
+    """What was found in an image.
+
+    Args:
+        pixels: of each class that it has, by the class's number; none of what nobody counted.
+        size: pixels of the image; 0 where nobody counted.
+        top: of a classifier: classes with their probabilities, the most probable first.
+    """
+
+    pixels: dict[int, int] = {}
+    size: int = 0
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a job.
+
+    Args:
+        job: which.
+        content: what was found in the image, whose files are written.
+        shown: what the image grid shows of it.
+        fault: why there are no files.
+    """
+
+    job: Job
+    content: Content | None = None
+    shown: GridImage | None = None
+    fault: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,11 +114,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Shard:
-    """Every `count`-th image from `index` on, so that several processes or machines share one listing.
-
-    Raises:
-        ConfigError: an index beyond the count.
-    """
+    """Every `count`-th image from `index` on, so that several processes or machines share one listing."""
 
     index: int = 0
     count: int = 1
@@ -91,11 +125,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> "Shard":
-        """`i/n` as a command line has it.
-
-        Raises:
-            ConfigError: something else.
-        """
+        """`i/n` as a command line has it."""
         index, slash, count = text.partition("/")
         if not (slash and index.isdecimal() and count.isdecimal()):
             raise ConfigError(f"--shard: {text!r} is no i/n. Shards are 0/N to N-1/N, such as 0/4.")
@@ -235,25 +265,18 @@ def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     return not hidden and fnmatch.fnmatchcase(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
 
 
-# --- what they become
+def is_raster(path: Path) -> bool:
+    """Whether a file is a TIFF to be read by windows: one that lies somewhere on Earth, or is too large to read whole.
 
-
-def plan_jobs(listing: Listing, suffixes: Collection[str], job_of: Callable[[Path, Path, Path], Job]) -> list[Job]:
-    """A job for each image, in the listing's order.
-
-    Args:
-        listing: the images.
-        suffixes: of image files, for the names of outputs.
-        job_of: makes the job of an image, its file, and the name of its mask.
-
-    Raises:
-        ConfigError: two outputs would be one file, or an output would replace an image.
+    Files of other kinds are not opened, nor is anything but a TIFF's first header read.
     """
-    names = output_names(listing, suffixes)
-    jobs = [job_of(image, listing.folder / image, name) for image, name in names.items()]
-    _check_clashes(jobs)
-    _check_inputs(jobs)
-    return jobs
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        return False
+    header = read_tiff_header(path)
+    return header is not None and (header.has_place or header.height * header.width > MAX_PIXELS)
+
+
+# --- what they become
 
 
 def output_names(listing: Listing, suffixes: Collection[str] = IMAGE_SUFFIXES) -> dict[Path, Path]:
@@ -315,6 +338,12 @@ def _clashing(names: Mapping[Path, Path]) -> list[Path]:
 
 def _with_extension(image: Path, digest: str = "") -> Path:
     return image.with_name(f"{image.stem}_{image.suffix.removeprefix('.')}{digest}.png")
+
+
+def check_jobs(jobs: Sequence[Job]) -> None:
+    """Refuse jobs that would spoil each other's files, or the input's."""
+    _check_clashes(jobs)
+    _check_inputs(jobs)
 
 
 def _check_clashes(jobs: Iterable[Job]) -> None:

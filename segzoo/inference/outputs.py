@@ -103,11 +103,7 @@ def kinds_text() -> str:
 
 
 def check_kinds(save: Collection[str]) -> None:
-    """Refuse unknown kinds.
-
-    Raises:
-        ConfigError: a name is no kind, or there is none.
-    """
+    """Refuse unknown kinds, and none at all."""
     known = [*KINDS, AREAS]
     unknown = [kind for kind in save if kind not in known]
     if unknown or not save:
@@ -116,15 +112,7 @@ def check_kinds(save: Collection[str]) -> None:
 
 
 def check_raster_kinds(save: Collection[str], rasters: Sequence[str]) -> None:
-    """Refuse kinds that rasters do not become, before anything is computed.
-
-    Args:
-        save: kinds.
-        rasters: those among the images, by name.
-
-    Raises:
-        ConfigError: there are rasters, and other kinds than their masks are wanted.
-    """
+    """Refuse kinds that rasters do not become, before anything is computed, given those among the images by name."""
     others = [kind for kind in save if kind != "mask"]
     if not rasters or not others:
         return
@@ -141,8 +129,8 @@ def output_paths(output: Path, name: Path, save: Collection[str], labels: LabelS
     Args:
         output: the folder of all.
         name: the mask's, relative; one that ends in .tif is a raster's.
-        save: kinds.
-        labels: the classes, for the kinds with one file a class.
+        save: kinds; those with one file a class take its names from the labels.
+        labels: the classes.
     """
     if name.suffix == RASTER_SUFFIX:
         return {"mask": [output / name]}
@@ -159,11 +147,7 @@ def _files(output: Path, name: Path, kind: str, labels: LabelSpace) -> list[Path
 
 
 def write_outputs(prediction: "Prediction", targets: Targets) -> None:
-    """Write all files of one prediction, each whole or not at all.
-
-    Raises:
-        OSError: one cannot be written.
-    """
+    """Write all files of one prediction, each whole or not at all."""
     for kind, files in targets.items():
         files[0].parent.mkdir(parents=True, exist_ok=True)
         KINDS[kind].write(prediction, files)

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ from segzoo.data.reading.tree import is_file
 from segzoo.errors import ConfigError, DataError, first_line, printable
 from segzoo.files import possible_output
 from segzoo.inference.heads import AnyPredictor, Head, as_predictor, head_of
-from segzoo.inference.jobs import Job, Shard, find_images
-from segzoo.inference.record import Maker, Record, network_digest
-from segzoo.inference.report import FAILED, SUMMARY, PredictReport
-from segzoo.inference.work import Outcome, Worker
+from segzoo.inference.jobs import Job, Result, Shard, find_images
+from segzoo.inference.record import FAILED, Maker, Record
+from segzoo.inference.runner import run_jobs
+from segzoo.inference.sinks import SUMMARY, PredictReport
 from segzoo.log import show_log
 from segzoo.progress import speed_bar
 
@@ -64,16 +64,18 @@ def predict(
         DataError: outputs can no longer be written, as on a full disk.
     """
     show_log()
-    check_work(batch_size=batch_size, max_pixels=max_pixels, skip_existing=skip_existing, overwrite=overwrite)
+    _check_work(batch_size=batch_size, max_pixels=max_pixels, skip_existing=skip_existing, overwrite=overwrite)
     if source == "":  # which `Path` takes for the working folder
         raise ConfigError("INPUT: empty. Name an image, a folder, a pattern or a list; . is this folder.")
     source = Path(source)
     predictor = as_predictor(checkpoint)
     head = head_of(predictor.source)(predictor, save, top, max_pixels)
     output = Path("predictions", model_name(predictor.source.path)) if output is None else possible_output(Path(output))
+    batch_size = batch_size or (1 if predictor.device.type == "cpu" else 8)
     try:
-        run = _Run(head, source, output, shard or Shard())
-        return run.do(Worker(head, batch_size=batch_size), skip_existing=skip_existing, overwrite=overwrite)
+        record, skipped, todo = _plan(head, source, output, shard or Shard(), skip_existing, overwrite)
+        results = run_jobs(todo, head, batch_size)
+        return _into_sinks(results, head, record, skipped=skipped, count=len(todo), source=source)
     except OSError as error:
         reason = error.strerror or first_line(error)
         where = error.filename or output
@@ -84,12 +86,54 @@ classify = predict
 """The same by another name, for those who look for it."""
 
 
-def check_work(*, batch_size: int | None, max_pixels: int, skip_existing: bool, overwrite: bool) -> None:
-    """See that amounts are some, and that outputs are either kept or replaced.
+def _plan(
+    head: Head[Any], source: Path, output: Path, shard: Shard, skip_existing: bool, overwrite: bool
+) -> tuple[Record, list[Job], list[Job]]:
+    """The record of the folder, the jobs that are done, and those to do: rasters last, which may take hours each."""
+    listing = find_images(source, without=output, suffixes=head.predictor.pixels.suffixes)
+    _check_output(listing.folder, output, searched=not is_file(source))
+    jobs = head.plan(listing, output)
+    record = Record(output, shard, Maker.of(head.predictor.source, head.settings), jobs, listing.faults)
+    if skip_existing:
+        head.check_record(record)
+    beside = [output / name for name in (*head.beside, SUMMARY, FAILED)]
+    todo, skipped = record.jobs_to_do(beside, skip_existing=skip_existing, overwrite=overwrite)
+    if skipped and record.other_settings():
+        logger.warning("%s: some images were computed with other settings; summary.json lists them", output)
+    logger.info("predicting: %d images with %s into %s", len(todo), record.maker, printable(output))
+    return record, skipped, sorted(todo, key=lambda job: job.is_raster)
 
-    Raises:
-        ConfigError: a line for each that is not so.
-    """
+
+def _into_sinks(
+    results: Iterable[Result], head: Head[Any], record: Record, *, skipped: Sequence[Job], count: int, source: Path
+) -> PredictReport:
+    """Note what becomes of each job, and write what is said of the whole folder, whoever did which part of it."""
+    report = PredictReport(record.output, skipped=[job.image for job in skipped])
+    if record.shard.index == 0:  # nobody else would tell
+        for image, reason in record.unlisted.items():
+            report.fail(image, reason)
+    sinks = head.sinks(record, report, title=printable(source))
+    with record:
+        with speed_bar("predicting", count, "images") as move_to:
+            for number, result in enumerate(results, start=1):
+                report.add(result)
+                record.add(result)
+                for sink in sinks:
+                    sink.add(result)
+                move_to(number)
+        head.warn_of_dark()
+
+        def write() -> None:
+            found = {key: value for sink in sinks for key, value in sink.close().items()}
+            asked = {"input": printable(source), "shard": str(record.shard), "save": list(head.save)}
+            report.close(record.jobs, {**asked, **record.facts(), **found})
+
+        record.write_for_all(write)
+    return report
+
+
+def _check_work(*, batch_size: int | None, max_pixels: int, skip_existing: bool, overwrite: bool) -> None:
+    """See that amounts are some, and that outputs are either kept or replaced."""
     amounts = {"batch_size": batch_size, "max_pixels": max_pixels}
     problems = [
         f"{key}: {value}; it is at least 1." for key, value in amounts.items() if value is not None and value < 1
@@ -100,16 +144,10 @@ def check_work(*, batch_size: int | None, max_pixels: int, skip_existing: bool, 
         raise ConfigError(problems)
 
 
-def check_output(folder: Path, output: Path, *, searched: bool = True) -> None:
-    """Refuse an output folder that is the images' own, holds some of them, or is no folder.
+def _check_output(folder: Path, output: Path, *, searched: bool = True) -> None:
+    """Refuse an output folder that is the images' own, is no folder, or holds some of the images.
 
-    Args:
-        folder: where the images are.
-        output: for the results.
-        searched: whether all that lies in the folder is meant, and not what a list names.
-
-    Raises:
-        ConfigError: it is.
+    Those that a list names may be anywhere; of a folder that is `searched`, all that lies in it is meant.
     """
     if os.path.realpath(output) == os.path.realpath(folder):
         raise ConfigError(f"--output: {output} is the input folder; masks would stand among the images. Name another.")
@@ -120,88 +158,3 @@ def check_output(folder: Path, output: Path, *, searched: bool = True) -> None:
         images = (path for path in output.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
         if (image := next(images, None)) is not None:
             raise ConfigError(f"--output: {output} lies in the input and holds images, such as {image}. Name another.")
-
-
-class _Run:
-    """One call of `predict`."""
-
-    def __init__(self, head: Head[Any], source: Path, output: Path, shard: Shard) -> None:
-        self._head = head
-        self._source = source
-        self._output = output
-        self._shard = shard
-        self._report = PredictReport(output)
-
-    def do(self, worker: Worker, *, skip_existing: bool, overwrite: bool) -> PredictReport:
-        suffixes = self._head.predictor.pixels.suffixes
-        listing = find_images(self._source, without=self._output, suffixes=suffixes)
-        check_output(listing.folder, self._output, searched=not is_file(self._source))
-        jobs = self._head.plan(listing, self._output)
-        record = Record(self._output, self._shard, self._maker(), jobs, listing.faults)
-        if skip_existing:
-            self._head.check_record(record)
-        beside = [self._output / name for name in (*self._head.beside, SUMMARY, FAILED)]
-        todo, skipped = record.jobs_to_do(beside, skip_existing=skip_existing, overwrite=overwrite)
-        self._report.skipped = [job.image for job in skipped]
-        if skipped and record.other_settings():
-            logger.warning("%s: some images were computed with other settings; summary.json lists them", self._output)
-        if self._shard.index == 0:  # nobody else would tell
-            for image, reason in listing.faults.items():
-                self._report.fail(image, reason)
-        logger.info("predicting: %d images with %s into %s", len(todo), record.maker, printable(self._output))
-        self._report.start()
-        with record:
-            self._predict(todo, worker, record)
-            place = {job.image: number for number, job in enumerate(jobs)}
-            self._report.written.sort(key=place.__getitem__)
-            record.write_for_all(lambda: self._write_about_all(record))
-        return self._report
-
-    def _maker(self) -> Maker:
-        source = self._head.predictor.source
-        digest = network_digest(source.network, source.config, source.labels)
-        return Maker(digest, printable(source.path), self._head.settings)
-
-    def _predict(self, jobs: Sequence[Job], worker: Worker, record: Record) -> None:
-        """Do the jobs, and keep the books."""
-        pictures = [job for job in jobs if not job.is_raster]
-        with speed_bar("predicting", len(pictures), "images") as move_to:
-            for number, outcome in enumerate(worker.outcomes(pictures), start=1):
-                self._note(outcome, record)
-                move_to(number)
-        if worker.dark:
-            logger.warning(
-                "%d 16-bit images use less than a quarter of their range, such as %s: the network saw them all but "
-                "black. One that was trained with data.value_range sees more.",
-                len(worker.dark),
-                worker.dark[0],
-            )
-        for job in jobs:
-            if job.is_raster:  # each of which has a bar of its own
-                self._note(worker.by_windows(job), record)
-
-    def _note(self, outcome: Outcome, record: Record) -> None:
-        job = outcome.job
-        if outcome.content is None:
-            fault = outcome.fault or "not predicted"
-            self._report.fail(job.image, fault)
-            record.failed(job, printable(fault))
-            return
-        self._report.written.append(job.image)
-        record.done(job, outcome.content)
-
-    def _write_about_all(self, record: Record) -> None:
-        """The files about the whole folder, whoever did which part of it."""
-        facts = self._head.write_about_all(record, self._report, printable(self._source))
-        self._report.write_summary(
-            {
-                "input": printable(self._source),
-                "shard": f"{self._shard.index}/{self._shard.count}",
-                "save": list(self._head.save),
-                "checkpoint": record.maker.checkpoint,
-                "network": record.maker.network,
-                **record.maker.settings,
-                "other_settings": record.other_settings(),
-                **facts,
-            }
-        )

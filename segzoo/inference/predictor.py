@@ -21,7 +21,7 @@ from segzoo.data.reading.arrays import Stored
 from segzoo.data.reading.images import Array8, picture_to_rgb, write_image
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.reading.pixels import PixelFormat, Pixels, as_picture
-from segzoo.errors import DataError, SegzooError, data_errors_about
+from segzoo.errors import data_errors_about
 from segzoo.inference.augment import (
     AlignedCorners,
     TestTimeAugmentation,
@@ -30,8 +30,8 @@ from segzoo.inference.augment import (
 )
 from segzoo.inference.engines.base import Engine, Precision
 from segzoo.inference.engines.choose import build_engine
-from segzoo.inference.pipeline import Room, read_ahead, threads
 from segzoo.inference.polygons import feature_collection
+from segzoo.inference.runner import ahead_of, threads
 from segzoo.inference.tile_plan import GRID
 from segzoo.inference.tile_size import choose_batch, choose_tile
 from segzoo.inference.tiles import Tiling, tiled
@@ -44,8 +44,7 @@ Probabilities = npt.NDArray[np.float32]
 Picture = npt.NDArray[Any] | Image.Image | str | Path
 """A file; an array (H, W, C) with values as files hold them, for most networks uint8 RGB; or a PIL image."""
 
-_STREAM_MEMORY = 256 * 2**20  # bytes of images read ahead of the one that is computed
-_STREAM_DEPTH = 4
+_STREAM_DEPTH = 2  # images read ahead of the one that is computed
 
 
 class BasePredictor(ABC, Generic[Predicted]):
@@ -98,14 +97,9 @@ class BasePredictor(ABC, Generic[Predicted]):
         Raises:
             DataError: as for one image, where its turn comes.
         """
-        memory = Room(_STREAM_MEMORY)
         with threads() as pool:
-            loaded = read_ahead(images, self.read, self._cost, room=memory, pool=pool, depth=_STREAM_DEPTH)
-            for entry in filter(None, loaded):
-                if entry.pixels is None:
-                    raise entry.fault or DataError("not read")
-                yield self._predict_read(entry.item, entry.pixels)
-                memory.give_back(entry.cost)
+            for image, pixels in ahead_of(images, self.read, pool, depth=_STREAM_DEPTH):
+                yield self._predict_read(image, pixels)
 
     def read(self, image: Picture) -> Pixels:
         """Pixels (H, W, C) of an image, as the network takes them.
@@ -138,14 +132,6 @@ class BasePredictor(ABC, Generic[Predicted]):
     def _predict_read(self, image: Picture, pixels: Pixels) -> Predicted:
         with data_errors_about([image] if isinstance(image, str | Path) else []):
             return self.predict([self.seen(pixels)])[0]
-
-    def _cost(self, image: Picture) -> int:
-        """Bytes of an image, for reading ahead; what is in memory already costs nothing more."""
-        try:
-            height, width = self.pixels.size(Path(image)) if isinstance(image, str | Path) else (0, 0)
-        except SegzooError:
-            return 1
-        return 1 + 8 * self.pixels.channels * height * width
 
 
 @dataclass(frozen=True)

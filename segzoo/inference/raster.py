@@ -9,10 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from segzoo.config.evaluation import TILE_OVERLAP
-from segzoo.data.reading.arrays import TIFF_SUFFIXES
-from segzoo.data.reading.images import MAX_PIXELS
 from segzoo.data.reading.pixels import dark_line
-from segzoo.data.reading.tiff_header import read_tiff_header
 from segzoo.errors import printable
 from segzoo.inference.raster_file import RasterSource, created_mask, opened_raster
 from segzoo.inference.tile_plan import Span
@@ -23,17 +20,6 @@ if TYPE_CHECKING:
     from segzoo.inference.predictor import Predictor
 
 logger = logging.getLogger(__name__)
-
-
-def is_raster(path: Path) -> bool:
-    """Whether a file is a TIFF to be read by windows: one that lies somewhere on Earth, or is too large to read whole.
-
-    Files of other kinds are not opened, nor is anything but a TIFF's first header read.
-    """
-    if path.suffix.lower() not in TIFF_SUFFIXES:
-        return False
-    header = read_tiff_header(path)
-    return header is not None and (header.has_place or header.height * header.width > MAX_PIXELS)
 
 
 def segment_raster(

@@ -14,34 +14,18 @@ from dataclasses import asdict, dataclass
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
 
 import torch
-from pydantic import BaseModel
-from torch import nn
 
-from segzoo.config.classification import AnyRunConfig
-from segzoo.data.reading.labels import LabelSpace
+from segzoo.checkpoint.read import AnyTrained
 from segzoo.errors import ConfigError, printable
-from segzoo.files import flush_folder, open_own, remove_leftovers
-from segzoo.inference.jobs import Job, Shard
-from segzoo.inference.report import FAILED, write_json
+from segzoo.files import flush_folder, open_own, remove_leftovers, write_atomically
+from segzoo.inference.jobs import Content, Job, Result, Shard
+
+FAILED = "failed.json"
 
 _NAME = re.compile(r"done(_\d+_of_\d+)?\.jsonl")
-
-
-class Content(BaseModel, frozen=True):
-    """What was found in an image.
-
-    Args:
-        pixels: of each class that it has, by the class's number; none of what nobody counted.
-        size: pixels of the image; 0 where nobody counted.
-        top: of a classifier: classes with their probabilities, the most probable first.
-    """
-
-    pixels: dict[int, int] = {}
-    size: int = 0
-    top: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +41,22 @@ class Maker:
     network: str
     checkpoint: str
     settings: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, source: AnyTrained, settings: Mapping[str, Any]) -> Self:
+        """A network with settings. Where it was read, and what its training began with, play no part in the digest."""
+        model = source.config.model.model_dump(
+            mode="json", exclude={"weights": True, "backbone": {"weights": True}}, exclude_defaults=True
+        )
+        seen = {"channels", "value_range", "preprocessing", "image_size", "center_crop"}
+        data = source.config.data.model_dump(mode="json", include=seen)
+        labels = source.labels
+        described = {"model": model, "data": data, "classes": labels.names, "multi_label": labels.multi_label}
+        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+        for name, tensor in sorted(source.network.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return cls(digest.hexdigest(), printable(source.path), settings)
 
     def __str__(self) -> str:
         return f"{printable(self.checkpoint)} (network {self.network[:8]})"
@@ -96,16 +96,16 @@ class Record:
         self, output: Path, shard: Shard, maker: Maker, jobs: Sequence[Job], unlisted: Mapping[Path, str]
     ) -> None:
         self.output = output
+        self.shard = shard
         self.maker = maker
         self.jobs = jobs
+        self.unlisted = unlisted
         self.entries: dict[str, Entry] = {}
         self._path = output / shard.file_name("done.jsonl")
-        self._shard = shard
-        self._unlisted = unlisted
         self._file: TextIO | None = None
         self._read: dict[Path, bytes] = {}
         self._is_known = False
-        self.reload()
+        self._reload()
 
     def jobs_to_do(
         self, beside: Sequence[Path], *, skip_existing: bool, overwrite: bool
@@ -122,7 +122,7 @@ class Record:
         Raises:
             ConfigError: outputs are there and neither was said, or another network made them.
         """
-        mine = self._shard.of(self.jobs)
+        mine = self.shard.of(self.jobs)
         if overwrite:
             self._start_anew()
         else:
@@ -131,7 +131,7 @@ class Record:
                 self._check_free([file for job in mine for file in job.files], beside, skip_existing=skip_existing)
         done = [skip_existing and self.is_done(job) for job in mine]
         todo = [job for job, is_done in zip(mine, done, strict=True) if not is_done]
-        shared = [] if self._shard.count > 1 else beside  # other shards may be writing them
+        shared = [] if self.shard.count > 1 else beside  # other shards may be writing them
         remove_leftovers([*(file for job in todo for file in job.files), *shared])
         return todo, [job for job, is_done in zip(mine, done, strict=True) if is_done]
 
@@ -160,14 +160,19 @@ class Record:
         found = {json.dumps(entry.maker.settings): entry.maker.settings for entry in self.covered().values()}
         return [settings for settings in found.values() if settings != self.maker.settings]
 
+    def facts(self) -> Mapping[str, Any]:
+        """What made it and how, for summary.json."""
+        made = {"checkpoint": self.maker.checkpoint, "network": self.maker.network, **self.maker.settings}
+        return {**made, "other_settings": self.other_settings()}
+
     def write_for_all(self, write: Callable[[], None]) -> None:
         """Write files about the whole folder; anew where another process has ended meanwhile, and told less so far."""
-        self.reload()
+        self._reload()
         write()
-        while self.reload() and all(str(job.image) in self.entries for job in self.jobs):
+        while self._reload() and all(str(job.image) in self.entries for job in self.jobs):
             write()
 
-    def __enter__(self) -> "Record":
+    def __enter__(self) -> Self:
         self.output.mkdir(parents=True, exist_ok=True)
         cut = self._path.is_file() and not self._path.read_bytes().endswith(b"\n")  # by a kill
         opened = open_own(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -189,16 +194,18 @@ class Record:
             if error is None:
                 raise
 
-    def done(self, job: Job, content: Content) -> None:
-        """Note an image whose outputs are written."""
-        files = tuple(os.path.relpath(file, self.output) for file in job.files)
-        self._add(job, Entry(self.maker, _size(job.file), files, content))
+    def add(self, result: Result) -> None:
+        """Note an image, whose outputs are written or which has none."""
+        job, content = result.job, result.content
+        files = () if content is None else tuple(os.path.relpath(file, self.output) for file in job.files)
+        fault = printable(result.fault or "not predicted") if content is None else None
+        entry = self.entries[str(job.image)] = Entry(self.maker, _size(job.file), files, content, fault)
+        what = (
+            {"fault": fault} if content is None else {"content": content.model_dump(mode="json", exclude_defaults=True)}
+        )
+        self._write({"image": str(job.image), "size": entry.size, "files": files, **what})
 
-    def failed(self, job: Job, fault: str) -> None:
-        """Note an image that has no outputs."""
-        self._add(job, Entry(self.maker, _size(job.file), fault=fault))
-
-    def reload(self) -> bool:
+    def _reload(self) -> bool:
         """Read what all processes have noted so far; says whether anything is new."""
         files = (path for path in self.output.glob("done*.jsonl") if _NAME.fullmatch(path.name) and path.is_file())
         read = {path: path.read_bytes() for path in files}
@@ -222,7 +229,7 @@ class Record:
             )
 
     def _check_free(self, files: Sequence[Path], beside: Sequence[Path], *, skip_existing: bool) -> None:
-        own = [] if self._is_known and self._shard.count > 1 else [*beside, self._path]
+        own = [] if self._is_known and self.shard.count > 1 else [*beside, self._path]
         there = [file for file in files if os.path.lexists(file)]
         about = [file for file in own if os.path.lexists(file)]
         if skip_existing and (there or about):
@@ -240,7 +247,7 @@ class Record:
 
     def _start_anew(self) -> None:
         """Forget what was done in the folder; of a shard nothing, for the record is not its own alone."""
-        if self._shard.count == 1:
+        if self.shard.count == 1:
             for path in self._read:
                 path.unlink(missing_ok=True)
             self.entries, self._read = {}, {}
@@ -258,21 +265,12 @@ class Record:
         """failed.json where anything failed, whichever shard tried it; else there is none."""
         entries = ((job.name, self.entries.get(str(job.image))) for job in self.jobs)
         failed = {name: entry.fault for name, entry in entries if entry is not None and entry.fault is not None}
-        failed |= {printable(path): printable(reason) for path, reason in self._unlisted.items()}
+        failed |= {printable(path): printable(reason) for path, reason in self.unlisted.items()}
         path = self.output / FAILED
         if failed:
             write_json(path, dict(sorted(failed.items())))
         else:
             path.unlink(missing_ok=True)
-
-    def _add(self, job: Job, entry: Entry) -> None:
-        self.entries[str(job.image)] = entry
-        line: dict[str, Any] = {"image": str(job.image), "size": entry.size, "files": entry.files}
-        if entry.content is not None:
-            line["content"] = entry.content.model_dump(mode="json", exclude_defaults=True)
-        else:
-            line["fault"] = entry.fault
-        self._write(line)
 
     def _write(self, line: Mapping[str, Any], before: str = "") -> None:
         if self._file is not None:
@@ -280,22 +278,10 @@ class Record:
             self._file.flush()
 
 
-def network_digest(network: nn.Module, config: AnyRunConfig, labels: LabelSpace) -> str:
-    """What is the same for two networks that say the same of every image: weights, structure, preprocessing, classes.
-
-    Where a network was read, and what its training began with, play no part.
-    """
-    model = config.model.model_dump(
-        mode="json", exclude={"weights": True, "backbone": {"weights": True}}, exclude_defaults=True
-    )
-    seen = {"channels", "value_range", "preprocessing", "image_size", "center_crop"}
-    data = config.data.model_dump(mode="json", include=seen)
-    described = {"model": model, "data": data, "classes": labels.names, "multi_label": labels.multi_label}
-    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a file for programs, in a folder that is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def _sessions(content: bytes) -> list[tuple[float, dict[str, Entry]]]:

@@ -183,10 +183,10 @@ def test_an_image_that_takes_too_much_memory_fails_alone(predictor, images, tmp_
 
 
 def test_a_full_disk_ends_the_run_in_one_line(predictor, images, tmp_path, monkeypatch):
-    def full(self, job, content):
+    def full(self, result):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Record, "done", full)
+    monkeypatch.setattr(Record, "add", full)
     with pytest.raises(DataError, match=r"cannot be written \(No space left on device\). Go on with --skip-existing"):
         classify(predictor, images, output=tmp_path / "out")
 

@@ -14,12 +14,12 @@ from inference.mixed_files import picture
 from PIL import Image
 
 from segzoo.errors import ConfigError, DataError
-from segzoo.inference import augment, heads, work
+from segzoo.inference import augment, heads, runner
 from segzoo.inference.jobs import Shard
 from segzoo.inference.outputs import KINDS
-from segzoo.inference.pipeline import Room
 from segzoo.inference.predict import predict
 from segzoo.inference.predictor import Predictor
+from segzoo.inference.runner import Semaphore
 from segzoo.training.train import TrainResult
 
 
@@ -210,18 +210,18 @@ def test_what_images_took_of_the_memory_is_given_back(
     predictor: Predictor, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (images / "00.png").write_bytes(b"no picture")
-    rooms: list[Room] = []
-    sizes: list[int] = []
+    made: list[tuple[Semaphore, int]] = []
 
-    def make(size: int) -> Room:
-        sizes.append(size)
-        rooms.append(Room(size))
-        return rooms[0]
+    def make(size: int) -> Semaphore:
+        made.append((Semaphore(size), size))
+        return made[0][0]
 
-    monkeypatch.setattr(work, "Room", make)
+    monkeypatch.setattr(runner, "Semaphore", make)
     report = predict(predictor, images, output=tmp_path / "out", batch_size=2, max_pixels=10_000)
     assert (list(report.failed), len(report.written)) == (["00.png"], 11)
-    assert rooms[0].take(sizes[0])  # all of it
+    (memory, size), *others = made
+    assert not others
+    assert memory.acquire(size)  # all of it
 
 
 def test_the_limit_of_pixels_can_be_raised(predictor: Predictor, images: Path, tmp_path: Path) -> None:

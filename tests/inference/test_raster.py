@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.reading.pixels import PixelFormat
 from segzoo.errors import ConfigError, DataError
+from segzoo.inference.jobs import is_raster
 from segzoo.inference.predict import predict
 from segzoo.inference.predictor import Predictor
-from segzoo.inference.raster import is_raster, segment_raster
+from segzoo.inference.raster import segment_raster
 from segzoo.inference.raster_file import opened_raster
 from segzoo.inference.tile_plan import Span
 from segzoo.inference.tiles import Tiling, tiled

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from segzoo.errors import DataError
-from segzoo.inference.pipeline import Loaded, Room, batches, read_ahead, threads
+from segzoo.inference.runner import Loaded, Semaphore, batches, read_ahead, threads
 
 
 def image(height: int) -> np.ndarray:
     return np.zeros((height, 1, 3), np.uint8)
 
 
-def run(items, read, *, cost=lambda item: 1, room=None, depth=4):
+def run(items, read, *, cost=lambda item: 1, memory=None, depth=4):
     with threads(3) as pool:
-        yield from read_ahead(items, read, cost, room=room or Room(1000), pool=pool, depth=depth)
+        yield from read_ahead(items, read, cost, memory=memory or Semaphore(1000), pool=pool, depth=depth)
 
 
 def test_items_come_in_their_order_whatever_takes_long() -> None:
@@ -45,8 +45,8 @@ def test_reading_is_no_further_ahead_than_depth() -> None:
         assert len(read) <= done + 4
 
 
-def test_memory_stays_below_the_room_and_a_huge_item_goes_alone() -> None:
-    room, used, most = Room(100), 0, 0
+def test_memory_stays_below_its_bound_and_a_huge_item_goes_alone() -> None:
+    memory, used, most = Semaphore(100), 0, 0
     lock = threading.Lock()
     costs = [30, 30, 30, 30, 500, 30, 30]
     alone = []
@@ -66,12 +66,12 @@ def test_memory_stays_below_the_room_and_a_huge_item_goes_alone() -> None:
         for entry in held:
             with lock:
                 used -= entry.cost
-            room.give_back(entry.cost)
+            memory.release(entry.cost)
         held.clear()
 
     items = []
-    for entry in run(range(7), read, cost=costs.__getitem__, room=room):
-        if entry is None:  # no room: whoever holds something has to let go
+    for entry in run(range(7), read, cost=costs.__getitem__, memory=memory):
+        if entry is None:  # no memory: whoever holds something has to let go
             assert held
             release()
         else:
@@ -92,9 +92,15 @@ def test_batches_hold_equal_sizes_and_nobody_waits_for_ever() -> None:
     assert found[0] == [0, 2]  # the oldest group left when a third kind came
 
 
-def test_no_room_empties_the_batches() -> None:
+def test_no_memory_empties_the_batches() -> None:
     loaded = [Loaded(0, 1, image(1)), None, Loaded(1, 1, image(1))]
     assert [len(batch) for batch in batches(loaded, lambda p: p.shape, size=2, look_ahead=9)] == [1, 1]
+
+
+def test_what_is_read_elsewhere_comes_alone_after_all_before_it() -> None:
+    loaded = [Loaded(0, 1, image(1)), Loaded(1, 1, image(2)), Loaded(2, 1), Loaded(3, 1, image(1))]
+    found = [[entry.item for entry in batch] for batch in batches(loaded, lambda p: p.shape, size=2, look_ahead=9)]
+    assert found == [[0], [1], [2], [3]]
 
 
 def test_an_error_drops_what_is_not_begun() -> None:
