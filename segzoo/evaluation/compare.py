@@ -33,14 +33,7 @@ PROTOCOL = ("weights", "output_stride", "engine", "engine_precision", "tta", "ti
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """An evaluation as its folder has it.
-
-    Args:
-        name: as it was asked for.
-        measured: what the metrics say that a comparison shows.
-        protocol: how it was measured, by the keys of metrics.json.
-        counts: pixels in each image.
-    """
+    """An evaluation as its folder has it: the metrics that a comparison shows, and the pixels in each image."""
 
     name: str
     measured: Measured
@@ -87,12 +80,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Evaluations of the same images.
-
-    Args:
-        runs: the evaluations, two or more.
-        differences: of each but the first.
-    """
+    """Two or more evaluations of the same images, and the difference of each but the first."""
 
     runs: tuple[EvaluatedRun, ...]
     differences: tuple[Difference, ...]

@@ -27,17 +27,7 @@ _Run = TypeVar("_Run", bound=AnyRunConfig)
 
 @dataclass(frozen=True)
 class Job:
-    """What to measure, in words that another process understands too.
-
-    Args:
-        checkpoint: the file.
-        overrides: `key=value` changes to the configuration it was trained with.
-        split: which; None takes `evaluation.split`, else `data.val_split`.
-        averaged: with the averaged weights, where the run kept an average.
-        engine: what computes.
-        precision: of its numbers.
-        boundary: count outlines too.
-    """
+    """What to measure, in words that another process understands too; as the arguments of `evaluate`."""
 
     checkpoint: Path
     overrides: tuple[str, ...]
@@ -50,15 +40,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Evaluator(ABC):
-    """A network and the images that it is measured on; a task says what is kept of an image, and what that says.
-
-    Args:
-        job: what was asked for.
-        config: the run's configuration with the changes.
-        split: which.
-        dataset: its images.
-        predictor: the network.
-    """
+    """A network and the images that it is measured on; a task says what is kept of an image, and what that says."""
 
     job: Job
     config: Any
@@ -98,13 +80,7 @@ class Evaluator(ABC):
 
     @abstractmethod
     def evaluation(self, images: Sequence[Any], output: Path, command: str | None) -> Measurement:
-        """What all images say together.
-
-        Args:
-            images: what was kept of each, in the split's order.
-            output: folder for the files.
-            command: the command line that asked for it.
-        """
+        """What all images say together, given what was kept of each in the split's order."""
 
     @abstractmethod
     def write(self, result: Any, images: Sequence[Any], *, report: bool) -> None:

@@ -60,12 +60,8 @@ class Protocol:
 
     Args:
         dataset: `data.name`.
-        split: which.
-        checkpoint: the file.
         weights: "averaged", "raw", or "trained" where the run kept no average.
         output_stride: of the network as it was evaluated.
-        engine: what computed.
-        precision: of its numbers.
         tta: test-time augmentation in words; None without.
         tile: side of the tiles in pixels; None for whole images.
         tile_overlap: of neighbouring tiles, as a share of the tile; None for whole images.
@@ -123,9 +119,7 @@ class ClassProtocol:
 
     Args:
         dataset: `data.name`.
-        split: which.
-        checkpoint: the file.
-        weights: "averaged", "raw", or "trained" where the run kept no average.
+        weights: as of a segmenter.
         image_size: height and width of what the network saw.
         center_crop: share of the image that it saw.
         class_weights: of each class in MAP@100; None where it is how many images have it.
@@ -292,12 +286,6 @@ class ClassEvaluation(Measurement):
 
 def check_results(folder: Path, data: DataConfig | ClassificationDataConfig, *, report: bool, overwrite: bool) -> None:
     """Make the folder of an evaluation before hours of computing, or refuse it.
-
-    Args:
-        folder: for the files.
-        data: what is measured.
-        report: whether there will be a page, with plots.
-        overwrite: replace another evaluation.
 
     Raises:
         ConfigError: it holds an evaluation already, lies in the data set, or cannot be written to.

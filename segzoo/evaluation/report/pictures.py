@@ -49,8 +49,6 @@ class Layers:
         truth: the classes' colours, nothing where ignored or without a class.
         prediction: the classes' colours.
         errors: red where prediction and truth differ, gray where ignored, nothing where they agree.
-        width: of each, in pixels.
-        height: of each, in pixels.
     """
 
     image: str
@@ -70,10 +68,6 @@ def encode_layers(example: Example, labels: LabelSpace) -> Layers:
     """Encode one image's pictures within `MAX_SIDE` and `MAX_BYTES`.
 
     Errors are found at the original size; then every layer shrinks, masks to the nearest pixel's class.
-
-    Args:
-        example: image, truth, prediction.
-        labels: colours and the ignored value.
     """
     largest = max(example.truth.shape[-2:])
     side = min(MAX_SIDE, largest)

@@ -29,14 +29,7 @@ _STRETCH = 0.5  # exponent of the colours, so that errors of a few percent are s
 
 @dataclass(frozen=True)
 class Series:
-    """One column of metrics.csv.
-
-    Args:
-        title: what it is.
-        steps: where it was written.
-        values: what was written; finite.
-        share: of one, to be shown in percent.
-    """
+    """One column of metrics.csv, its values finite; a share of one is shown in percent."""
 
     title: str
     steps: tuple[int, ...]
@@ -57,10 +50,7 @@ class Panel:
     """A series laid out.
 
     Args:
-        series: what is drawn.
         points: (x, y) in the drawing's units, y downwards, one for each entry of the series.
-        x_ticks: vertical lines.
-        y_ticks: horizontal lines.
     """
 
     series: Series

@@ -28,15 +28,7 @@ from segzoo.tasks.metrics import Measured, percent
 
 @dataclass(frozen=True)
 class Column:
-    """A score of every class.
-
-    Args:
-        title: what it is.
-        meaning: in a sentence.
-        values: one for each class.
-        texts: the values as they are shown.
-        lowest_first: what a first click sorts by, so that the best stand on top.
-    """
+    """A score of every class; a first click sorts by the lowest where that is the best."""
 
     title: str
     meaning: str

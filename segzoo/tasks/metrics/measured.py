@@ -19,13 +19,7 @@ State = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Measured:
-    """The values of some metrics.
-
-    Args:
-        metrics: which, in the order in which they are shown.
-        values: of each by its name.
-        labels: the classes.
-    """
+    """The values of some metrics by their names, in the order in which they are shown."""
 
     metrics: Sequence[RegisteredMetric]
     values: Values
@@ -84,10 +78,7 @@ class Measured:
 class MetricSet(nn.Module):
     """Metrics measured together, each kind of counts once; exact for any order, batch size and number of processes.
 
-    Args:
-        metrics: which.
-        labels: the classes.
-        main: a counter that stands ready; it comes first, and counts whether or not a metric asks it.
+    `main` is a counter that stands ready; it comes first, and counts whether or not a metric asks it.
     """
 
     def __init__(self, metrics: Sequence[RegisteredMetric], labels: LabelSpace, main: Metric | None = None) -> None:
@@ -179,13 +170,7 @@ def no_scores(config: AnyRunConfig, labels: LabelSpace) -> Any:
 
 
 def score_table(task: str, scores: Any, names: Sequence[str]) -> Table:
-    """The scores of a validation for the terminal: a row for each class, unless they are many, then the single numbers.
-
-    Args:
-        task: of the network.
-        scores: its `scores`.
-        names: the classes.
-    """
+    """A task's `scores` for the terminal: a row for each class, unless they are many, then the single numbers."""
     common, metrics = TASK_METRICS[task], METRICS[task]
     values = common.values(scores)
     rows = list(zip(names, values[common.by_class], strict=True))
