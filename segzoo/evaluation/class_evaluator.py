@@ -14,7 +14,7 @@ from torch import Tensor
 from segzoo.checkpoint.read import TrainedClassifier
 from segzoo.config.classification import ClassificationRunConfig
 from segzoo.data.datasets.spec import build_classification_dataset
-from segzoo.data.loading.classification_items import CentralDataset, as_class_batch_or_nothing
+from segzoo.data.loading.items import CentralDataset
 from segzoo.data.sample import ClassificationDataset
 from segzoo.data.transforms.classification import CenterView
 from segzoo.errors import ConfigError
@@ -47,7 +47,6 @@ class ClassEvaluator(Evaluator):
 
     changeable = ("data.", "evaluation.")
     options = ()
-    collate = as_class_batch_or_nothing
 
     @classmethod
     def of(cls, job: Job, source: TrainedClassifier, config: ClassificationRunConfig, split: str) -> Self:

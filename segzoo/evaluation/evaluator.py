@@ -1,19 +1,19 @@
 """A network measured on the images of a split, whatever the task: the one loop over the images is `Evaluator.count`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from segzoo.checkpoint.read import model_name, run_dir_of
 from segzoo.config.classification import AnyRunConfig
 from segzoo.config.load import apply_overrides, config_from_tree
-from segzoo.data.loading.datamodule import whole_split_loader, worker_count
+from segzoo.data.loading.datamodule import evaluation_loader
+from segzoo.data.loading.items import EvaluationItems
 from segzoo.errors import ConfigError, data_errors_about, printable
 from segzoo.evaluation.results import Measurement
 from segzoo.inference.engines.base import Precision
@@ -52,8 +52,6 @@ class Evaluator(ABC):
     """What changes to the configuration may begin with."""
     options: ClassVar[tuple[str, ...]]
     """Options of the command that other tasks do not have."""
-    collate: ClassVar[Callable[[list[Any]], Any]]
-    """Makes a batch of items."""
 
     @classmethod
     @abstractmethod
@@ -67,7 +65,7 @@ class Evaluator(ABC):
 
     @cached_property
     @abstractmethod
-    def items(self) -> Dataset[Any]:
+    def items(self) -> EvaluationItems:
         """The images as a network takes them, with their truth."""
 
     @abstractmethod
@@ -103,13 +101,11 @@ class Evaluator(ABC):
 
     def loader(self, rank: int, world_size: int) -> Any:
         """Batches of the split, each image in the one of so many processes."""
-        workers, batch_size = worker_count(self.config.data, world_size), self.config.evaluation.batch_size
-        collate = type(self).collate
-        return whole_split_loader(self.items, len(self.dataset), collate, workers, batch_size, rank, world_size)
+        return evaluation_loader(self.items, self.config.data, self.config.evaluation.batch_size, rank, world_size)
 
     def read(self, indices: Sequence[int]) -> Any:
         """A batch of images by their numbers."""
-        return type(self).collate([self.items[index] for index in indices])
+        return self.items.collate([self.items[index] for index in indices])
 
     def count(self, batches: Iterable[Any]) -> Iterator[list[Any]]:
         """Predict batches of images, and compare: what is kept of each image, one batch after the other."""

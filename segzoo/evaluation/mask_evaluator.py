@@ -11,7 +11,7 @@ from torch import Tensor
 from segzoo.checkpoint.read import TrainedSegmenter
 from segzoo.config.schema import RunConfig
 from segzoo.data.datasets.spec import build_dataset
-from segzoo.data.loading.items import WholeDataset, as_list
+from segzoo.data.loading.items import WholeDataset
 from segzoo.data.reading.pixels import as_picture
 from segzoo.data.sample import SegmentationDataset
 from segzoo.errors import ConfigError
@@ -37,7 +37,6 @@ class MaskEvaluator(Evaluator):
 
     changeable = CHANGEABLE
     options = ("tta", "tile", "boundary", "submission")
-    collate = as_list
 
     @classmethod
     def of(cls, job: Job, source: TrainedSegmenter, config: RunConfig, split: str) -> Self:

@@ -8,8 +8,7 @@ from torch import nn
 
 from segzoo.config.classification import AnyRunConfig
 from segzoo.data.inspection.check import quick_check
-from segzoo.data.loading.classification_datamodule import ClassificationDataModule
-from segzoo.data.loading.datamodule import SegmentationDataModule, StepDataModule
+from segzoo.data.loading.datamodule import ClassificationDataModule, SegmentationDataModule, StepDataModule
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.tasks.classification_loss import ImageLoss
 from segzoo.tasks.losses import build_loss

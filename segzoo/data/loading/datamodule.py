@@ -9,18 +9,28 @@ import lightning
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
+from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.config.data import SharedDataConfig
 from segzoo.config.schema import DataConfig
 from segzoo.data.cores import START_METHOD, available_cores, leave_signals_to_parent
 from segzoo.data.datasets.classes import single_class
 from segzoo.data.datasets.listing import FileDataset
-from segzoo.data.datasets.spec import build_dataset, spec_of
+from segzoo.data.datasets.spec import build_classification_dataset, build_dataset, spec_of
 from segzoo.data.loading.cache import cached
-from segzoo.data.loading.items import AugmentedDataset, WholeDataset, as_batch, as_list
-from segzoo.data.loading.sampling import ShardSampler, StepBatchSampler
+from segzoo.data.loading.items import (
+    AugmentedDataset,
+    CentralDataset,
+    CroppedDataset,
+    EvaluationItems,
+    Mixup,
+    TrainingItems,
+    WholeDataset,
+)
+from segzoo.data.loading.sampling import ShardSampler
 from segzoo.data.reading.labels import LabelSpace
-from segzoo.data.sample import SegmentationDataset, named_in_errors
+from segzoo.data.sample import ClassificationDataset, SegmentationDataset, named_in_errors
 from segzoo.data.transforms.augmentation import check_extra_transforms
+from segzoo.data.transforms.classification import CenterView, TrainView
 from segzoo.data.transforms.training import train_transform
 from segzoo.errors import ConfigError, DataError, printable
 
@@ -57,7 +67,7 @@ Images = TypeVar("Images", bound=LabelledImages)
 
 
 class StepDataModule(lightning.LightningDataModule, ABC, Generic[Config, Images]):
-    """The training and validation split of a run, seen in steps: what the data of every task have in common.
+    """The training and validation split of a run, seen in steps: the data of every task.
 
     Args:
         config: the run's `data` section.
@@ -107,6 +117,19 @@ class StepDataModule(lightning.LightningDataModule, ABC, Generic[Config, Images]
                 f"split {config.train_split}. Set it to {len(self.train_dataset)} or less."
             )
 
+    def train_dataloader(self) -> SampleLoader:
+        """Augmented batches, from `start_step` to the end of the run."""
+        items = self._training_items()
+        rank, world_size = self._process()
+        order = items.order(
+            len(self.train_dataset), self.images_per_step, self.steps, self.seed, self.start_step, rank, world_size
+        )
+        return _loader(items, order, items.collate, worker_count(self.config, world_size))
+
+    def val_dataloader(self) -> SampleLoader:
+        """Batches of the validation split as evaluation sees it, each image once over all processes."""
+        return evaluation_loader(self._evaluation_items(), self.config, self.eval_batch_size, *self._process())
+
     def state_dict(self) -> dict[str, Any]:
         """Where training goes on."""
         return {"step": 0 if self.trainer is None else self.trainer.global_step}
@@ -116,21 +139,13 @@ class StepDataModule(lightning.LightningDataModule, ABC, Generic[Config, Images]
         self.start_step = state_dict["step"]
 
     @abstractmethod
-    def _dataset(self, split: str) -> Images:
-        """One split."""
+    def _dataset(self, split: str) -> Images: ...
 
-    def _order(self, kind: type[StepBatchSampler] = StepBatchSampler) -> StepBatchSampler:
-        """Which samples make a batch, from `start_step` to the end of the run."""
-        rank, world_size = self._process()
-        return kind(
-            len(self.train_dataset),
-            self.images_per_step,
-            self.steps,
-            self.seed,
-            start_step=self.start_step,
-            rank=rank,
-            world_size=world_size,
-        )
+    @abstractmethod
+    def _training_items(self) -> TrainingItems: ...
+
+    @abstractmethod
+    def _evaluation_items(self) -> EvaluationItems: ...
 
     def _process(self) -> tuple[int, int]:
         """Number of this process, and of all."""
@@ -140,7 +155,7 @@ class StepDataModule(lightning.LightningDataModule, ABC, Generic[Config, Images]
 
 
 class SegmentationDataModule(StepDataModule[DataConfig, SegmentationDataset]):
-    """Crops to train a segmenter on, and whole images to measure it by; arguments and errors as `StepDataModule`.
+    """Crops to train a segmenter on, and lists of whole images to measure it by; otherwise as `StepDataModule`.
 
     Raises:
         ConfigError: an extra transform is wrong, or there is a single class, too.
@@ -155,26 +170,34 @@ class SegmentationDataModule(StepDataModule[DataConfig, SegmentationDataset]):
             _check_channels(dataset, self.config, split)
         return cached(dataset, self.config, split)
 
-    def train_dataloader(self) -> SampleLoader:
-        """Augmented batches, from `start_step` to the end of the run."""
+    def _training_items(self) -> TrainingItems:
         transform = train_transform(self.config, self.labels.ignore_index)
-        dataset = AugmentedDataset(self.train_dataset, transform, self.seed)
-        return training_loader(dataset, self._order(), as_batch, worker_count(self.config, self._process()[1]))
+        return AugmentedDataset(self.train_dataset, transform, self.seed)
 
-    def val_dataloader(self) -> SampleLoader:
-        """Lists of whole images, each image once over all processes."""
-        rank, world_size = self._process()
-        return evaluation_loader(
-            self.val_dataset, self.config, batch_size=self.eval_batch_size, rank=rank, world_size=world_size
-        )
+    def _evaluation_items(self) -> EvaluationItems:
+        return WholeDataset(self.val_dataset)
+
+
+class ClassificationDataModule(StepDataModule[ClassificationDataConfig, ClassificationDataset]):
+    """Crops to train a classifier on, and the centres of images to measure it by; otherwise as `StepDataModule`.
+
+    A batch is a dictionary: `image`, `target` as in `ClassItem`, and `id`, a list.
+    """
+
+    def _dataset(self, split: str) -> ClassificationDataset:
+        return build_classification_dataset(self.config, split)
+
+    def _training_items(self) -> TrainingItems:
+        alpha = self.config.augmentation.mixup
+        mixup = Mixup(alpha, self.labels.num_classes) if alpha else None
+        return CroppedDataset(self.train_dataset, TrainView(self.config), self.seed, mixup)
+
+    def _evaluation_items(self) -> EvaluationItems:
+        return CentralDataset(self.val_dataset, CenterView(self.config))
 
 
 def _check_channels(dataset: SegmentationDataset, config: DataConfig, split: str) -> None:
-    """Look at the first image of a data set of one's own, before a network is built for others.
-
-    Raises:
-        ConfigError: it has other channels than the configuration states.
-    """
+    """Look at the first image of a data set of one's own, before a network is built for other channels than it has."""
     if not len(dataset):
         return
     with named_in_errors(dataset.ids[0]):
@@ -187,78 +210,29 @@ def _check_channels(dataset: SegmentationDataset, config: DataConfig, split: str
         )
 
 
-def training_loader(
-    dataset: Dataset[Any], order: StepBatchSampler, collate: Callable[[list[Any]], Any], workers: int
+def evaluation_loader(
+    items: EvaluationItems, config: SharedDataConfig, batch_size: int, rank: int = 0, world_size: int = 1
 ) -> SampleLoader:
-    """The batches of a run.
+    """Batches of a split, in order, each sample once over all processes; an empty list in a process without samples."""
+    batches = BatchSampler(ShardSampler(len(items), rank, world_size), batch_size, drop_last=False)
+    # Lightning would leave a process without batches out of the validation, for whose end the others wait.
+    order: Any = batches if len(batches) else [[]]
+    return _loader(items, order, items.collate, worker_count(config, world_size), stay=True)
 
-    Args:
-        dataset: gives samples by `SampleKey`.
-        order: which samples make a batch.
-        collate: makes a batch of samples.
-        workers: processes that read and augment.
-    """
+
+def _loader(
+    items: Dataset[Any], order: Any, collate: Callable[[list[Any]], Any], workers: int, *, stay: bool = False
+) -> SampleLoader:
+    """Batches read by so many processes, which `stay` from one pass to the next."""
     return SampleLoader(
-        dataset,
+        items,
         batch_sampler=order,
         collate_fn=collate,
         num_workers=workers,
         multiprocessing_context=START_METHOD if workers else None,
         worker_init_fn=leave_signals_to_parent,
         generator=torch.Generator(),  # or starting the loader would draw from the global one
-        pin_memory=torch.cuda.is_available(),
-    )
-
-
-def evaluation_loader(
-    dataset: SegmentationDataset, config: DataConfig, *, batch_size: int, rank: int = 0, world_size: int = 1
-) -> SampleLoader:
-    """Lists of whole images, in order, each image once over all processes.
-
-    Args:
-        dataset: where samples come from.
-        config: for the number of workers.
-        batch_size: images in a list.
-        rank: number of this process.
-        world_size: number of processes.
-    """
-    return whole_split_loader(
-        WholeDataset(dataset), len(dataset), as_list, worker_count(config, world_size), batch_size, rank, world_size
-    )
-
-
-def whole_split_loader(
-    dataset: Dataset[Any],
-    size: int,
-    collate: Callable[[list[Any]], Any],
-    workers: int,
-    batch_size: int,
-    rank: int = 0,
-    world_size: int = 1,
-) -> SampleLoader:
-    """Batches of a split, in order, each sample once over all processes.
-
-    Args:
-        dataset: gives samples by their numbers.
-        size: of the split.
-        collate: makes a batch of samples; of none, too, where a process has no sample.
-        workers: processes that read.
-        batch_size: samples in a batch.
-        rank: number of this process.
-        world_size: number of processes.
-    """
-    batches = BatchSampler(ShardSampler(size, rank, world_size), batch_size, drop_last=False)
-    return SampleLoader(
-        dataset,
-        # A process without images gets an empty list: Lightning would leave it out of the validation, for whose end
-        # the others wait.
-        batch_sampler=batches if len(batches) else [[]],
-        collate_fn=collate,
-        num_workers=workers,
-        multiprocessing_context=START_METHOD if workers else None,
-        worker_init_fn=leave_signals_to_parent,
-        generator=torch.Generator(),  # as in training
-        persistent_workers=workers > 0,  # validation runs many times
+        persistent_workers=stay and workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
 
@@ -267,11 +241,7 @@ def worker_count(config: SharedDataConfig, world_size: int = 1) -> int:
     """How many processes read and augment for each training process: what the configuration says, or what suits here.
 
     Where the processor trains, one process is enough: it augments over 100 images a second where training takes a few.
-    What is made on the spot is quicker made than handed over.
-
-    Args:
-        config: the run's `data` section.
-        world_size: training processes; those of one machine share its cores.
+    What is made on the spot is quicker made than handed over. Training processes of one machine share its cores.
     """
     if config.num_workers is not None:
         return config.num_workers

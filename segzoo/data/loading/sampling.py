@@ -91,11 +91,7 @@ class StepBatchSampler(Sampler[list[SampleKey]]):
             yield self.batch(step)
 
     def batch(self, step: int) -> list[SampleKey]:
-        """The samples this process sees at a step.
-
-        Args:
-            step: steps done before it.
-        """
+        """The samples this process sees after so many steps."""
         share = self.batch_size // self.world_size
         first = step * self.batch_size + self.rank * share
         return [self._key(position) for position in range(first, first + share)]
@@ -105,15 +101,24 @@ class StepBatchSampler(Sampler[list[SampleKey]]):
         return SampleKey(epoch, int(_permutation(self.seed, epoch, self.num_samples)[offset]))
 
 
+class ChainedBatchSampler(StepBatchSampler):
+    """As `StepBatchSampler`, with one sample more behind each batch: the one that its last sample is blended with.
+
+    In the batch of all processes each sample's partner is the next one, and the last one's the first, so that nothing
+    depends on how many processes share it.
+    """
+
+    def batch(self, step: int) -> list[SampleKey]:
+        """The samples this process sees at a step, and the partner of the last one."""
+        share = self.batch_size // self.world_size
+        offset = (self.rank + 1) * share % self.batch_size
+        return [*super().batch(step), self._key(step * self.batch_size + offset)]
+
+
 class ShardSampler(Sampler[int]):
     """Every sample once, over all processes: this one takes `rank`, `rank + world_size`, ...
 
     No sample is repeated to even the shares out, so that none is counted twice in a metric.
-
-    Args:
-        num_samples: size of the data set.
-        rank: number of this process.
-        world_size: number of processes.
     """
 
     def __init__(self, num_samples: int, rank: int = 0, world_size: int = 1) -> None:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
-from segzoo.data.loading.classification_datamodule import ClassificationDataModule
-from segzoo.data.loading.classification_items import CroppedDataset, Mixup
+from segzoo.data.loading.datamodule import ClassificationDataModule
+from segzoo.data.loading.items import CroppedDataset, Mixup
 from segzoo.data.loading.sampling import StepBatchSampler
 from segzoo.data.transforms.classification import TrainView
 from segzoo.errors import ConfigError, DataError

@@ -14,8 +14,7 @@ from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.config.schema import DataConfig, SyntheticConfig
 from segzoo.data import LabelSpace, build_dataset, register_dataset
 from segzoo.data.inspection.scan import scan_sample
-from segzoo.data.loading.classification_datamodule import ClassificationDataModule
-from segzoo.data.loading.datamodule import SegmentationDataModule, worker_count
+from segzoo.data.loading.datamodule import ClassificationDataModule, SegmentationDataModule, worker_count
 from segzoo.data.loading.sampling import StepBatchSampler
 from segzoo.data.sample import Sample, class_pixels
 from segzoo.errors import ConfigError, DataError
