@@ -19,7 +19,7 @@ from segzoo.data.reading.pixels import PixelFormat, as_picture
 from segzoo.data.sample import Sample, SegmentationDataset, mask_extent
 from segzoo.data.transforms.augmentation import check_extra_transforms
 from segzoo.data.transforms.preprocessing import normalize
-from segzoo.data.transforms.training import train_transform
+from segzoo.data.transforms.training import TrainTransform
 from segzoo.files import check_outputs, make_output
 
 SAMPLES = "samples.png"
@@ -115,7 +115,7 @@ def browse(config: RunConfig, path: Path, *, split: str | None = None, count: in
 
 
 def _augmented_rows(dataset: SegmentationDataset, keys: list[SampleKey], config: RunConfig) -> list[list[GridImage]]:
-    transform = train_transform(config.data, dataset.labels.ignore_index)
+    transform = TrainTransform(config.data, dataset.labels.ignore_index)
     augmented = AugmentedDataset(dataset, transform, config.seed)
     rows = []
     for key in keys:

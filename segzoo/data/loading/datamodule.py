@@ -31,7 +31,7 @@ from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.sample import ClassificationDataset, SegmentationDataset, named_in_errors
 from segzoo.data.transforms.augmentation import check_extra_transforms
 from segzoo.data.transforms.classification import CenterView, TrainView
-from segzoo.data.transforms.training import train_transform
+from segzoo.data.transforms.training import TrainTransform
 from segzoo.errors import ConfigError, DataError, printable
 
 _MAX_WORKERS = 8
@@ -171,7 +171,7 @@ class SegmentationDataModule(StepDataModule[DataConfig, SegmentationDataset]):
         return cached(dataset, self.config, split)
 
     def _training_items(self) -> TrainingItems:
-        transform = train_transform(self.config, self.labels.ignore_index)
+        transform = TrainTransform(self.config, self.labels.ignore_index)
         return AugmentedDataset(self.train_dataset, transform, self.seed)
 
     def _evaluation_items(self) -> EvaluationItems:

@@ -7,13 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import ValidationError
 
 from segzoo.config.schema import DataConfig
 from segzoo.data.reading.labels import IGNORED
-from segzoo.data.reading.pixels import PixelFormat
-from segzoo.data.transforms.geometry import FILLED_CHANNELS, Fill
 from segzoo.errors import ConfigError, did_you_mean, first_line
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # or it asks the network for its newest version when imported
@@ -46,14 +43,13 @@ or are very slow (Superpixels, PiecewiseAffine)."""
 _OURS = frozenset({"fill_mask", "mask_interpolation", "mask_drop_value", "keep_size", "crop_border", "fit_output"})
 _KEY = "data.augmentation.extra"
 
+Fill = float | tuple[float, ...]
+
 
 def build_steps(config: DataConfig, fill: Fill, ignore_index: int) -> list[A.BasicTransform]:
     """What `data.augmentation` adds to the geometry, in order: colour, blur, cut-out, extra transforms.
 
-    Args:
-        config: the run's `data` section.
-        fill: value of each channel where a step removes pixels.
-        ignore_index: of the mask there.
+    Where a step removes pixels, channels get `fill`, one value or one for each, and the mask gets `ignore_index`.
 
     Raises:
         ConfigError: an extra transform is unknown or does not take its arguments; one line each.
@@ -66,7 +62,7 @@ def build_steps(config: DataConfig, fill: Fill, ignore_index: int) -> list[A.Bas
         steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=(0.1, 2.0), p=strengths.blur))
     if strengths.cutout:
         side = (0.05, 0.2)
-        steps.append(A.CoarseDropout((1, 4), side, side, fill=_paint(fill), fill_mask=ignore_index, p=strengths.cutout))
+        steps.append(A.CoarseDropout((1, 4), side, side, fill=fill, fill_mask=ignore_index, p=strengths.cutout))
     return [*steps, *_extra_steps(config, fill, ignore_index)]
 
 
@@ -76,7 +72,7 @@ def check_extra_transforms(config: DataConfig) -> None:
     Raises:
         ConfigError: a transform is unknown or does not take its arguments; one line each.
     """
-    _extra_steps(config, (0.0,), ignore_index=IGNORED)
+    _extra_steps(config, 0.0, ignore_index=IGNORED)
 
 
 def run_steps(steps: list[A.BasicTransform], image: Any, mask: Any, seed: int) -> tuple[Any, Any]:
@@ -143,7 +139,7 @@ def _build(entry: Mapping[str, Any], fill: Fill, ignore_index: int) -> A.BasicTr
     arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
     del arguments["name"]
     if "fill_mask" in parameters:
-        arguments = {"fill": _paint(fill), **arguments, "fill_mask": ignore_index}
+        arguments = {"fill": fill, **arguments, "fill_mask": ignore_index}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # what albumentations would only mutter about
@@ -167,7 +163,8 @@ def _reason(error: Exception) -> str:
 
 def _trial_problems(step: A.BasicTransform, config: DataConfig) -> Iterator[str]:
     """Run a transform once on an empty crop: some refuse other channels or types only then."""
-    image, mask = _empty_crop(config)
+    gray, dtype = (128, np.uint8) if config.is_rgb8 else (0.5, np.float32)
+    image, mask = np.full((*config.crop_size, config.channels), gray, dtype), np.zeros(config.crop_size, np.uint8)
     step.set_random_seed(0)
     try:
         result = step(image=image, mask=mask, force_apply=True)
@@ -177,34 +174,3 @@ def _trial_problems(step: A.BasicTransform, config: DataConfig) -> Iterator[str]
         return
     if result["image"].shape != image.shape or result["image"].dtype != image.dtype:
         yield f"{type(step).__name__}: changes the crop from {image.shape} to {result['image'].shape}"
-
-
-def _empty_crop(config: DataConfig) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
-    is_rgb8 = PixelFormat.of(config).is_rgb8
-    image = np.full((*config.crop_size, config.channels), 128 if is_rgb8 else 0.5, np.uint8 if is_rgb8 else np.float32)
-    return image, np.zeros(config.crop_size, np.uint8)
-
-
-def _paint(fill: Fill) -> float | Fill:
-    """A number for each channel where OpenCV takes so many: it gives a single one to the first channel alone."""
-    return fill if 2 <= len(fill) <= FILLED_CHANNELS else fill[0]
-
-
-def plain_pipeline(config: DataConfig) -> A.Compose:
-    """The deeplab recipe as albumentations' users write it: each step on the whole picture, floats at the end.
-
-    What tools/benchmark.py compares with.
-    """
-    low, high = config.scale_range
-    height, width = config.crop_size
-    mean = config.preprocessing.mean
-    return A.Compose(
-        [
-            A.RandomScale((low - 1, high - 1), p=1),
-            A.PadIfNeeded(height, width, position="top_left", fill=[255 * value for value in mean], fill_mask=IGNORED),
-            A.RandomCrop(height, width),
-            A.HorizontalFlip(p=config.flip_probability),
-            A.Normalize(mean, config.preprocessing.std),
-            A.ToTensorV2(),
-        ]
-    )

@@ -10,6 +10,7 @@ from torchvision.transforms.v2 import functional
 
 from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.data.reading.pixels import Pixels
+from segzoo.data.transforms.preprocessing import mean_color
 
 _BILINEAR = InterpolationMode.BILINEAR
 
@@ -26,16 +27,13 @@ class Window(NamedTuple):
 class TrainView:
     """A random crop of random proportions, scaled to `image_size`; flipped, and what `augmentation` adds.
 
-    Args:
-        config: the run's `data` section.
-
     Source: crops of random area and proportions are GoogLeNet's (arXiv:1409.4842, section 6), as torchvision has them;
     RandAugment is arXiv:1909.13719, as torchvision has it: 14 operations and 31 magnitudes.
     """
 
     def __init__(self, config: ClassificationDataConfig) -> None:
         augmentation = config.augmentation
-        fill = _mean_color(config)
+        fill = list(mean_color(config.preprocessing.mean, eight_bits=config.is_rgb8))
         steps: list[torch.nn.Module] = [
             v2.RandomResizedCrop(
                 config.image_size, config.crop_area, config.crop_ratio, interpolation=_BILINEAR, antialias=True
@@ -83,9 +81,6 @@ class TrainView:
 class CenterView:
     """The central window of `image_size`'s proportions, scaled to it.
 
-    Args:
-        config: the run's `data` section.
-
     Source: TensorFlow's Inception preprocessing (research/slim, inception_preprocessing.py) cuts the central 87.5 % of
     each side out and scales it to 299×299. Departures: the window has the proportions of what the network sees, so that
     pictures are not squashed; scaling down averages (antialias), as in training.
@@ -106,19 +101,10 @@ class CenterView:
         return Window((height - seen_height) // 2, (width - seen_width) // 2, seen_height, seen_width)
 
     def __call__(self, image: Pixels) -> Tensor:
-        """The centre of an image.
-
-        Shape: (H, W, C) to (C, *image_size), of the same type.
-        """
+        """The centre of an image. Shape: (H, W, C) to (C, *image_size), of the same type."""
         window = self.window(*image.shape[:2])
         return functional.resized_crop(_as_tensor(image), *window, list(self._size), _BILINEAR, antialias=True)
 
 
 def _as_tensor(image: Pixels) -> Tensor:
     return torch.from_numpy(np.require(image, requirements=("C", "W"))).permute(2, 0, 1)
-
-
-def _mean_color(config: ClassificationDataConfig) -> list[float]:
-    """What fills places from outside of an image, in the pixels' units."""
-    mean = config.preprocessing.mean
-    return [float(round(255 * value)) for value in mean] if config.is_rgb8 else list(mean)

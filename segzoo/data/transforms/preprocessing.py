@@ -1,5 +1,7 @@
 """Pixels to network input, the same in training, evaluation and prediction."""
 
+from collections.abc import Sequence
+
 import torch
 
 from segzoo.config.schema import Preprocessing
@@ -9,11 +11,7 @@ from segzoo.errors import ConfigError
 def normalize(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
     """`(pixel - mean) / std` for each channel, in units of the full range, on the device the images are on.
 
-    Args:
-        images: 8-bit, or floating-point from 0 to 1.
-        preprocessing: mean and std in units of the full range.
-
-    Shape: (N, C, H, W) to (N, C, H, W) float32.
+    Shape: (N, C, H, W), 8-bit, or floating-point from 0 to 1; to float32.
 
     Raises:
         ConfigError: images have another number of channels than `preprocessing`.
@@ -42,3 +40,8 @@ def _per_channel(values: list[float], device: torch.device) -> torch.Tensor:
     shown = values[:1] if len(set(values)) == 1 else values
     # Filled on the device: a copy from here would wait for it.
     return torch.stack([torch.full((), value, device=device) for value in shown]).view(1, -1, 1, 1)
+
+
+def mean_color(mean: Sequence[float], *, eight_bits: bool) -> tuple[float, ...]:
+    """What fills places from outside of an image, in the pixels' units."""
+    return tuple(float(round(255 * value)) for value in mean) if eight_bits else tuple(mean)

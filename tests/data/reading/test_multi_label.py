@@ -20,7 +20,7 @@ from segzoo.data.loading.datamodule import SegmentationDataModule
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.sample import class_pixels
 from segzoo.data.transforms.augmentation import EXTRA_TRANSFORMS, build_steps, run_steps
-from segzoo.data.transforms.training import rare_pixel, train_transform
+from segzoo.data.transforms.training import TrainTransform, rare_pixel
 from segzoo.errors import ConfigError, DataError
 
 CAT = np.array([[0, 255, 255, 0]], np.uint8)
@@ -167,7 +167,7 @@ def planes_and_image() -> tuple[np.ndarray, np.ndarray]:
 )
 def test_all_planes_move_as_a_mask_of_one_class_does(settings: dict[str, object], tmp_path: Path) -> None:
     image, planes = planes_and_image()
-    transform = train_transform(config(tmp_path, **settings))
+    transform = TrainTransform(config(tmp_path, **settings))
     for seed in range(5):
         moved, crop = transform(image, planes, seed)
         for plane, single in zip(crop, planes, strict=True):

@@ -9,7 +9,7 @@ import pytest
 from segzoo.config.schema import DataConfig
 from segzoo.data.loading.datamodule import SegmentationDataModule
 from segzoo.data.transforms.augmentation import EXTRA_TRANSFORMS
-from segzoo.data.transforms.training import rare_pixel, train_transform
+from segzoo.data.transforms.training import TrainTransform, rare_pixel
 from segzoo.errors import ConfigError
 
 SIDE = 96
@@ -65,7 +65,7 @@ def assert_aligned(image: np.ndarray, mask: np.ndarray, tolerance: int = 2) -> N
 
 @pytest.mark.parametrize("name", sorted(EXTRA_TRANSFORMS))
 def test_every_extra_transform_keeps_image_and_mask_aligned(name: str) -> None:
-    transform = train_transform(with_extra({"name": name, "p": 1.0, **NEEDED.get(name, {})}), 255)
+    transform = TrainTransform(with_extra({"name": name, "p": 1.0, **NEEDED.get(name, {})}), 255)
     mask, moved = blocks(), False
     for seed in SEEDS:
         image, got = transform(painted(mask), mask, seed)
@@ -86,7 +86,7 @@ def test_every_extra_transform_is_a_function_of_the_seed(name: str) -> None:
     for state in range(2):  # other objects, and other states of the generators that the seed does not reach
         np.random.seed(state)  # noqa: NPY002  (the legacy state is the point)
         random.seed(state)
-        transform = train_transform(with_extra({"name": name, "p": 1.0, **NEEDED.get(name, {})}), 255)
+        transform = TrainTransform(with_extra({"name": name, "p": 1.0, **NEEDED.get(name, {})}), 255)
         for seed in range(2 * state + 1):
             transform(image, blocks(), seed)
         results.append(transform(image, blocks(), 3))
@@ -95,7 +95,7 @@ def test_every_extra_transform_is_a_function_of_the_seed(name: str) -> None:
 
 
 def test_extra_transforms_draw_independently_of_each_other() -> None:
-    transform = train_transform(with_extra({"name": "HorizontalFlip"}, {"name": "VerticalFlip"}), 255)
+    transform = TrainTransform(with_extra({"name": "HorizontalFlip"}, {"name": "VerticalFlip"}), 255)
     mask = np.arange(4, dtype=np.uint8).reshape(2, 2).repeat(48, 0).repeat(48, 1)
     corners = [int(transform(painted(mask), mask, seed)[1][0, 0]) for seed in range(200)]
     assert np.bincount(corners, minlength=4).min() > 25  # each of the four turns, a quarter of the time
@@ -104,7 +104,7 @@ def test_extra_transforms_draw_independently_of_each_other() -> None:
 @pytest.mark.parametrize("angle", [15.0, 180.0])
 def test_a_turned_mask_stays_on_its_image(angle: float) -> None:
     settings = {"scale_range": [0.5, 2.0], "flip_probability": 0.5, "crop_size": 64}
-    transform = train_transform(config(**settings, augmentation={"rotation": angle, "vertical_flip": 0.5}), 255)
+    transform = TrainTransform(config(**settings, augmentation={"rotation": angle, "vertical_flip": 0.5}), 255)
     mask = blocks()
     results = [transform(painted(mask), mask, seed) for seed in range(20)]
     for image, got in results:
@@ -113,7 +113,7 @@ def test_a_turned_mask_stays_on_its_image(angle: float) -> None:
 
 
 def test_cut_out_is_gray_and_ignored() -> None:
-    transform = train_transform(config(augmentation={"cutout": 1.0}), 255)
+    transform = TrainTransform(config(augmentation={"cutout": 1.0}), 255)
     mask = blocks()
     for seed in SEEDS:
         image, got = transform(painted(mask), mask, seed)
@@ -131,7 +131,7 @@ def test_what_has_no_pixel_has_the_ignore_index(ignore_index: int) -> None:
         "cutout": 1.0,
         "extra": [{"name": "Affine", "scale": 0.7, "p": 1.0}],
     }
-    transform = train_transform(config(crop_size=128, augmentation=settings), ignore_index)
+    transform = TrainTransform(config(crop_size=128, augmentation=settings), ignore_index)
     for seed in SEEDS:
         image, mask = transform(painted(blocks()), blocks(), seed)
         assert set(np.unique(mask)) <= {*range(1, 10), ignore_index}
@@ -141,9 +141,9 @@ def test_what_has_no_pixel_has_the_ignore_index(ignore_index: int) -> None:
 
 def test_strong_changes_colours_and_deeplab_does_not() -> None:
     mask = blocks()
-    plain, _ = train_transform(config(), 255)(painted(mask), mask, 0)
+    plain, _ = TrainTransform(config(), 255)(painted(mask), mask, 0)
     np.testing.assert_array_equal(plain, painted(mask))
-    strong = train_transform(config(augmentation={"recipe": "strong", "rotation": 0, "cutout": 0, "blur": 0}), 255)
+    strong = TrainTransform(config(augmentation={"recipe": "strong", "rotation": 0, "cutout": 0, "blur": 0}), 255)
     image, got = strong(painted(mask), mask, 0)
     np.testing.assert_array_equal(got, mask)
     assert np.abs(image.astype(int) - painted(mask)).mean() > 5
@@ -159,7 +159,7 @@ def test_a_key_of_ones_own_replaces_the_recipes() -> None:
 @pytest.mark.parametrize(("channels", "value_range"), [(1, None), (4, None), (5, None), (3, [0.0, 255.0])])
 def test_images_that_are_no_rgb_pictures(channels: int, value_range: list[float] | None) -> None:
     data = {"channels": channels, "value_range": value_range, "crop_size": 120}
-    transform = train_transform(config(**data, augmentation={"recipe": "strong", "cutout": 1.0, "blur": 1.0}), 255)
+    transform = TrainTransform(config(**data, augmentation={"recipe": "strong", "cutout": 1.0, "blur": 1.0}), 255)
     image = np.random.default_rng(0).random((SIDE, SIDE, channels), dtype=np.float32)
     for seed in SEEDS:
         got, mask = transform(image, blocks(), seed)
@@ -186,7 +186,7 @@ def test_rare_class_crops_find_rare_classes(scale: float, rotation: float) -> No
     def share(probability: float) -> float:
         augmentation = {"rare_class_crops": probability, "rotation": rotation}
         data = config(crop_size=48, scale_range=[scale, scale], augmentation=augmentation)
-        transform = train_transform(data, 255)
+        transform = TrainTransform(data, 255)
         return float(np.mean([(transform(image, mask, seed)[1] == 2).any() for seed in range(120)]))
 
     weights = 1 / np.log(1.02 + np.array([0.497, 0.503, 5e-5]))

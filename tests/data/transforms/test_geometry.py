@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from segzoo.data.transforms.geometry import REDUCTIONS, View, cut_image, cut_mask, scaled_size
+from segzoo.data.transforms.training import REDUCTIONS, View, cut_image, cut_mask, scaled_size
 from segzoo.errors import DataError
 
 FACTORS = [Fraction(quarters, 4) for quarters in range(1, 9)] + [Fraction(11, 10), Fraction(2, 3), Fraction(45, 32)]

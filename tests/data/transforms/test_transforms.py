@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segzoo.config.schema import DataConfig, Preprocessing
-from segzoo.data.transforms.training import scale_factors, train_transform
+from segzoo.data.transforms.training import TrainTransform, scale_factors
 
 SEEDS = range(40)
 
@@ -31,7 +31,7 @@ def test_scale_factors_of_the_paper() -> None:
 
 
 def test_output_is_8_bit_at_crop_size() -> None:
-    transform = train_transform(config(crop_size=(40, 56)))
+    transform = TrainTransform(config(crop_size=(40, 56)))
     for seed in SEEDS:
         image, mask = transform(painted(blocks()), blocks(), seed)
         assert (image.shape, mask.shape) == ((40, 56, 3), (40, 56))
@@ -43,7 +43,7 @@ def test_padding_is_ignored_and_has_the_mean_colour() -> None:
     data = config(
         crop_size=(80, 96), scale_range=(1.0, 1.0), flip_probability=0.0, preprocessing=Preprocessing(mean=mean)
     )
-    image, mask = train_transform(data)(painted(blocks()), blocks(), 0)
+    image, mask = TrainTransform(data)(painted(blocks()), blocks(), 0)
     np.testing.assert_array_equal(mask[:48, :64], blocks())  # the image keeps its place at the top left
     np.testing.assert_array_equal(image[:48, :64], painted(blocks()))
     outside = np.ones((80, 96), bool)
@@ -53,14 +53,14 @@ def test_padding_is_ignored_and_has_the_mean_colour() -> None:
 
 
 def test_padding_is_mid_gray_by_default() -> None:
-    image, mask = train_transform(config(crop_size=(200, 200)))(painted(blocks()), blocks(), 3)
+    image, mask = TrainTransform(config(crop_size=(200, 200)))(painted(blocks()), blocks(), 3)
     assert (mask == 255).any()
     assert (image[mask == 255] == 128).all()
 
 
 def test_a_mask_painted_into_the_image_stays_in_place() -> None:
     """Away from block borders, where bilinear images blend, the picture says exactly what the mask says."""
-    transform = train_transform(config(crop_size=(64, 64)))
+    transform = TrainTransform(config(crop_size=(64, 64)))
     for seed in SEEDS:
         image, mask = transform(painted(blocks()), blocks(), seed)
         for channel in range(3):
@@ -83,7 +83,7 @@ def test_mask_pixels_come_from_where_the_image_was_sampled(factor: float) -> Non
     image = np.repeat(columns[..., None] * np.uint8(4), 3, axis=2)
     size = (int(32 * factor), int(64 * factor))
     data = config(crop_size=size, scale_range=(factor, factor), flip_probability=0.0)
-    scaled_image, scaled_mask = train_transform(data)(image, columns, 0)
+    scaled_image, scaled_mask = TrainTransform(data)(image, columns, 0)
     sampled_at = scaled_image[..., 0] / 4
     assert np.abs(sampled_at - scaled_mask).max() <= 0.5 + 0.125  # the image itself is rounded to 1/4
 
@@ -91,7 +91,7 @@ def test_mask_pixels_come_from_where_the_image_was_sampled(factor: float) -> Non
 @pytest.mark.parametrize("step", [0.0, 0.25])
 def test_the_result_is_a_function_of_the_seed(step: float) -> None:
     data = config(crop_size=(16, 16), scale_step=step)
-    first, second = train_transform(data), train_transform(data)
+    first, second = TrainTransform(data), TrainTransform(data)
     image = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
     results = [first(image, blocks(), seed) for seed in SEEDS]
     for seed in reversed(SEEDS):  # another object, another order
@@ -105,7 +105,7 @@ def test_flip_and_place_are_drawn_independently() -> None:
     """Rows and columns count up in two channels, so that flip and place can be read off the result."""
     rows, columns = np.mgrid[:128, :128].astype(np.uint8)
     image = np.stack([rows, columns, rows], axis=2)
-    transform = train_transform(config(crop_size=(16, 16), scale_range=(1.0, 1.0)))
+    transform = TrainTransform(config(crop_size=(16, 16), scale_range=(1.0, 1.0)))
     crops = [transform(image, rows, seed)[0].astype(int) for seed in range(400)]
     flip = np.array([crop[0, 0, 1] > crop[0, -1, 1] for crop in crops])
     top = np.array([crop[..., 0].min() for crop in crops])
@@ -119,7 +119,7 @@ def test_flip_and_place_are_drawn_independently() -> None:
 
 def test_every_factor_occurs() -> None:
     image = np.repeat(np.arange(128, dtype=np.uint8)[None, :, None], 128, axis=0).repeat(3, axis=2)
-    transform = train_transform(config(crop_size=(16, 16), flip_probability=0.0))
+    transform = TrainTransform(config(crop_size=(16, 16), flip_probability=0.0))
     rows = [transform(image, image[..., 0], seed)[0][0, :, 0].astype(float) for seed in range(200)]
     seen = np.array([15 / (row[-1] - row[0]) for row in rows])
     factors = np.array(scale_factors(0.5, 2.0, 0.25))
@@ -131,4 +131,4 @@ def test_inputs_are_left_alone() -> None:
     image, mask = painted(blocks()), blocks()
     image.flags.writeable = mask.flags.writeable = False
     for seed in SEEDS:
-        train_transform(config(crop_size=(48, 64)))(image, mask, seed)
+        TrainTransform(config(crop_size=(48, 64)))(image, mask, seed)

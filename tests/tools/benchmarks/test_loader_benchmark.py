@@ -12,7 +12,7 @@ from laboratory.benchmarks.loader import PlainDataset, measure_loader
 from segzoo.config.schema import DataConfig
 from segzoo.data import build_dataset
 from segzoo.data.loading.sampling import SampleKey
-from segzoo.data.transforms.training import train_transform
+from segzoo.data.transforms.training import TrainTransform
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_the_plain_data_set_makes_the_same_kind_of_samples(data: DataConfig) -> 
     still = data.model_copy(update={"scale_range": (1.0, 1.0), "flip_probability": 0.0, "crop_size": (44, 60)})
     dataset = build_dataset(still, "train")
     image, mask = PlainDataset(dataset.pairs, still)[SampleKey(0, 1)]
-    ours_image, ours_mask = train_transform(still)(dataset[1].image, dataset[1].mask, 0)
+    ours_image, ours_mask = TrainTransform(still)(dataset[1].image, dataset[1].mask, 0)
     assert (image.dtype, mask.dtype) == (torch.float32, torch.int64)
     np.testing.assert_array_equal(mask.numpy(), ours_mask)
     np.testing.assert_allclose(image.permute(1, 2, 0).numpy(), ours_image / 127.5 - 1, atol=0.01)

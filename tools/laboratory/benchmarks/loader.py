@@ -22,13 +22,33 @@ from segzoo.data.datasets.spec import build_dataset
 from segzoo.data.loading.cache import cached
 from segzoo.data.loading.items import AugmentedDataset, as_batch
 from segzoo.data.loading.sampling import SampleKey, StepBatchSampler
+from segzoo.data.reading.labels import IGNORED
 from segzoo.data.sample import SegmentationDataset
-from segzoo.data.transforms.augmentation import plain_pipeline
 from segzoo.data.transforms.preprocessing import normalize
-from segzoo.data.transforms.training import train_transform
+from segzoo.data.transforms.training import TrainTransform
 from segzoo.errors import ConfigError
 
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # or it asks the network for its newest version when imported
+import albumentations as A
+
 _NAMES = ("plain", "segzoo", "segzoo, normalised", "segzoo, reduced decoding", "segzoo, cache")
+
+
+def plain_pipeline(config: DataConfig) -> A.Compose:
+    """The deeplab recipe as albumentations' users write it: each step on the whole picture, floats at the end."""
+    low, high = config.scale_range
+    height, width = config.crop_size
+    mean = config.preprocessing.mean
+    return A.Compose(
+        [
+            A.RandomScale((low - 1, high - 1), p=1),
+            A.PadIfNeeded(height, width, position="top_left", fill=[255 * value for value in mean], fill_mask=IGNORED),
+            A.RandomCrop(height, width),
+            A.HorizontalFlip(p=config.flip_probability),
+            A.Normalize(mean, config.preprocessing.std),
+            A.ToTensorV2(),
+        ]
+    )
 
 
 class PlainDataset(Dataset[Any]):
@@ -84,7 +104,7 @@ def _ways(dataset: FileDataset, config: DataConfig, folder: str, order: StepBatc
     whole, reduced = (config.model_copy(update={"reduced_decoding": value}) for value in (False, True))
 
     def ours(source: SegmentationDataset, settings: DataConfig) -> DataLoader[Any]:
-        samples = AugmentedDataset(source, train_transform(settings, dataset.labels.ignore_index), seed=0)
+        samples = AugmentedDataset(source, TrainTransform(settings, dataset.labels.ignore_index), seed=0)
         return DataLoader(samples, batch_sampler=order, collate_fn=as_batch)
 
     def normalised() -> None:
