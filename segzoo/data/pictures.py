@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from segzoo.data.reading.images import Array8
+from segzoo.data.reading.arrays import Array8
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.sample import mask_extent
 from segzoo.files import atomic_write, write_atomically

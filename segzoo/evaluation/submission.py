@@ -17,8 +17,9 @@ from segzoo.config.schema import DataConfig
 from segzoo.data.datasets import cityscapes, voc
 from segzoo.data.datasets.spec import dataset_root, how_to_get
 from segzoo.data.datasets.splits import read_split_list
-from segzoo.data.reading.images import image_size, write_image, write_mask
+from segzoo.data.reading.images import image_size, write_image
 from segzoo.data.reading.labels import LabelSpace
+from segzoo.data.reading.masks import write_mask
 from segzoo.errors import ConfigError, DataError, did_you_mean, first_line
 from segzoo.evaluation.evaluator import Job, changed_config, default_output
 from segzoo.evaluation.mask_evaluator import CHANGEABLE, build_predictor

@@ -16,7 +16,7 @@ from torch.nn import functional
 from segzoo.backbones.classifier import Classifier
 from segzoo.calls import checked_call
 from segzoo.checkpoint.read import TrainedClassifier, load_classifier
-from segzoo.data.reading.images import Array8
+from segzoo.data.reading.arrays import Array8
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.reading.pixels import Pixels, as_picture
 from segzoo.data.transforms.classification import CenterView, Window

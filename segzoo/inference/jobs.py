@@ -15,9 +15,8 @@ from pydantic import BaseModel
 
 from segzoo.data.datasets.splits import numbered_lines, spellings, split_in_two
 from segzoo.data.pictures import GridImage
-from segzoo.data.reading.arrays import TIFF_SUFFIXES
 from segzoo.data.reading.images import IMAGE_SUFFIXES, MAX_PIXELS, is_image
-from segzoo.data.reading.tiff_header import read_tiff_header
+from segzoo.data.reading.tiff import TIFF_SUFFIXES, read_tiff_header
 from segzoo.data.reading.tree import (
     files_below,
     is_file,

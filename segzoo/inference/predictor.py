@@ -17,8 +17,8 @@ from torch import Tensor
 from segzoo.calls import checked_call
 from segzoo.checkpoint.read import AnyTrained, TrainedSegmenter, load_segmenter
 from segzoo.config.evaluation import TILE_OVERLAP
-from segzoo.data.reading.arrays import Stored
-from segzoo.data.reading.images import Array8, picture_to_rgb, write_image
+from segzoo.data.reading.arrays import Array8, Stored
+from segzoo.data.reading.images import picture_to_rgb, write_image
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.reading.pixels import PixelFormat, Pixels, as_picture
 from segzoo.errors import data_errors_about

@@ -13,11 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from segzoo.data.reading.arrays import Stored
-from segzoo.data.reading.images import Array8, ImageKind
+from segzoo.data.reading.arrays import Array8, Stored
+from segzoo.data.reading.images import ImageKind
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.reading.pixels import PixelFormat
-from segzoo.data.reading.tiff_header import check_windows
+from segzoo.data.reading.tiff import check_windows
 from segzoo.errors import ConfigError, DataError, first_line
 from segzoo.files import atomic_write
 from segzoo.inference.tile_plan import Span

@@ -15,7 +15,7 @@ from inference.lively import lively_checkpoint
 from inference.mixed_files import mixed_folder
 from PIL import Image
 
-from segzoo.data.reading.images import read_mask
+from segzoo.data.reading.masks import read_mask
 from segzoo.inference.predict import predict
 from segzoo.inference.predictor import Predictor
 from segzoo.training.train import TrainResult

@@ -7,7 +7,7 @@ import numpy as np
 
 from segzoo.config.classification_data import ClassificationDataConfig
 from segzoo.data.datasets.spec import Recipe, Source, dataset_root, how_to_get, register_dataset, unknown_split
-from segzoo.data.reading.images import Array8
+from segzoo.data.reading.arrays import Array8
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.reading.pixels import Pixels
 from segzoo.data.sample import ClassesOf

@@ -11,10 +11,9 @@ import numpy as np
 from segzoo.config.load import read_yaml
 from segzoo.config.schema import DataConfig, FolderConfig
 from segzoo.data.datasets.listing import FileDataset, Pair
-from segzoo.data.reading.class_masks import class_mask_labels
 from segzoo.data.reading.coding import Color
-from segzoo.data.reading.images import read_mask
 from segzoo.data.reading.labels import IGNORED, LabelSpace, color_number, voc_palette
+from segzoo.data.reading.masks import read_mask
 from segzoo.data.reading.tree import is_file
 from segzoo.data.sample import Sample, SegmentationDataset
 from segzoo.errors import ConfigError, DataError
@@ -111,7 +110,7 @@ def stated_labels(config: DataConfig, root: Path) -> LabelSpace | None:
         return LabelSpace(tuple(folder.colors), tuple(folder.colors.values()), raw_ids=raw_ids, raw_colors=True)
     names = config.classes or listed_names(root / "classes.txt")
     if folder.multi_label:
-        return class_mask_labels(names, folder.ignore_value) if names else None
+        return LabelSpace.of_class_masks(names, folder.ignore_value) if names else None
     return _labels_counting_up(names, folder) if names else None
 
 

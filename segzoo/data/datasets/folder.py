@@ -30,7 +30,6 @@ from segzoo.data.datasets.splits import (
     smallest_hashes,
     split_in_two,
 )
-from segzoo.data.reading.class_masks import class_mask_labels
 from segzoo.data.reading.images import IMAGE_SUFFIXES
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.reading.pixels import PixelFormat
@@ -186,7 +185,7 @@ def _labels_of_folders(masks: Path, layout: FolderConfig) -> LabelSpace:
             f"data.folder.multi_label: '{masks}' has no folder for each class, such as {masks.name}/CLASS/a.png. Other "
             "names: data.folder.masks."
         )
-    return class_mask_labels(names, layout.ignore_value)
+    return LabelSpace.of_class_masks(names, layout.ignore_value)
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from segzoo.data.reading.class_masks import read_class_masks
-from segzoo.data.reading.images import mask_size, read_color_mask, read_mask
-from segzoo.data.reading.labels import LabelSpace
+from segzoo.data.reading.labels import LabelSpace, read_class_masks
+from segzoo.data.reading.masks import mask_size, read_color_mask, read_mask
 from segzoo.data.reading.pixels import RGB8, PixelFormat, Pixels
 from segzoo.data.reading.tree import unlisted_lines
 from segzoo.data.sample import Sample, mask_extent

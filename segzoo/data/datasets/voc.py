@@ -24,8 +24,8 @@ from segzoo.data.datasets.spec import (
     without_masks,
 )
 from segzoo.data.datasets.splits import ListedLine, list_of_split, read_split_list
-from segzoo.data.reading.images import is_colored_mask, read_mask, read_stored_mask, write_mask
 from segzoo.data.reading.labels import IGNORED, LabelSpace, color_number, shown_color, voc_palette
+from segzoo.data.reading.masks import is_colored_mask, read_mask, read_stored_mask, write_mask
 from segzoo.data.reading.tree import files_named
 from segzoo.errors import ConfigError, DataError, first_line
 from segzoo.fetching.archive import folder_beside

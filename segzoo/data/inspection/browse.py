@@ -13,7 +13,8 @@ from segzoo.data.inspection.report import Report, SplitReport
 from segzoo.data.loading.items import AugmentedDataset, Item, WholeDataset
 from segzoo.data.loading.sampling import SampleKey, StepBatchSampler
 from segzoo.data.pictures import GridImage, image_grid
-from segzoo.data.reading.images import Array8, write_image
+from segzoo.data.reading.arrays import Array8
+from segzoo.data.reading.images import write_image
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.reading.pixels import PixelFormat, as_picture
 from segzoo.data.sample import Sample, SegmentationDataset, mask_extent

@@ -24,8 +24,8 @@ from segzoo.data.inspection.masks import (
     total_pixels,
 )
 from segzoo.data.inspection.scan import Scan, empty_split_problems, scan_pair
-from segzoo.data.reading.images import is_colored_mask
 from segzoo.data.reading.labels import IGNORED, LabelSpace, color_number, shown_color
+from segzoo.data.reading.masks import is_colored_mask
 from segzoo.data.reading.pixels import PixelFormat
 from segzoo.errors import ConfigError, DataError, in_groups
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from segzoo.config.data import DataConfig
-from segzoo.data.reading.arrays import ARRAY_SUFFIXES, Stored, read_tiff
-from segzoo.data.reading.images import IMAGE_SUFFIXES, MAX_PIXELS, image_kind, read_bands, refuse_channel_as_alpha
+from segzoo.data.reading.arrays import ARRAY_SUFFIXES, Stored
+from segzoo.data.reading.images import IMAGE_SUFFIXES, MAX_PIXELS, check_alpha, image_kind, read_bands
 from segzoo.data.reading.pixels import PixelFormat, sensor_range
-from segzoo.data.reading.tiff_header import check_tiff
+from segzoo.data.reading.tiff import check_tiff, read_tiff
 from segzoo.data.reading.tree import files_below
 from segzoo.errors import DataError
 
@@ -132,7 +132,7 @@ def _deep_numbers(path: Path) -> _Numbers:
 
 def _is_transparency(stored: Stored) -> bool:
     try:
-        refuse_channel_as_alpha(stored.values[..., -1], "")
+        check_alpha(stored.values[..., -1], "")
     except DataError:
         return False
     return True

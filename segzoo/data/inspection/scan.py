@@ -16,9 +16,9 @@ from segzoo.data.datasets.classes import regrouped_labels
 from segzoo.data.datasets.listing import Listing, Pair, Problem, empty_split, size_mismatch
 from segzoo.data.datasets.spec import DATASETS, build_classification_dataset, build_dataset
 from segzoo.data.inspection.masks import MaskFacts, mask_facts
-from segzoo.data.reading.class_masks import read_class_masks
-from segzoo.data.reading.images import ImageKind, read_color_mask, read_stored_mask
-from segzoo.data.reading.labels import LabelSpace
+from segzoo.data.reading.images import ImageKind
+from segzoo.data.reading.labels import LabelSpace, read_class_masks
+from segzoo.data.reading.masks import read_color_mask, read_stored_mask
 from segzoo.data.reading.pixels import PixelFormat
 from segzoo.data.sample import ClassificationDataset, SegmentationDataset, mask_extent, named_in_errors
 from segzoo.errors import ConfigError, DataError

@@ -34,12 +34,7 @@ _READING = 3  # one more whenever the same files are read as other pixels: older
 
 
 def cached(dataset: SegmentationDataset, config: DataConfig, split: str) -> SegmentationDataset:
-    """The data set behind `data.cache`, or itself where nothing is to be cached or the disk is too small.
-
-    Args:
-        dataset: one split.
-        config: the run's `data` section.
-        split: name of the split.
+    """A split behind `data.cache`, or the split itself where nothing is to be cached or the disk is too small.
 
     Raises:
         ConfigError: the folder cannot be made or written.
@@ -84,9 +79,8 @@ class CachedDataset:
         self.ids = dataset.ids
         self._paths = [self._path(pair) for pair in dataset.pairs]
         self._writable = True
-        self._whole: dict[
-            Path, tuple[np.dtype[Any], int]
-        ] = {}  # files found whole: their records, and where they begin
+        # Of files found whole: their records, and where they begin.
+        self._whole: dict[Path, tuple[np.dtype[Any], int]] = {}
         self._last: tuple[int, Sample] | None = None
 
     def __len__(self) -> int:
@@ -117,15 +111,15 @@ class CachedDataset:
         return sample
 
     def files_of(self, index: int) -> tuple[Path, ...]:
-        """The files that a sample is read from."""
+        """The files of a sample."""
         return self.dataset.files_of(index)
 
     def read_mask(self, index: int) -> npt.NDArray[np.uint8]:
-        """The mask of a sample; errors as above."""
+        """The mask of a sample."""
         return self[index].mask
 
     def read_image(self, index: int, size: tuple[int, int], reduction: int = 1) -> npt.NDArray[Any]:
-        """The image of a sample, always at full size; errors as above."""
+        """The image of a sample, always at full size."""
         return self[index].image
 
     def missing_bytes(self) -> int:
@@ -169,11 +163,7 @@ class CachedDataset:
         return image, mask
 
     def _header(self, file: BinaryIO) -> tuple[np.dtype[Any], int]:
-        """The record in a file, and where it begins.
-
-        Raises:
-            Exception: there is none of this cache's.
-        """
+        """The record in a file, and where it begins; nearly any error where there is none of this cache's."""
         np.lib.format.read_magic(file)
         shape, _, found = np.lib.format.read_array_header_1_0(file)
         kind = _record(*found["image"].shape[:2], *self._format())

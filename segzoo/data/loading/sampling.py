@@ -17,12 +17,7 @@ from segzoo.errors import ConfigError
 
 
 class SampleKey(NamedTuple):
-    """Which sample, in which pass over the data.
-
-    Args:
-        epoch: passes completed before this one.
-        index: number of the sample in its data set.
-    """
+    """Which sample of its data set, after how many completed passes over the data."""
 
     epoch: int
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls on a key

@@ -16,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from segzoo.data.reading.images import Array8, read_mask, write_image, write_mask
+from segzoo.data.reading.arrays import Array8
+from segzoo.data.reading.images import write_image
+from segzoo.data.reading.masks import read_mask, write_mask
 from segzoo.errors import DataError
 
 if TYPE_CHECKING:
@@ -33,14 +35,9 @@ _TINY = float(np.finfo(np.float32).tiny)
 
 @dataclass(frozen=True)
 class MaskCoding(ABC):
-    """What a mask of some classes looks like, and all that depends on it.
+    """What a mask of K classes looks like, and all that depends on it.
 
     Scores and counts may be those of whole images, too, which have no height and width.
-
-    Args:
-        names: of the classes, K of them.
-        palette: a colour for each.
-        ignore_index: value of pixels that do not count.
     """
 
     names: tuple[str, ...]
@@ -93,8 +90,7 @@ class MaskCoding(ABC):
     def count(self, prediction: "Tensor", target: "Tensor") -> "Tensor":
         """Count by truth and prediction what the truth does not ignore.
 
-        Shape:
-            integers (N, *axes, ...), twice; result int64 (*table_shape).
+        Shape: integers (N, *axes, ...), twice; result int64 (*table_shape).
 
         Raises:
             ValueError: shapes differ, or a value that no mask has.
@@ -129,10 +125,7 @@ class MaskCoding(ABC):
         return np.rint(self.colors(mask, ignored)).astype(np.uint8)
 
     def overlay(self, image: Array8, mask: Mask, alpha: float = 0.5) -> Array8:
-        """Lay the colours over a picture, with a weight of 0 to 1; pixels with nothing to see stay as they are.
-
-        Shape: image and result (H, W, 3).
-        """
+        """Lay the colours over a picture (H, W, 3), with a weight of 0 to 1; where nothing is shown it stays."""
         weight = alpha * self.shown(mask)[..., None].astype(np.float32)
         return np.rint(image * (1 - weight) + self.colors(mask) * weight).astype(np.uint8)
 
@@ -149,12 +142,8 @@ class MaskCoding(ABC):
     def read(self, files: Sequence[Path], size: tuple[int, ...]) -> Array8:
         """Read what `write` wrote.
 
-        Args:
-            files: in their order.
-            size: height and width that they must have.
-
         Raises:
-            DataError: a file is missing, damaged, or of another size.
+            DataError: a file is missing, damaged, or of another size than the expected height and width.
         """
 
     @cached_property
@@ -216,7 +205,7 @@ class IndexMap(MaskCoding):
         return [mask]
 
     def entropy(self, probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """That of the probabilities as a share of the largest possible one, the logarithm of the number of classes."""
+        """As a share of the largest possible entropy, the logarithm of the number of classes."""
         largest = np.float32(np.log(max(2, len(self.names))))
         return np.clip(_nats(probabilities) / largest, 0, 1, dtype=np.float32)
 

@@ -1,15 +1,17 @@
 """What the numbers in a mask mean: names, colours, the ignored value, and raw ids on disk."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from segzoo.data.reading.coding import ClassMasks, Color, IndexMap, MaskCoding
+from segzoo.data.reading.masks import read_stored_mask
 from segzoo.errors import ConfigError, DataError, did_you_mean
 
 IGNORED = 255
@@ -21,13 +23,12 @@ _LAST_CITYSCAPES_ID = 33
 LARGEST_RAW = 2**24 - 1
 """The largest number, and with a minus the lowest, that may stand for a class: three bytes, a colour as one number."""
 _SHOWN = 8  # values in a message
+_PRESENT = (1, 255)  # what stands for the presence of a class in a file of its own
+_WHITE = 0xFFFFFF
 
 
 def voc_palette(count: int) -> tuple[Color, ...]:
-    """The bit-interleaved colour map of Pascal VOC, as long as asked.
-
-    Args:
-        count: number of colours, at most 256.
+    """The bit-interleaved colour map of Pascal VOC, of at most 256 colours.
 
     Source: VOCdevkit, VOClabelcolormap.m.
 
@@ -75,10 +76,9 @@ class LabelSpace:
         raw_ids: (value on disk, class index or `ignore_index`) pairs. Empty: files hold class indices and
             `ignore_index` themselves. Otherwise a value that no pair names is refused.
         raw_colors: files are coloured pictures, and the values of `raw_ids` are colours (`color_number`).
-        multi_label: a pixel, or an image, may have several classes or none. There is a mask for each class then, of 0
-            where it is absent, 1 where it is present, and `ignore_index`; the pairs of `raw_ids` lead to these.
-        whole_images: the classes are those of whole images, which no mask shows: there may be any number of them, and
-            they have no colours.
+        multi_label: a pixel, or an image, may have several classes or none. Each class then has a mask of 0 where it is
+            absent, 1 where it is present, and `ignore_index`; the pairs of `raw_ids` lead to these.
+        whole_images: no mask shows the classes, which are those of whole images: any number of them, without colours.
 
     Raises:
         ConfigError: names repeat, colours are missing, or an index does not fit 8 bits.
@@ -109,13 +109,22 @@ class LabelSpace:
         return cls(names=tuple(names), palette=palette, multi_label=multi_label)
 
     @classmethod
+    def of_class_masks(cls, names: Sequence[str], ignored: Sequence[int] | None) -> "LabelSpace":
+        """Classes with a file each, which holds 0, and 1 or 255 where the class is present.
+
+        Pixels of the values `ignored` do not count; 255 means only that where it is among them.
+        """
+        values = {0: 0, **dict.fromkeys(_PRESENT, 1), **dict.fromkeys(ignored or (), IGNORED)}
+        return replace(cls.from_names(names, multi_label=True), raw_ids=tuple(values.items()))
+
+    @classmethod
     def of_images(cls, names: Sequence[str], *, multi_label: bool = False) -> "LabelSpace":
-        """The classes of whole images, which no mask shows: without colours, and of any number."""
+        """Any number of classes of whole images, which no mask shows, and which have no colours."""
         return cls(names=tuple(names), palette=(), multi_label=multi_label, whole_images=True)
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are; the ignored value is none."""
+        """How many classes there are, without the ignored value."""
         return len(self.names)
 
     @cached_property
@@ -151,11 +160,9 @@ class LabelSpace:
         raise DataError(self.refusal(*np.unique(raw_mask, return_counts=True)) or "not readable as a mask")
 
     def refusal(self, values: npt.NDArray[np.integer], counts: npt.NDArray[np.integer]) -> str | None:
-        """Which values of a mask file mean nothing here, how often they are there, and what may be done; None: all fit.
+        """Which of a mask's different values mean nothing here, how often they are there, and what may be done.
 
-        Args:
-            values: the different values of one or many masks.
-            counts: pixels of each.
+        None where all of them mean something. Values and counts may be those of many masks together.
         """
         known = {raw for raw, _ in self._pairs()}
         wrong = [
@@ -182,8 +189,7 @@ class LabelSpace:
 
         Args:
             ignored: names of classes whose pixels become `ignore_index`.
-            merged: new name to the names it replaces. The new class stands where the first of them stood, in its
-                colour.
+            merged: a new name to the names it replaces; the new class takes the place and colour of the first.
 
         Raises:
             ConfigError: a name is no class, or is used twice; all problems in one go.
@@ -359,6 +365,50 @@ class LabelSpace:
         if twice:
             problems.append(f"given to two classes: {', '.join(map(self._shown, twice))}")
         return problems
+
+
+def read_class_masks(
+    files: Sequence[Path | None], labels: LabelSpace, size: Callable[[], tuple[int, int]]
+) -> npt.NDArray[np.uint8]:
+    """Read a mask for each class from a file of its own.
+
+    Args:
+        files: one for each class; None where the class is absent.
+        labels: what the values in them mean (`LabelSpace.of_class_masks`).
+        size: height and width, asked for where no class has a file.
+
+    Shape: (K, H, W).
+
+    Raises:
+        DataError: a file is damaged, holds a value that means nothing, or differs from the others in size.
+    """
+    masks = [None if path is None else _read_class_mask(path, labels) for path in files]
+    known = {mask.shape: path for mask, path in zip(masks, files, strict=True) if mask is not None}
+    if len(known) > 1:
+        (first, one), (second, other) = list(known.items())[:2]
+        raise DataError(
+            f"{other}: mask is {second[0]}x{second[1]}, but that of another class, {one}, {first[0]}x{first[1]} "
+            "(height x width); export both at the image's size"
+        )
+    absent = np.zeros(next(iter(known), None) or size(), np.uint8)
+    return np.stack([absent if mask is None else mask for mask in masks])
+
+
+def _read_class_mask(path: Path, labels: LabelSpace) -> npt.NDArray[np.uint8]:
+    raw, palette = read_stored_mask(path)
+    shown = palette[:2]
+    if {*shown} <= {0, _WHITE} and len({*shown}) == len(shown) > raw.max(initial=0):
+        raw = (np.array(shown)[raw] == _WHITE).astype(np.uint8)  # whichever of the two comes first in this file
+    try:
+        mask = labels.encode(raw)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    if all((raw == value).any() for value in _PRESENT) and labels.meanings.get(_PRESENT[1]) == 1:
+        raise DataError(
+            f"{path}: holds 1 and 255. If 255 marks pixels to ignore, say so: data.folder.ignore_value=255; else write "
+            "1 in place of 255."
+        )
+    return mask
 
 
 def _integer(value: object) -> int:

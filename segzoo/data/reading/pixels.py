@@ -1,4 +1,8 @@
-"""The kind of pixels a network takes: 8-bit RGB pictures, or any number of channels with any range of values."""
+"""From any image file to the pixels a network takes: 8-bit RGB, or any number of channels with any range of values.
+
+`PixelFormat.read` chooses the reader: `images.read_image` for ordinary pictures, `images.read_bands` for their channels
+as they are stored, `tiff.read_tiff` for other TIFFs, `arrays.read_npy` for arrays.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -11,31 +15,21 @@ import numpy as np
 import numpy.typing as npt
 
 from segzoo.config.data import SharedDataConfig
-from segzoo.data.reading.arrays import (
-    ARRAY_SUFFIXES,
-    Flags,
-    Stored,
-    check_pages,
-    npy_dtype,
-    npy_size,
-    read_npy,
-    read_tiff,
-)
+from segzoo.data.reading.arrays import ARRAY_SUFFIXES, Array8, Flags, Stored, read_npy
 from segzoo.data.reading.images import (
     IMAGE_SUFFIXES,
     MAX_PIXELS,
     MID_GRAY,
-    Array8,
     ImageKind,
+    check_alpha,
     eight_of_16_bits,
     image_kind,
     image_size,
     over_mid_gray,
     read_bands,
     read_image,
-    refuse_channel_as_alpha,
 )
-from segzoo.data.reading.tiff_header import TiffHeader, check_tiff, read_tiff_header
+from segzoo.data.reading.tiff import TiffHeader, check_pages, check_tiff, read_tiff, read_tiff_header
 from segzoo.errors import DataError, SegzooError, printable
 
 logger = logging.getLogger(__name__)
@@ -106,15 +100,9 @@ class PixelFormat:
         return self.from_stored(Stored(read_bands(path, max_pixels)), str(path))
 
     def lost(self, path: Path, max_pixels: int = MAX_PIXELS) -> Flags | None:
-        """Where an image has nothing to see: no mask says anything there.
+        """Where an image has nothing to see (H, W), and no mask says anything; None for nowhere. Errors as `read`.
 
         That is where no channel has a value, and where an image that lies somewhere on Earth is transparent.
-
-        Shape: (H, W); None for nowhere.
-
-        Raises:
-            DataError: as `read`.
-            ConfigError: as `read`.
         """
         if _is_npy(path):
             return Stored(read_npy(path, self.channels, max_pixels)).lost
@@ -131,21 +119,18 @@ class PixelFormat:
             DataError: the file is missing or no image, or has other channels than stated.
         """
         if _is_npy(path):
-            return npy_size(path, self.channels)
+            height, width, _ = read_npy(path, self.channels).shape
+            return height, width
         header = read_tiff_header(path)
         if header is None or self._is_pillows(header):
             return image_size(path)
-        self._channels_of(path, header)
+        self._check_tiff_channels(path, header)
         return header.size
 
     def kind(self, path: Path) -> ImageKind:
-        """How an image is stored, from its header.
-
-        Raises:
-            DataError: the file is missing or no image.
-        """
+        """How an image is stored, from its header; `DataError` where there is no image."""
         if _is_npy(path):
-            dtype = npy_dtype(path)
+            dtype = read_npy(path).dtype
             return ImageKind("array" if dtype == np.uint8 else f"{dtype} array", is_16_bit=dtype == np.uint16)
         header = read_tiff_header(path)
         if header is None or self._is_pillows(header):
@@ -154,12 +139,7 @@ class PixelFormat:
         return ImageKind(f"{unit}, {header.channels} channels", is_16_bit=8 < header.bits <= 16 and not header.is_float)
 
     def highest_of_16_bits(self, image: Pixels, kind: ImageKind) -> int | None:
-        """About the largest number in an image of 16 bits whose range nobody stated; None of any other.
-
-        Args:
-            image: what `read` gave.
-            kind: how it is stored.
-        """
+        """About the largest number in what `read` gave of 16 bits whose range nobody stated; None of other images."""
         if self.value_range is not None or not kind.is_16_bit:
             return None
         highest = float(image.max(where=image != self.gray, initial=0))  # gray is where there is no number
@@ -186,19 +166,13 @@ class PixelFormat:
         return self.from_stored(Stored(array[..., None] if array.ndim == 2 else array), "image")
 
     def from_stored(self, stored: Stored, name: str) -> Pixels:
-        """Pixels of what a file holds, by the rules of `read`.
-
-        Args:
-            stored: for 8-bit RGB one channel or three, of 8 or 16 bits.
-            name: of the file, for messages.
-
-        Shape: (H, W, C), to the same or with gray repeated.
+        """Pixels (H, W, C) of what the file of this name holds, by the rules of `read`.
 
         Raises:
             DataError: other channels or values than stated.
         """
         if stored.alpha is not None:
-            refuse_channel_as_alpha(stored.alpha, name)
+            check_alpha(stored.alpha, name)
         seen = self._eight_bits(stored, name) if self.is_rgb8 else self._scaled(stored, name)
         seen = self._repeated(seen, name)
         if stored.alpha is not None:
@@ -224,7 +198,7 @@ class PixelFormat:
 
     def _stored_tiff(self, path: Path, header: TiffHeader) -> Stored:
         """What a TIFF holds; of a palette its colours, beside where it has none."""
-        self._channels_of(path, header)
+        self._check_tiff_channels(path, header)
         stored = read_tiff(path, header)
         if header.has_palette:
             missing = stored.without_value
@@ -235,12 +209,7 @@ class PixelFormat:
         missing = stored.missing
         return Stored(stored.values[..., :-1], None if missing is None else missing[..., :-1], stored.values[..., -1])
 
-    def _channels_of(self, path: Path, header: TiffHeader) -> None:
-        """Refuse a TIFF with other channels, or pages that are none.
-
-        Raises:
-            DataError: it has.
-        """
+    def _check_tiff_channels(self, path: Path, header: TiffHeader) -> None:
         check_pages(path, header)
         if not self.takes_alpha_apart(header.channels, has_alpha=header.has_alpha):
             self.check_channels(header.channels, str(path))
@@ -249,15 +218,7 @@ class PixelFormat:
         return channels == self.channels or (channels == 1 and self.channels == _RGB)
 
     def check_channels(self, found: int, name: str) -> None:
-        """Refuse other numbers of channels than a network takes.
-
-        Args:
-            found: of the image, without alpha that is none of them.
-            name: of the file.
-
-        Raises:
-            DataError: it takes others.
-        """
+        """Refuse a file with another number of channels, not counting alpha, than a network takes."""
         if not self._takes(found):
             raise DataError(
                 f"{name}: {found} channels where {self.channels} belong (data.channels); data.channels={found} is for "
@@ -265,7 +226,7 @@ class PixelFormat:
             )
 
     def _repeated(self, bands: Pixels, name: str) -> Pixels:
-        """The bands where they are as many as asked for; gray repeated for RGB."""
+        """The bands, or gray repeated for RGB."""
         self.check_channels(bands.shape[2], name)
         repeats = bands.shape[2] == 1 and self.channels == _RGB
         fitting = np.repeat(bands, _RGB, axis=2) if repeats else np.ascontiguousarray(bands)
@@ -328,9 +289,6 @@ def _over_gray(seen: Pixels, alpha: npt.NDArray[Any]) -> Pixels:
 def dark_range(highest: int) -> tuple[float, float] | None:
     """The range of the bits that are used, where they are so few that 16-bit images would come out all but black.
 
-    Args:
-        highest: the largest number in any image.
-
     >>> dark_range(3000), dark_range(30000)
     ((0.0, 4095.0), None)
     """
@@ -338,12 +296,7 @@ def dark_range(highest: int) -> tuple[float, float] | None:
 
 
 def dark_line(names: Sequence[str], highest: int) -> str | None:
-    """That 16-bit images would come out all but black; None where they would not.
-
-    Args:
-        names: of the images.
-        highest: the largest number in any of them.
-    """
+    """The line that says that these 16-bit images would come out all but black; None where they would not."""
     stated = dark_range(highest) if highest else None
     if stated is None:
         return None
@@ -374,11 +327,7 @@ def sensor_range(highest: float) -> tuple[float, float]:
 
 
 def _full_range(dtype: np.dtype[Any], name: str) -> tuple[float, float]:
-    """0 and the largest value of 8 or 16 bits.
-
-    Raises:
-        DataError: other types have no range of their own.
-    """
+    """0 and the largest value of 8 or 16 bits; other types have no range of their own."""
     if dtype in (np.uint8, np.uint16):
         return 0.0, float(np.iinfo(dtype).max)
     if dtype == np.bool_:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from segzoo.data.reading.images import Array8
+from segzoo.data.reading.arrays import Array8
 from segzoo.data.reading.labels import LabelSpace
 
 MAX_SIDE = 960

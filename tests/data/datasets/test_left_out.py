@@ -93,7 +93,7 @@ def test_arrays_without_channels_are_counted_where_nothing_else_is_there(tmp_pat
 
 @pytest.mark.parametrize("kind", ["AVIF", "JPEG2000"])
 def test_lossy_pictures_are_no_masks(tmp_path: Path, kind: str) -> None:
-    from segzoo.data.reading.images import read_color_mask
+    from segzoo.data.reading.masks import read_color_mask
 
     Image.fromarray(PICTURE).save(tmp_path / "a", format=kind)
     with pytest.raises(DataError, match="cannot be a mask"):

@@ -12,16 +12,9 @@ import tifffile
 from PIL import Image
 
 from segzoo.data.datasets.voc import LABELS as VOC
-from segzoo.data.reading.images import (
-    image_size,
-    mask_size,
-    read_color_mask,
-    read_image,
-    read_mask,
-    write_image,
-    write_mask,
-)
+from segzoo.data.reading.images import image_size, read_image, write_image
 from segzoo.data.reading.labels import LabelSpace
+from segzoo.data.reading.masks import mask_size, read_color_mask, read_mask, write_mask
 from segzoo.errors import DataError
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)

@@ -10,9 +10,10 @@ from PIL import Image
 
 from segzoo.config.schema import DataConfig
 from segzoo.data import build_dataset
-from segzoo.data.reading.images import read_image, read_mask
+from segzoo.data.reading.images import read_image
+from segzoo.data.reading.masks import read_mask
 from segzoo.data.reading.pixels import RGB8, PixelFormat, warn_of_dark
-from segzoo.data.reading.tiff_header import read_tiff_header
+from segzoo.data.reading.tiff import read_tiff_header
 from segzoo.errors import DataError
 from segzoo.inference.raster_file import opened_raster
 from segzoo.inference.tile_plan import Span

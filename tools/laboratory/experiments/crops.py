@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from segzoo.data.datasets.synthetic import LABELS, draw_scene
-from segzoo.data.reading.images import Array8, write_image
+from segzoo.data.reading.arrays import Array8
+from segzoo.data.reading.images import write_image
 
 TRAIN_IMAGES, VAL_IMAGES = 400, 100
 """Of each class."""

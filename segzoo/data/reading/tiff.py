@@ -1,14 +1,23 @@
-"""What a TIFF's header says, read without any package, and refused where a decoder would hang or take all memory."""
+"""TIFFs of any number of channels: their headers, read without any package, and their numbers.
+
+A header is looked at before anything is decoded, and refused where a decoder would hang or take all memory.
+"""
 
 import math
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from segzoo.errors import DataError
+import numpy as np
+
+from segzoo.data.reading.arrays import Numbers, Stored, reading, upright_array
+from segzoo.errors import ConfigError, DataError
+
+TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 
 _ORDERS = {b"II": "<", b"MM": ">"}
 _CLASSIC, _BIG = 42, 43
@@ -25,14 +34,11 @@ _ASKED = frozenset(
         _TILE_HEIGHT, _EXTRA, _KIND, _NODATA, *_PLACES,
     }
 )  # fmt: skip
-# Type of a tag's values: bytes of each, and how Python unpacks it, where whole numbers can be of it.
-_TYPES = {
-    1: (1, "B"), 2: (1, ""), 3: (2, "H"), 4: (4, "I"), 5: (8, ""), 6: (1, "b"), 7: (1, ""), 8: (2, "h"), 9: (4, "i"),
-    10: (8, ""), 11: (4, ""), 12: (8, ""), 13: (4, "I"), 16: (8, "Q"), 17: (8, "q"), 18: (8, "Q"),
-}  # fmt: skip
+# How Python unpacks a value of each type that whole numbers can be of; others stay bytes.
+_TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _REDUCED, _MASK = 1, 4  # bits of the kind of page: a smaller copy; which pixels are there
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE = 0, 1, 2, 3
-_OTHER_COLORS = {5: 4, 6: 3, 8: 3}  # CMYK, YCbCr, Lab: and their numbers of samples
+_COLORS = {_RGB: 3, 5: 4, 6: 3, 8: 3}  # RGB, CMYK, YCbCr, Lab: and their numbers of samples
 _ALPHA = ((1,), (2,))  # associated and unassociated
 _UNSIGNED, _FLOAT = 1, 3
 _LARGEST_BLOCK = 512 * 2**20  # bytes that a decoder takes for one tile or strip
@@ -56,8 +62,8 @@ class TiffHeader:
         extra: what the samples beyond those mean: 1 and 2 alpha, 0 anything.
         orientation: 1 to 8, as in EXIF.
         pages: numbers of the pages that are the image.
-        mask_page: number of the page that says where there is something; None where there is none.
-        nodata: the value that stands for nothing; None where there is none.
+        mask_page: number of the page that says where there is something, if there is one.
+        nodata: the value that stands for nothing, if there is one.
         block: height and width of the tiles or strips it is stored in.
         in_planes: whether each sample has blocks of its own.
         has_place: whether tags say where on Earth it lies.
@@ -93,26 +99,19 @@ class TiffHeader:
         return self.photometric == _PALETTE
 
     @property
-    def white_is_zero(self) -> bool:
-        """Whether the largest number is black."""
-        return self.photometric == _WHITE_IS_ZERO
-
-    @property
     def is_float(self) -> bool:
         """Whether samples are floating-point numbers."""
         return self.sample_kind == _FLOAT
 
     @property
     def is_picture(self) -> bool:
-        """Whether it is gray or coloured, with or without alpha, of 1 to 16 bits: nothing is lost in 8-bit RGB."""
+        """Whether Pillow reads it as 8-bit RGB without loss but for bits: gray or coloured, with or without alpha."""
         if self.bits > 16 or self.sample_kind != _UNSIGNED or len(self.pages) > 1:
             return False
         if self.is_big_swapped or (self.bits > 8 and self.in_planes):  # which Pillow cannot read
             return False
-        colors = self.channels - self.has_alpha
-        if self.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _PALETTE):
-            return colors == 1
-        return colors == {_RGB: 3, **_OTHER_COLORS}.get(self.photometric)
+        gray = self.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _PALETTE)
+        return self.channels - self.has_alpha == (1 if gray else _COLORS.get(self.photometric))
 
     @property
     def may_lack_values(self) -> bool:
@@ -125,7 +124,7 @@ class TiffHeader:
         return (self.width, self.height) if self.orientation in range(5, 9) else (self.height, self.width)
 
     @property
-    def claimed_bytes(self) -> int:
+    def decoded_bytes(self) -> int:
         """What the decoded image takes."""
         return self.height * self.width * self.channels * math.ceil(self.bits / 8)
 
@@ -145,11 +144,7 @@ def read_tiff_header(path: Path) -> TiffHeader | None:
 
 
 def check_tiff(path: Path, max_pixels: int) -> TiffHeader | None:
-    """The header of a TIFF that is to be read whole; None where the file is none.
-
-    Args:
-        path: a file of any kind, told by its content.
-        max_pixels: refuse larger images, before anything is decoded.
+    """The header of a TIFF that is to be read whole; None of a file whose content is of another kind.
 
     Raises:
         DataError: its pages form a circle, or what it claims is too large or cannot be in the file.
@@ -159,10 +154,9 @@ def check_tiff(path: Path, max_pixels: int) -> TiffHeader | None:
         return None
     if header.height * header.width > max_pixels:
         raise DataError(f"{path}: {header.width}x{header.height} pixels are more than the limit of {max_pixels}")
-    if header.block_bytes > max(_LARGEST_BLOCK, header.claimed_bytes):
-        raise DataError(_large_block(path, header))
-    if header.claimed_bytes > max(_SMALL, _MOST_PACKED * header.file_bytes):
-        claimed = f"{header.claimed_bytes / 2**30:.1f} GiB"
+    _check_block(path, header, max(_LARGEST_BLOCK, header.decoded_bytes))
+    if header.decoded_bytes > max(_SMALL, _MOST_PACKED * header.file_bytes):
+        claimed = f"{header.decoded_bytes / 2**30:.1f} GiB"
         raise DataError(f"{path}: damaged or unreadable ({header.file_bytes} bytes that claim to hold {claimed})")
     return header
 
@@ -174,9 +168,63 @@ def check_windows(path: Path) -> TiffHeader | None:
         DataError: its pages form a circle, or a tile or strip is too large.
     """
     header = _checked(path)
-    if header is not None and header.block_bytes > _LARGEST_BLOCK:
-        raise DataError(_large_block(path, header))
+    if header is not None:
+        _check_block(path, header, _LARGEST_BLOCK)
     return header
+
+
+def read_tiff(path: Path, header: TiffHeader) -> Stored:
+    """The numbers of a TIFF, upright. Pages of one size with a channel each are its channels; alpha is one of them.
+
+    Args:
+        path: the file.
+        header: its own, checked.
+
+    Raises:
+        DataError: the file is damaged.
+        ConfigError: the package that reads it is not installed.
+    """
+    check_pages(path, header)
+    tifffile = _tifffile(path)
+    # Neither a series that its description makes of the pages, nor other files that it names.
+    with reading(path), tifffile.TiffFile(path, is_ome=False, is_shaped=False) as file:
+        pages = [_channels_last(file.pages[number]) for number in header.pages]
+        values = np.stack(pages, axis=2).reshape(header.height, header.width, -1)
+        there = None if header.mask_page is None else file.pages[header.mask_page].asarray()
+    missing = None
+    if header.nodata is not None:
+        # Rounded as the file's numbers are.
+        nodata = values.dtype.type(header.nodata) if values.dtype.kind == "f" else header.nodata
+        missing = np.isnan(values) if np.isnan(header.nodata) else values == nodata
+    if there is not None:
+        nothing = np.broadcast_to((there == 0)[..., None], values.shape)
+        missing = nothing if missing is None else missing | nothing
+    if header.photometric == _WHITE_IS_ZERO and values.dtype.kind == "u":
+        values = values.dtype.type(2**header.bits - 1) - values
+    upright = upright_array(values, header.orientation)
+    return Stored(upright, None if missing is None else upright_array(missing, header.orientation))
+
+
+def check_pages(path: Path, header: TiffHeader) -> None:
+    """Refuse several pages of several channels each, which are no channels of one image."""
+    if len(header.pages) > 1 and header.channels != len(header.pages):
+        raise DataError(f"{path}: {len(header.pages)} pages of {header.channels} channels each; save them as images")
+
+
+def _channels_last(page: Any) -> Numbers:
+    """The numbers of a page: (H, W, C), or (H, W) where there is one channel."""
+    values: Numbers = page.asarray()
+    return np.moveaxis(values, 0, -1) if page.axes.startswith("S") else values
+
+
+def _tifffile(path: Path) -> Any:
+    """The TIFF reader, which is optional: most people have pictures."""
+    try:
+        return import_module("tifffile")
+    except ImportError:
+        raise ConfigError(
+            f"{path}: TIFFs that are no 8-bit RGB pictures need a reader: pip install tifffile imagecodecs"
+        ) from None
 
 
 def _checked(path: Path) -> TiffHeader | None:
@@ -189,11 +237,12 @@ def _checked(path: Path) -> TiffHeader | None:
         raise DataError(f"{path}: damaged or unreadable ({reason})") from None
 
 
-def _large_block(path: Path, header: TiffHeader) -> str:
-    return (
-        f"{path}: stored in blocks of {header.block[1]}x{header.block[0]} pixels, which take "
-        f"{header.block_bytes / 2**30:.1f} GiB each; write it in small tiles (gdal_translate -co TILED=YES)"
-    )
+def _check_block(path: Path, header: TiffHeader, most_bytes: int) -> None:
+    if header.block_bytes > most_bytes:
+        raise DataError(
+            f"{path}: stored in blocks of {header.block[1]}x{header.block[0]} pixels, which take "
+            f"{header.block_bytes / 2**30:.1f} GiB each; write it in small tiles (gdal_translate -co TILED=YES)"
+        )
 
 
 def _read(path: Path) -> TiffHeader | None:
@@ -202,7 +251,7 @@ def _read(path: Path) -> TiffHeader | None:
     Raises:
         DataError: the pages form a circle.
         OSError: the file cannot be read.
-        ValueError: it is damaged.
+        OverflowError, ValueError: it is damaged.
         struct.error: it ends in the header.
     """
     if not path.is_file():  # reading a pipe would wait for ever
@@ -210,69 +259,64 @@ def _read(path: Path) -> TiffHeader | None:
     with path.open("rb") as file:
         order = _ORDERS.get(file.read(2))
         version = struct.unpack(f"{order}H", file.read(2))[0] if order else None
-        if version not in (_CLASSIC, _BIG):
+        if order is None or version not in (_CLASSIC, _BIG):
             return None
-        pages = list(_Pages(path, file, order or "<", big=version == _BIG))
+        pages = list(_pages(path, file, order, big=version == _BIG))
         return _header(pages, path.stat().st_size, is_big_swapped=version == _BIG and order == ">")
 
 
-@dataclass(frozen=True)
-class _Pages:
+def _pages(path: Path, file: BinaryIO, order: str, *, big: bool) -> Iterator[Tags]:
     """The tags of each page, in order."""
+    place, count = (f"{order}Q", f"{order}Q") if big else (f"{order}I", f"{order}H")
+    if big:
+        file.read(4)
+    seen: set[int] = set()
+    offset = _number(file, place)
+    while offset:
+        if offset in seen:
+            raise DataError(f"{path}: damaged or unreadable (its pages form a circle)")
+        if len(seen) == _MOST_PAGES:
+            raise DataError(f"{path}: damaged or unreadable (more than {_MOST_PAGES} pages)")
+        seen.add(offset)
+        try:
+            file.seek(offset)
+            entries = _number(file, count)
+            if entries > _MOST_ENTRIES:
+                raise ValueError(f"a page with {entries} tags")
+            tags, offset = _tags(file, entries, place), _number(file, place)
+        except (OverflowError, ValueError, struct.error):
+            if len(seen) == 1:
+                raise
+            return  # what follows the first page and is no page spoils nothing
+        yield tags
 
-    path: Path
-    file: BinaryIO
-    order: str
-    big: bool
 
-    def __iter__(self) -> Iterator[Tags]:
-        place, count = ("Q", "Q") if self.big else ("I", "H")
-        if self.big:
-            self.file.read(4)
-        seen: set[int] = set()
-        offset = self._number(place)
-        while offset:
-            if offset in seen:
-                raise DataError(f"{self.path}: damaged or unreadable (its pages form a circle)")
-            if len(seen) == _MOST_PAGES:
-                raise DataError(f"{self.path}: damaged or unreadable (more than {_MOST_PAGES} pages)")
-            seen.add(offset)
-            try:
-                self.file.seek(offset)
-                entries = self._number(count)
-                if entries > _MOST_ENTRIES:
-                    raise ValueError(f"a page with {entries} tags")
-                tags, offset = self._tags(entries, place), self._number(place)
-            except (OverflowError, ValueError, struct.error):
-                if len(seen) == 1:
-                    raise
-                return  # what follows the first page and is none spoils nothing
-            yield tags
+def _number(file: BinaryIO, kind: str) -> int:
+    return int(struct.unpack(kind, file.read(struct.calcsize(kind)))[0])
 
-    def _number(self, kind: str) -> int:
-        return int(struct.unpack(self.order + kind, self.file.read(struct.calcsize(self.order + kind)))[0])
 
-    def _tags(self, entries: int, place: str) -> Tags:
-        """The tags that are asked for; the file stands behind the page's last one afterwards."""
-        head = f"{self.order}HH{place}"
-        size, inline = struct.calcsize(head), struct.calcsize(self.order + place)
-        content = self.file.read(entries * (size + inline))
-        after = self.file.tell()
-        tags: Tags = {}
-        for start in range(0, entries * (size + inline), size + inline):
-            tag, kind, count = struct.unpack_from(head, content, start)
-            if tag not in _ASKED:
-                continue
-            bytes_each, number = _TYPES.get(kind, (1, ""))
-            count = min(count, _MOST_VALUES)
-            value = content[start + size : start + size + inline]
-            if bytes_each * count > inline:
-                self.file.seek(struct.unpack(self.order + place, value)[0])
-                value = self.file.read(bytes_each * count)
-            known = number and len(value) >= bytes_each * count
-            tags[tag] = struct.unpack_from(f"{self.order}{count}{number}", value) if known else value
-        self.file.seek(after)
-        return tags
+def _tags(file: BinaryIO, entries: int, place: str) -> Tags:
+    """The tags that are asked for; the file stands behind the page's last one afterwards."""
+    order, inline = place[0], struct.calcsize(place)
+    head = f"{order}HH{place[1]}"
+    size = struct.calcsize(head)
+    content = file.read(entries * (size + inline))
+    after = file.tell()
+    tags: Tags = {}
+    for start in range(0, entries * (size + inline), size + inline):
+        tag, kind, count = struct.unpack_from(head, content, start)
+        if tag not in _ASKED:
+            continue
+        count = min(count, _MOST_VALUES)
+        numbers = f"{order}{count}{_TYPES.get(kind, 's')}"
+        value = content[start + size : start + size + inline]
+        if struct.calcsize(numbers) > inline:
+            file.seek(struct.unpack(place, value)[0])
+            value = file.read(struct.calcsize(numbers))
+        known = kind in _TYPES and len(value) >= struct.calcsize(numbers)
+        tags[tag] = struct.unpack_from(numbers, value) if known else value
+    file.seek(after)
+    return tags
 
 
 def _header(pages: list[Tags], file_bytes: int, *, is_big_swapped: bool) -> TiffHeader:
