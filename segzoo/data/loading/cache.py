@@ -30,7 +30,7 @@ from segzoo.files import open_own, write_atomically
 
 logger = logging.getLogger(__name__)
 
-_READING = 3  # one more whenever the same files are read as other pixels: older caches are no longer read then
+_READING = 3  # one more whenever the same files are read as other pixels, so that older caches are left alone
 
 
 def cached(dataset: SegmentationDataset, config: DataConfig, split: str) -> SegmentationDataset:
@@ -94,7 +94,7 @@ class CachedDataset:
         """Read a sample from the cache, or from its files and into the cache.
 
         Raises:
-            DataError: a file is damaged, the sizes differ, or the mask holds a value that is no class.
+            DataError: a file is damaged, the sizes differ, or a value in the mask has no class.
         """
         if self._last is None or self._last[0] != index:  # mask and image are asked for one after the other
             self._last = index, self._sample(index)
@@ -163,7 +163,7 @@ class CachedDataset:
         return image, mask
 
     def _header(self, file: BinaryIO) -> tuple[np.dtype[Any], int]:
-        """The record in a file, and where it begins; nearly any error where there is none of this cache's."""
+        """The record in a file, and where it begins; raises nearly anything for a file of another kind."""
         np.lib.format.read_magic(file)
         shape, _, found = np.lib.format.read_array_header_1_0(file)
         kind = _record(*found["image"].shape[:2], *self._format())

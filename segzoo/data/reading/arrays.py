@@ -20,17 +20,11 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Stored:
-    """An image, or a part of one, as its file holds it.
+    """An image, or a part of one, as its file holds it."""
 
-    Args:
-        values: of its channels, (H, W, C).
-        missing: where a channel has no value, (H, W, C), beside what is not a number; None for nowhere.
-        alpha: how much there is of each pixel, (H, W), where that is no channel; 0 is nothing.
-    """
-
-    values: Numbers
-    missing: Flags | None = None
-    alpha: Numbers | None = None
+    values: Numbers  # of its channels, (H, W, C)
+    missing: Flags | None = None  # where a channel has no value, (H, W, C), apart from NaN; None for nowhere
+    alpha: Numbers | None = None  # how opaque each pixel is, (H, W), where alpha is not among the channels
 
     @property
     def without_value(self) -> Flags | None:

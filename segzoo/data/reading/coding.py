@@ -155,7 +155,7 @@ class MaskCoding(ABC):
         return tuple(f"{index:02d}_{name}" for index, name in enumerate(safe))
 
     def flat_palette(self, ignored: Color = IGNORED_COLOR) -> list[int]:
-        """256 colours in a row, as Pillow's `putpalette` takes them; what is no class is black."""
+        """256 colours in a row, as Pillow's `putpalette` takes them."""
         colors: list[Color] = [(0, 0, 0)] * 256
         colors[: len(self.names)] = self.palette
         colors[self.ignore_index] = ignored

@@ -57,19 +57,12 @@ _pillow_limit = threading.Lock()
 
 
 class ImageKind(NamedTuple):
-    """How a picture is stored.
+    """How a picture is stored."""
 
-    Args:
-        pixels: in words: "RGB", "gray", "16-bit gray", "with alpha", ...
-        turned: whether its EXIF orientation turns or mirrors it.
-        quarter_turn: whether that swaps height and width.
-        is_16_bit: whether its numbers go from 0 to 65535.
-    """
-
-    pixels: str
-    turned: bool = False
-    quarter_turn: bool = False
-    is_16_bit: bool = False
+    pixels: str  # in words: "RGB", "gray", "16-bit gray", "with alpha", ...
+    turned: bool = False  # whether its EXIF orientation turns or mirrors it
+    quarter_turn: bool = False  # whether that swaps height and width
+    is_16_bit: bool = False  # whether its numbers go from 0 to 65535
 
 
 def read_image(path: Path, max_pixels: int = MAX_PIXELS, reduction: int = 1) -> Array8:
@@ -81,8 +74,7 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS, reduction: int = 1) -> 
     Args:
         path: file in one of the formats of `IMAGE_SUFFIXES`, told by content.
         max_pixels: refuse larger pictures before anything is decoded.
-        reduction: 1, 2, 4 or 8: JPEGs may be decoded at that fraction of their size, rounded up. Each pixel is then
-            about the mean of those it stands for.
+        reduction: 1, 2, 4 or 8: JPEGs may be decoded at that fraction of their size, rounded up, by means of pixels.
 
     Shape: (H, W, 3).
 
@@ -96,7 +88,7 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS, reduction: int = 1) -> 
 
 
 def picture_to_rgb(image: Image.Image, path: Path | None = None) -> Array8:
-    """8-bit RGB (H, W, 3) of an open picture by the rules of `read_image`, but as it lies: its array does, too.
+    """8-bit RGB (H, W, 3) of an open picture by the rules of `read_image`, but as it lies, without its EXIF.
 
     Raises:
         DataError: of a kind that has no such rule.
@@ -134,13 +126,6 @@ def check_alpha(alpha: npt.NDArray[np.integer], name: str) -> None:
 
     GDAL marks the last of four channels so unless it is told not to: near infrared, for one. Transparency is all or
     nothing but for soft edges; a picture with more of these is rather one with four channels.
-
-    Args:
-        alpha: the channel, 8 or 16 bits.
-        name: of the file.
-
-    Raises:
-        DataError: it holds something else.
     """
     between = np.count_nonzero((alpha > 0) & (alpha < np.iinfo(alpha.dtype).max))
     if 2 * between > alpha.size:
@@ -366,9 +351,7 @@ def _has_late_exif(image: PngImagePlugin.PngImageFile) -> bool:
 
 
 def write_image(path: Path, image: Array8) -> None:
-    """Write an RGB or gray picture; the suffix says the format. Whole or not at all.
-
-    Shape: (H, W, 3) or (H, W).
+    """Write an RGB (H, W, 3) or gray (H, W) picture, whole or not at all; the suffix says the format.
 
     Raises:
         DataError: the suffix names no format we write.

@@ -164,10 +164,8 @@ class LabelSpace:
 
         None where all of them mean something. Values and counts may be those of many masks together.
         """
-        known = {raw for raw, _ in self._pairs()}
-        wrong = [
-            (value, count) for value, count in zip(values.tolist(), counts.tolist(), strict=True) if value not in known
-        ]
+        found = zip(values.tolist(), counts.tolist(), strict=True)
+        wrong = [(value, count) for value, count in found if value not in self.meanings]
         if not wrong:
             return None
         listed = ", ".join(f"{self._shown(value)} ({count} px)" for value, count in wrong[:_SHOWN])
@@ -178,7 +176,8 @@ class LabelSpace:
     @cached_property
     def meanings(self) -> Mapping[int, int]:
         """Value on disk to class index or `ignore_index`, written out."""
-        return dict(self._pairs())
+        indices = (*range(self.coding.num_values), self.ignore_index)
+        return dict(self.raw_ids or zip(indices, indices, strict=True))
 
     def of_indices(self) -> "LabelSpace":
         """The same classes, for masks that hold class indices and `ignore_index` themselves."""
@@ -192,7 +191,7 @@ class LabelSpace:
             merged: a new name to the names it replaces; the new class takes the place and colour of the first.
 
         Raises:
-            ConfigError: a name is no class, or is used twice; all problems in one go.
+            ConfigError: there is no class of a name, or it is used twice; all problems in one go.
 
         >>> labels = LabelSpace.from_names(["void", "car", "road", "bus"])
         >>> labels.regrouped(["void"], {"vehicle": ["car", "bus"]}).names
@@ -206,12 +205,12 @@ class LabelSpace:
         names = list(dict.fromkeys(kept.values()))
         colors = {new: self.palette[self.names.index(old)] for old, new in reversed(kept.items())}
         indices = {self.names.index(old): names.index(new) for old, new in kept.items()}
-        raw_ids = tuple((raw, indices.get(index, self.ignore_index)) for raw, index in self._pairs())
+        raw_ids = tuple((raw, indices.get(index, self.ignore_index)) for raw, index in self.meanings.items())
         palette = tuple(colors[name] for name in names)
         return LabelSpace(tuple(names), palette, self.ignore_index, raw_ids, self.raw_colors)
 
     def flat_palette(self) -> list[int]:
-        """256 colours in a row, as Pillow's `putpalette` takes them; what is no class is black."""
+        """256 colours in a row, as Pillow's `putpalette` takes them."""
         return self.coding.flat_palette()
 
     def to_dict(self) -> dict[str, object]:
@@ -245,13 +244,6 @@ class LabelSpace:
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"label space: not readable ({error!r})") from error
 
-    def _pairs(self) -> tuple[tuple[int, int], ...]:
-        """(value on disk, class index or `ignore_index`), written out."""
-        if self.raw_ids:
-            return self.raw_ids
-        values = range(self.coding.num_values)
-        return (*((index, index) for index in values), (self.ignore_index, self.ignore_index))
-
     @cached_property
     def _lowest(self) -> int:
         """The raw value of the table's first entry: 0, or the lowest of negative ones."""
@@ -263,10 +255,8 @@ class LabelSpace:
 
         Zeros cost no memory until they are touched, so that the table of a few colours is small.
         """
-        pairs = self._pairs()
-        largest = max(raw for raw, _ in pairs)
-        table = np.zeros(max(256, largest + 2) - self._lowest, dtype=np.uint16)
-        for raw, index in pairs:
+        table = np.zeros(max(256, max(self.meanings) + 2) - self._lowest, dtype=np.uint16)
+        for raw, index in self.meanings.items():
             table[raw - self._lowest] = index + 1
         return table
 
@@ -375,7 +365,7 @@ def read_class_masks(
     Args:
         files: one for each class; None where the class is absent.
         labels: what the values in them mean (`LabelSpace.of_class_masks`).
-        size: height and width, asked for where no class has a file.
+        size: gives height and width where no class has a file.
 
     Shape: (K, H, W).
 

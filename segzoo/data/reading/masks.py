@@ -32,11 +32,9 @@ _TIFF_SAMPLE_FORMAT, _TIFF_SIGNED = 339, 2
 
 
 class StoredMask(NamedTuple):
-    """The numbers in a mask file.
+    """The numbers (H, W) in a mask file: palette indices, gray values, or 0 and 1.
 
-    Args:
-        values: palette indices, gray values, or 0 and 1; (H, W).
-        palette: the colour of each index, as one number (`labels.color_number`); empty where the file has no palette.
+    `palette` has the colour of each index as one number (`labels.color_number`), and is empty where the file has none.
     """
 
     values: npt.NDArray[np.integer]
@@ -49,11 +47,7 @@ def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.intege
 
 
 def read_stored_mask(path: Path, max_pixels: int = MAX_PIXELS) -> StoredMask:
-    """Read a mask as the numbers stored in it, whatever a viewer would make of them.
-
-    Args:
-        path: single-channel file of a lossless format; floating-point numbers have to be whole ones.
-        max_pixels: refuse larger masks before anything is decoded.
+    """Read a mask of one channel as the numbers stored in it, whatever a viewer would make of them.
 
     Raises:
         DataError: the file is missing, damaged, too large, coloured, or a JPEG, or holds fractions.
@@ -70,13 +64,7 @@ def read_stored_mask(path: Path, max_pixels: int = MAX_PIXELS) -> StoredMask:
 
 
 def read_color_mask(path: Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint32]:
-    """Read a mask whose colours stand for classes, each colour as one number (`labels.color_number`).
-
-    Args:
-        path: coloured, gray or palette picture of a lossless format.
-        max_pixels: refuse larger masks before anything is decoded.
-
-    Shape: (H, W).
+    """Read a mask (H, W) whose colours stand for classes, each colour as one number (`labels.color_number`).
 
     Raises:
         DataError: the file is missing, damaged, too large, transparent in places, or a JPEG.
@@ -92,17 +80,13 @@ def read_color_mask(path: Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.
 
 
 def is_colored_mask(path: Path) -> bool:
-    """Whether only colours can stand for classes in a picture, from its header; `DataError` where there is none."""
+    """Whether only colours can stand for classes in a file, from its header; `DataError` of what is not a picture."""
     with opened(path) as image:
         return image.mode not in _MASK_MODES
 
 
 def mask_size(path: Path, *, colored: bool = False) -> tuple[int, int]:
-    """Height and width of a mask, from its header.
-
-    Args:
-        path: file of the mask.
-        colored: its colours stand for classes, so that every lossless picture will do.
+    """Height and width of a mask, from its header; where colours stand for classes, every lossless picture is one.
 
     Raises:
         DataError: the file is missing or can be no mask: coloured, or a JPEG.
@@ -113,12 +97,7 @@ def mask_size(path: Path, *, colored: bool = False) -> tuple[int, int]:
 
 
 def write_mask(path: Path, mask: npt.NDArray[np.integer], palette: Sequence[int]) -> None:
-    """Write class indices (H, W) as an 8-bit indexed PNG. Whole or not at all.
-
-    Args:
-        path: where to; a `.png`.
-        mask: class indices, 0 to 255.
-        palette: 256 colours in a row (`LabelSpace.flat_palette`).
+    """Write class indices (H, W) as an 8-bit indexed PNG with the colours of `LabelSpace.flat_palette`.
 
     Raises:
         DataError: a value does not fit 8 bits.

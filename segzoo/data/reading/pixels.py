@@ -142,7 +142,7 @@ class PixelFormat:
         """About the largest number in what `read` gave of 16 bits whose range nobody stated; None of other images."""
         if self.value_range is not None or not kind.is_16_bit:
             return None
-        highest = float(image.max(where=image != self.gray, initial=0))  # gray is where there is no number
+        highest = float(image.max(where=image != self.gray, initial=0))  # gray is what has no value
         # Of 8 bits, the number is half a step lower than it might have been, and so in the range of as many bits.
         return max(0, int(highest) * 257 - 128) if image.dtype == np.uint8 else round(highest * 65535)
 
@@ -187,7 +187,7 @@ class PixelFormat:
         return MID_GRAY if self.is_rgb8 else 0.5
 
     def takes_alpha_apart(self, channels: int, *, has_alpha: bool) -> bool:
-        """Whether the last of so many channels, if it is marked as alpha, is none that the network takes."""
+        """Whether the last of so many channels is alpha that the network does not take as a channel."""
         return has_alpha and channels != self.channels and self._takes(channels - 1)
 
     def _is_pillows(self, header: TiffHeader) -> bool:
@@ -244,7 +244,7 @@ class PixelFormat:
         return np.array(values)
 
     def _scaled(self, stored: Stored, name: str) -> npt.NDArray[np.float32]:
-        """Values in units of the range, cut off at 0 and 1; mid-gray for what is no value and beyond the range."""
+        """Values in units of the range, cut off at 0 and 1; mid-gray where a missing value is beyond the range."""
         self.check_channels(stored.values.shape[2], name)
         low, high = self.value_range or _full_range(stored.values.dtype, name)
         scaled = stored.values.astype(np.float32)

@@ -50,42 +50,23 @@ Tags = dict[int, tuple[int, ...] | bytes]
 
 @dataclass(frozen=True)
 class TiffHeader:
-    """The first image of a TIFF.
-
-    Args:
-        height: in pixels, as they are stored.
-        width: in pixels, as they are stored.
-        channels: of a pixel: its samples; or pages of one size, where each has one.
-        bits: of a sample.
-        sample_kind: 1 unsigned, 2 signed, 3 floating-point.
-        photometric: what the samples mean: 0 and 1 gray, 2 RGB, 3 indices of a palette, ...
-        extra: what the samples beyond those mean: 1 and 2 alpha, 0 anything.
-        orientation: 1 to 8, as in EXIF.
-        pages: numbers of the pages that are the image.
-        mask_page: number of the page that says where there is something, if there is one.
-        nodata: the value that stands for nothing, if there is one.
-        block: height and width of the tiles or strips it is stored in.
-        in_planes: whether each sample has blocks of its own.
-        has_place: whether tags say where on Earth it lies.
-        is_big_swapped: whether it is a BigTIFF with the highest byte first, which Pillow cannot read.
-        file_bytes: size of the file.
-    """
+    """The first image of a TIFF; sizes in pixels, as they are stored."""
 
     height: int
     width: int
-    channels: int
-    bits: int
-    sample_kind: int
-    photometric: int
-    extra: tuple[int, ...]
-    orientation: int
-    pages: tuple[int, ...]
-    mask_page: int | None
-    nodata: float | None
-    block: tuple[int, int]
-    in_planes: bool
-    has_place: bool
-    is_big_swapped: bool
+    channels: int  # samples of a pixel; or pages of one size, where each has one sample
+    bits: int  # of a sample
+    sample_kind: int  # 1 unsigned, 2 signed, 3 floating-point
+    photometric: int  # what the samples mean: 0 and 1 gray, 2 RGB, 3 indices of a palette, ...
+    extra: tuple[int, ...]  # what the samples beyond those mean: 1 and 2 alpha, 0 anything
+    orientation: int  # 1 to 8, as in EXIF
+    pages: tuple[int, ...]  # numbers of the pages that are the image
+    mask_page: int | None  # number of the page that says where there is something, if there is one
+    nodata: float | None  # the value that stands for nothing, if there is one
+    block: tuple[int, int]  # height and width of the tiles or strips it is stored in
+    in_planes: bool  # whether each sample has blocks of its own
+    has_place: bool  # whether tags say where on Earth it lies
+    is_big_swapped: bool  # whether it is a BigTIFF with the highest byte first, which Pillow cannot read
     file_bytes: int
 
     @property
@@ -136,7 +117,7 @@ class TiffHeader:
 
 
 def read_tiff_header(path: Path) -> TiffHeader | None:
-    """The header of a TIFF or BigTIFF; None where the file is none, or damaged before its first pixel."""
+    """The header of a TIFF or BigTIFF; None of any other file, or where the header is damaged."""
     try:
         return _read(path)
     except (DataError, OSError, OverflowError, ValueError, struct.error):
@@ -176,12 +157,8 @@ def check_windows(path: Path) -> TiffHeader | None:
 def read_tiff(path: Path, header: TiffHeader) -> Stored:
     """The numbers of a TIFF, upright. Pages of one size with a channel each are its channels; alpha is one of them.
 
-    Args:
-        path: the file.
-        header: its own, checked.
-
     Raises:
-        DataError: the file is damaged.
+        DataError: the file, whose header is checked already, is damaged.
         ConfigError: the package that reads it is not installed.
     """
     check_pages(path, header)
@@ -206,7 +183,7 @@ def read_tiff(path: Path, header: TiffHeader) -> Stored:
 
 
 def check_pages(path: Path, header: TiffHeader) -> None:
-    """Refuse several pages of several channels each, which are no channels of one image."""
+    """Refuse several pages of several channels each, for they cannot be the channels of one image."""
     if len(header.pages) > 1 and header.channels != len(header.pages):
         raise DataError(f"{path}: {len(header.pages)} pages of {header.channels} channels each; save them as images")
 
@@ -250,9 +227,7 @@ def _read(path: Path) -> TiffHeader | None:
 
     Raises:
         DataError: the pages form a circle.
-        OSError: the file cannot be read.
-        OverflowError, ValueError: it is damaged.
-        struct.error: it ends in the header.
+        OSError, OverflowError, ValueError, struct.error: the file cannot be read, is damaged or ends in the header.
     """
     if not path.is_file():  # reading a pipe would wait for ever
         return None
@@ -287,7 +262,7 @@ def _pages(path: Path, file: BinaryIO, order: str, *, big: bool) -> Iterator[Tag
         except (OverflowError, ValueError, struct.error):
             if len(seen) == 1:
                 raise
-            return  # what follows the first page and is no page spoils nothing
+            return  # damage behind the first page does not spoil it
         yield tags
 
 

@@ -95,7 +95,7 @@ def is_of_kind(path: Path | os.DirEntry[str], suffixes: Collection[str]) -> bool
 
 
 def left_out_line(where: Path, others: Collection[Path]) -> str | None:
-    """A line about files among images that are of no kind that is read; None where there are none."""
+    """A line about files among images whose kind is not read; None where there are no such files."""
     if not others:
         return None
     kinds = Counter(printable(path.suffix.lower()) or "without a suffix" for path in others)
@@ -113,7 +113,7 @@ def unlisted_lines(unlisted: dict[Path, str]) -> Iterable[str]:
 
 
 def name_of(path: Path) -> str:
-    """The name of a file or folder as text, the same on every system: accents composed, no bytes that are no text."""
+    """The name of a file or folder as text that is the same on every system, with composed accents (`composed`)."""
     return composed(path.name)
 
 

@@ -38,33 +38,21 @@ _FILLED_CHANNELS = 4  # the most that OpenCV fills a border of
 
 @dataclass(frozen=True)
 class View:
-    """The part of an image that a sample shows: where, how large, how turned.
+    """The part of an image that a sample shows: where, how large, how turned."""
 
-    Args:
-        factor: size of the scaled image over that of the stored one.
-        top: first row of the crop in the scaled image.
-        left: first column.
-        flip: left and right change places, last of all.
-        vertical_flip: top and bottom do.
-        angle: degrees by which the content turns clockwise.
-        pivot: row and column in the scaled image, in pixels from its corner, that stay in place when it turns.
-    """
-
-    factor: Fraction
-    top: int
+    factor: Fraction  # size of the scaled image over that of the stored one
+    top: int  # first row of the crop in the scaled image
     left: int
-    flip: bool = False
+    flip: bool = False  # whether left and right change places, last of all
     vertical_flip: bool = False
-    angle: float = 0.0
-    pivot: tuple[float, float] = (0.0, 0.0)
+    angle: float = 0.0  # degrees by which the content turns clockwise
+    pivot: tuple[float, float] = (0.0, 0.0)  # row and column in the scaled image that stay in place when it turns
 
 
 class TrainTransform:
     """Scale by a random factor, pad at the bottom and right, crop, flip; and what `data.augmentation` adds.
 
-    Args:
-        config: the run's `data` section. Padding takes the mean colour of its preprocessing.
-        ignore_index: what the mask holds where the image has no pixel.
+    Padding has the mean colour of the preprocessing, and `ignore_index` in the mask.
 
     Raises:
         ConfigError: `data.augmentation.extra` is wrong; one line per problem.
@@ -92,12 +80,7 @@ class TrainTransform:
     def __call__(self, image: Pixels, mask: Mask, seed: int) -> tuple[Pixels, Mask]:
         """Augment one sample; the result depends on the arguments alone.
 
-        Args:
-            image: 8-bit RGB, or float32 in units of the full range.
-            mask: class indices and the ignored value.
-            seed: the only source of chance.
-
-        Shape: image (H, W, C) and mask (H, W), or (K, H, W), to crop size.
+        Shape: image (H, W, C), 8-bit RGB or float32, and mask (H, W), or (K, H, W), to crop size.
         """
         return self.cut(image, mask, self.view(mask, seed), seed)
 
@@ -177,7 +160,7 @@ def rare_pixel(mask: Mask, factor: Fraction, ignore_index: int, random: np.rando
     height, width = scaled_size(size, factor)
     rows = source_indices(0, height, factor, size[0])
     columns = source_indices(0, width, factor, size[1])
-    seen = mask[..., rows, :][..., columns] if factor < 1 else mask  # what scaling down leaves out is no target
+    seen = mask[..., rows, :][..., columns] if factor < 1 else mask  # what scaling down leaves out cannot be a target
     pixels = mask_pixels(seen)
     pixels[ignore_index] = 0
     present = np.flatnonzero(pixels)
@@ -231,12 +214,7 @@ def cut_mask(mask: Mask, view: View, crop: Extent, ignore_index: int) -> Mask:
 def cut_image(image: Pixels, size: Extent, view: View, crop: Extent, fill: Fill) -> Pixels:
     """The picture of a crop: bilinear, without smoothing, `fill` outside the image. New memory.
 
-    Args:
-        image: the stored image, or one that its decoder shrank by one of `REDUCTIONS`.
-        size: height and width of the stored image.
-        view: which part.
-        crop: height and width of the crop.
-        fill: value of each channel.
+    The image is the stored one of `size`, or what its decoder shrank by one of `REDUCTIONS`.
 
     Shape: (H, W, C) to (*crop, C).
 
