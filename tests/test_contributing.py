@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import segzoo
+from segzoo.training.build import build_data, build_task
 
 
 @pytest.fixture
@@ -82,8 +83,6 @@ def test_an_image_in_training_passes_the_functions_of_the_tour_in_their_order(pa
     config = segzoo.load_config(repository / "configs" / "quickstart.yaml", changes)
     tour = steps_of(page, "The life of an image in training")
     assert len(tour) >= 12
-    from segzoo.training.build import build_data, build_task
-
     data = build_data(config)
     task = build_task(config, data, pretrained=False)
     trainer = lightning.Trainer(

@@ -93,7 +93,7 @@ def picture_to_rgb(image: Image.Image, path: Path | None = None) -> Array8:
     Raises:
         DataError: of a kind that has no such rule.
     """
-    name = path or getattr(image, "filename", "") or "image"
+    name = str(path) if path else str(getattr(image, "filename", "") or "image")
     if image.mode.startswith("I"):
         values = np.asarray(image)
         if values.size and not 0 <= values.min() <= values.max() <= 65535:
@@ -104,7 +104,7 @@ def picture_to_rgb(image: Image.Image, path: Path | None = None) -> Array8:
     if image.has_transparency_data:
         rgba = np.asarray(image.convert("RGBA"))
         if image.format == "TIFF":
-            check_alpha(rgba[..., 3], str(name))
+            check_alpha(rgba[..., 3], name)
         return over_mid_gray(rgba)
     return np.ascontiguousarray(image if image.mode == "RGB" else image.convert("RGB"))
 
