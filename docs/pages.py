@@ -22,7 +22,7 @@ from figures.strides import kernel_figure, stride_figure
 from segzoo.backbones import list_backbones
 from segzoo.backbones.describe import describe_backbone
 from segzoo.commands import COMMANDS, call
-from segzoo.config.reference import config_reference
+from segzoo.config.explain import config_reference
 from segzoo.config.schema import BackboneConfig, ModelConfig
 from segzoo.errors import ConfigError
 from segzoo.models.build import build_segmenter, list_decoders

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from segzoo.backbones import build_classifier as build_classifier
     from segzoo.backbones import list_backbones as list_backbones
     from segzoo.backbones import register_backbone as register_backbone
-    from segzoo.checkpoint.push import push_to_hub as push_to_hub
     from segzoo.checkpoint.read import load_classifier as load_classifier
     from segzoo.checkpoint.read import load_segmenter as load_segmenter
+    from segzoo.checkpoint.saved import push_to_hub as push_to_hub
     from segzoo.checkpoint.saved import save_model as save_model
-    from segzoo.config.fields import Section as Section
     from segzoo.config.load import load_config as load_config
+    from segzoo.config.sections import Section as Section
     from segzoo.data.datasets.spec import register_classification_dataset as register_classification_dataset
     from segzoo.data.datasets.spec import register_dataset as register_dataset
     from segzoo.data.loading.datamodule import SegmentationDataModule as SegmentationDataModule
@@ -50,7 +50,7 @@ _HOMES = {
     "Predictor": "segzoo.inference.predictor",
     "SegmentationDataModule": "segzoo.data.loading.datamodule",
     "SegmentationTask": "segzoo.tasks.segmentation",
-    "Section": "segzoo.config.fields",
+    "Section": "segzoo.config.sections",
     "build_backbone": "segzoo.backbones",
     "build_classifier": "segzoo.backbones",
     "classify": "segzoo.inference.predict",
@@ -64,7 +64,7 @@ _HOMES = {
     "load_segmenter": "segzoo.checkpoint.read",
     "load_plugins": "segzoo.plugins",
     "predict": "segzoo.inference.predict",
-    "push_to_hub": "segzoo.checkpoint.push",
+    "push_to_hub": "segzoo.checkpoint.saved",
     "register_backbone": "segzoo.backbones",
     "register_classification_dataset": "segzoo.data.datasets.spec",
     "register_dataset": "segzoo.data.datasets.spec",

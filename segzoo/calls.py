@@ -58,7 +58,7 @@ def checked_call(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _named(given: Mapping[str, Any], signature: inspect.Signature) -> Iterator[tuple[str, Any]]:
-    """Every argument by its name; keywords that are gathered are checked by the function itself."""
+    """Every argument by its name, but for `**keywords`, which the function checks itself."""
     for name, value in given.items():
         if signature.parameters[name].kind is not inspect.Parameter.VAR_KEYWORD:
             yield name, value
@@ -71,9 +71,7 @@ def _problems(name: str, value: object, hints: Mapping[str, Any]) -> Iterator[st
         yield f"{name}: has to be {_text(hints[name])}, not {type(value).__name__} ({shortened(repr(value))})."
     elif isinstance(value, str | os.PathLike) and not _is_text(str(value)):
         yield f"{name}: holds signs that are no text: {shortened(ascii(str(value)))}."
-    elif (
-        isinstance(value, str) and not value and Path in get_args(hints[name])
-    ):  # which `Path` takes for the current folder
+    elif isinstance(value, str) and not value and Path in get_args(hints[name]):  # `Path` takes it for "."
         yield f"{name}: is empty. Name a file or a folder."
     elif isinstance(value, BaseModel):
         yield from _config_problems(value)
@@ -81,7 +79,7 @@ def _problems(name: str, value: object, hints: Mapping[str, Any]) -> Iterator[st
 
 def _config_problems(config: "BaseModel") -> Iterator[str]:
     """What is wrong in a configuration that was made without being checked, as pydantic's `model_copy` does."""
-    from segzoo.config.load import config_from_tree  # here, for it needs more than `import segzoo` does
+    from segzoo.config.load import config_from_tree  # `import segzoo` does without
 
     try:
         config_from_tree(config.model_dump(warnings=False))
@@ -90,7 +88,7 @@ def _config_problems(config: "BaseModel") -> Iterator[str]:
 
 
 def _is_text(value: str) -> bool:
-    """Whether a file can be called so; Python keeps bytes that are no UTF-8, but nothing else that is no letter."""
+    """Whether a file can have this name; Python keeps bytes that are no UTF-8, but nothing else that is no text."""
     try:
         return b"\0" not in os.fsencode(value)
     except UnicodeEncodeError:
@@ -98,7 +96,7 @@ def _is_text(value: str) -> bool:
 
 
 def _fits(value: object, kind: Any) -> bool:
-    """Whether a value is of a type, as far as it can be seen without using it up."""
+    """Whether a value is of a type, as far as one can see without consuming an iterator."""
     origin, inner = get_origin(kind), get_args(kind)
     if kind is Any:
         return True
@@ -124,7 +122,7 @@ def _items_fit(value: object, inner: tuple[Any, ...]) -> bool:
 
 
 def _text(kind: Any) -> str:
-    """A type as a reader takes it."""
+    """A type in the words of an error."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         return " or ".join(dict.fromkeys(_text(option) for option in inner))

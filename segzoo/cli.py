@@ -8,12 +8,12 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from io import TextIOWrapper
 from types import FrameType
-from typing import Any, NoReturn, TextIO
+from typing import Any, Literal, NoReturn, TextIO
 
-from segzoo.config.explain import explain_text
-from segzoo.config.schema import RunConfig, Section
+from segzoo.config.schema import RunConfig
+from segzoo.config.sections import Section
 from segzoo.errors import ConfigError, InterruptedTrainingError, SegzooError, os_problem, printable
-from segzoo.log import show_log
+from segzoo.escapes import show_log
 from segzoo.plugins import load_plugins
 
 
@@ -28,7 +28,7 @@ def run(main: Callable[[], int]) -> NoReturn:
     _write_anything()
     show_log(anew=True)
     try:
-        _refuse_empty_words(sys.argv[1:])
+        _check_empty_words(sys.argv[1:])
         status = main()
         sys.stdout.flush()  # here, where a reader that left is no error
     except SegzooError as error:
@@ -44,8 +44,8 @@ def run(main: Callable[[], int]) -> NoReturn:
     sys.exit(status)
 
 
-def _refuse_empty_words(words: Sequence[str]) -> None:
-    """Refuse what a shell makes of a variable that is not set: as a path it would mean the working folder.
+def _check_empty_words(words: Sequence[str]) -> None:
+    """Find what a shell makes of a variable that is not set: as a path it would mean the working folder.
 
     The value of a key of the configuration may be empty.
 
@@ -62,14 +62,12 @@ def _refuse_empty_words(words: Sequence[str]) -> None:
             raise ConfigError(f"{word}: empty. Is a variable not set? . is this folder.")
 
 
-def refuse_idle(arguments: Namespace, parser: ArgumentParser, names: Iterable[str], why: str) -> None:
-    """Refuse options that would be passed over in silence.
+def check_idle(arguments: Namespace, parser: ArgumentParser, names: Iterable[str], why: str) -> None:
+    """See that no option was given which would be passed over in silence.
 
     Args:
-        arguments: as they were given.
-        parser: that parsed them.
-        names: of the options that mean nothing here.
-        why: a sentence.
+        names: the options that mean nothing here.
+        why: a sentence that says so.
 
     Raises:
         ConfigError: one of them is not at its default; a line for each.
@@ -83,10 +81,8 @@ class CommandParser(ArgumentParser):
     """The parser of a command, which imports what `--plugin` names before it does anything else.
 
     Args:
-        description: of the command.
-        prog: how it was called; None for the script's name.
-        epilog: what ends its `--help`.
-        explains_keys: end it with the keys of the configuration instead, those of the plug-ins among them.
+        prog: how the command was called; None for the script's name.
+        explains_keys: whether its `--help` ends with the keys of the configuration, those of plug-ins among them.
     """
 
     def __init__(
@@ -109,15 +105,31 @@ class CommandParser(ArgumentParser):
             "--plugin", metavar="FILE", action="append", default=[], help="Python file or module with parts of your own"
         )
 
+    def add_config(self, nargs: Literal["?"] | None = None) -> None:
+        """Take a configuration and changes to it.
+
+        Args:
+            nargs: "?" where the configuration may be left out.
+        """
+        ready = "YAML file, or the name of a ready one, such as quickstart"
+        self.add_argument("config", metavar="CONFIG", nargs=nargs, help=ready)
+        self.add_overrides()
+
+    def add_overrides(self) -> None:
+        """Take changes to a configuration, which `parse_overrides` finds; after all other words."""
+        self.add_argument("overrides", metavar="key.sub=value", nargs="*", help="changes to the configuration")
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse has it; whichever way the words are parsed, they come by here."""
+        """Parse as argparse does; whichever way words are parsed, they come by here."""
         words = list(sys.argv[1:] if args is None else args)
         load_plugins(list(_plugins_in(words)))
         return super().parse_known_args(args, namespace)
 
     def format_help(self) -> str:
-        """The help, as of now."""
+        """The help, with the keys that the configuration has by now."""
         if self.explains_keys:
+            from segzoo.config.explain import explain_text  # only --help needs it
+
             self.epilog = explain_text()
         return super().format_help()
 
@@ -154,7 +166,7 @@ def _join_dotted_flags(words: list[str], options: Container[str]) -> list[str]:
 
 
 def _is_config_key(key: str) -> bool:
-    """Whether a flag names a value of the configuration; a bare section, as in `--data DIR`, is an option of a tool."""
+    """Whether a flag names a key with a value; the name of a section, as in `--data DIR`, is a command's own option."""
     section, dot, _ = key.partition(".")
     field = RunConfig.model_fields.get(section)
     if field is None:

@@ -17,11 +17,7 @@ _SPELLED_OUT = 3  # lines of one kind
 
 
 class SegzooError(Exception):
-    """Something the user can mend: one line per problem.
-
-    Args:
-        problems: one line, or several when several things are wrong at once.
-    """
+    """Something that the user can mend, in one line for each thing that is wrong."""
 
     exit_status = 1
 
@@ -49,11 +45,7 @@ class DataError(SegzooError):
 
 @contextmanager
 def data_errors_about(names: Sequence[object]) -> Iterator[None]:
-    """Put the images that were looked at in front of what is wrong with one of them; three names are enough.
-
-    Args:
-        names: of the images; none leaves the message as it is.
-    """
+    """Put the names of the images that were looked at, three at most, in front of what is wrong with one of them."""
     try:
         yield
     except DataError as error:
@@ -76,13 +68,12 @@ class InterruptedTrainingError(SegzooError):
     """A signal ended the run, after a checkpoint was saved.
 
     Args:
-        signum: the signal; the exit status is 128 plus its number, as shells have it.
         advice: how to go on.
     """
 
     def __init__(self, signum: int, advice: str) -> None:
         super().__init__(advice)
-        self.exit_status = 128 + signum
+        self.exit_status = 128 + signum  # as shells have it
 
 
 def first_line(error: Exception) -> str:
@@ -113,7 +104,7 @@ def _escaped(sign: re.Match[str]) -> str:
 
 
 def os_problem(error: OSError) -> SegzooError:
-    """What the system refused, in one line: a `ConfigError` where no file can have the name that was asked for.
+    """What the system refused, in one line; a `ConfigError` where it is about the name that was asked for.
 
     >>> os_problem(FileNotFoundError(2, "No such file or directory", "x.png")).problems
     ['x.png: No such file or directory']
@@ -124,7 +115,7 @@ def os_problem(error: OSError) -> SegzooError:
 
 
 def shortened(text: str, most: int = 80) -> str:
-    """A text of others inside a line of ours, without what exceeds `most` characters.
+    """Somebody else's text inside a line of ours, without what exceeds `most` characters.
 
     >>> shortened("x" * 5000, most=5)
     'xxxxx...'
@@ -133,7 +124,7 @@ def shortened(text: str, most: int = 80) -> str:
 
 
 def in_groups(lines: Iterable[str]) -> list[str]:
-    """Lines about files (`FILE: what is wrong`); more than three that differ in names and numbers only become one.
+    """Lines about files (`FILE: what is wrong`), where more than three that differ in names and numbers become one.
 
     >>> in_groups(f"images/{name}.png: no mask masks/{name}.png" for name in "abcde")
     ['images/a.png and 4 more (images/b.png, images/c.png, ...): no mask masks/a.png']
@@ -151,7 +142,6 @@ def in_groups(lines: Iterable[str]) -> list[str]:
 
 
 def _without_names(line: str) -> str:
-    """What a line says, whatever the files and the numbers in it."""
     file, colon, text = line.partition(": ")
     return _NAME_OR_NUMBER.sub("*", text) if colon else file
 

@@ -1,18 +1,22 @@
-"""Names of classes and files are text, never markup: the one way to write them into each medium.
+"""The one way to write names of classes and files into each medium, for they are text and never markup.
 
-A name may hold anything: brackets, line ends, `=1+1`, `<b>`. Of YAML, Markdown, CSV and the terminal, each has other
-characters that mean something; HTML is escaped by its templates, and plots take names with `parse_math=False`.
+A name may hold anything: brackets, line ends, `=1+1`, `<b>`. YAML, Markdown, CSV and the terminal, with its
+log, each give other characters a meaning; HTML is escaped by its templates, and plots take names with
+`parse_math=False`.
 """
 
 import csv
 import html
 import io
 import json
+import logging
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from rich.console import Console
+from rich.logging import RichHandler
 from rich.text import Text
 
 from segzoo.errors import printable
@@ -22,6 +26,8 @@ _MARKDOWN = re.compile(r"([\\`*_\[\]|~$])")
 _MARKDOWN_INSIDE = re.compile(r"(?<=\w)\\_(?=\w)")  # an underscore within a word means nothing
 _PLAIN_YAML = re.compile(r"[A-Za-z_]([\w ./+-]*[\w./+-])?")
 _YAML_RESERVED = frozenset({"null", "true", "false"})
+
+R = TypeVar("R")
 
 
 def yaml_value(value: object) -> str:
@@ -57,6 +63,34 @@ def markdown_text(name: str) -> str:
     return _MARKDOWN_INSIDE.sub("_", escaped)
 
 
+@dataclass(frozen=True)
+class Column(Generic[R]):
+    """A column of a table.
+
+    Args:
+        text: what it shows of a row.
+        words: whether it holds words, which stand left; numbers stand right.
+    """
+
+    heading: str
+    text: Callable[[R], str]
+    words: bool = False
+
+
+def markdown_table(columns: Sequence[Column[R]], rows: Sequence[R]) -> str:
+    r"""A table; its cells are text, whatever they hold.
+
+    >>> print(markdown_table([Column("name", str, words=True), Column("length", lambda row: f"{len(row)}")], ["a|b"]))
+    | name | length |
+    | --- | ---: |
+    | a\|b | 3 |
+    """
+    rule = ["---" if column.words else "---:" for column in columns]
+    cells = [[column.heading for column in columns], *([column.text(row) for column in columns] for row in rows)]
+    heading, *body = ([markdown_text(cell) for cell in line] for line in cells)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (heading, rule, *body))
+
+
 def terminal(*, stderr: bool = False) -> Console:
     """A terminal, or a file in its place, to which brackets and colons in tables and bars are text."""
     return _Console(stderr=stderr, markup=False, emoji=False)
@@ -66,8 +100,33 @@ class _Console(Console):
     """A terminal that shows characters which would command it as what they are; lines still end."""
 
     def render_str(self, text: str, **style: Any) -> Text:
-        """As rich does it, for texts and for cells of tables."""
+        """Rich calls it for texts and for cells of tables."""
         return super().render_str("\n".join(map(printable, text.split("\n"))), **style)
+
+
+def show_log(*, anew: bool = False) -> None:
+    """Show messages of the package on standard error, where nobody has said how to show them.
+
+    A handler or a level that somebody gave to the logger `segzoo`, and a handler of all loggers, stay as they are:
+    `logging.getLogger("segzoo").setLevel(logging.WARNING)` before the call makes it quiet.
+
+    Args:
+        anew: in place of whatever was said, as a command does, to which standard error belongs.
+    """
+    logger = logging.getLogger("segzoo")
+    if anew:
+        logger.handlers, logger.propagate = [], False
+        logger.setLevel(logging.NOTSET)
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
+    if logger.hasHandlers():
+        return
+    console = terminal(stderr=True)
+    handler: logging.Handler = logging.StreamHandler()  # a log file gets lines that are neither wrapped nor padded
+    if console.is_terminal:
+        handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False)
+    logger.addHandler(handler)
+    logger.propagate = False
 
 
 def _no_formula(cell: object) -> object:

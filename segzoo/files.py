@@ -27,12 +27,7 @@ _WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0)
 
 
 def write_atomically(path: Path, content: bytes | memoryview, *, flush: bool = True) -> None:
-    """Write beside the target and move over it, so that nobody ever sees half a file.
-
-    Args:
-        path: the target.
-        content: all of it.
-        flush: as in `atomic_write`.
+    """Write a file as `atomic_write` does, so that nobody ever sees half of it.
 
     Raises:
         OSError: it cannot be written; what was there before is untouched.
@@ -46,9 +41,8 @@ def atomic_write(path: Path, *, flush: bool = True) -> Iterator[Path]:
     """A file beside the target to write into; at the end it is moved over the target, or deleted where that fails.
 
     Args:
-        path: the target.
         flush: bring it to the disk before it has the target's name, and the name before this returns: a power cut
-            leaves what was there or what was written. Without, for what can be made again.
+            leaves what was there or what was written. What can be made again needs no flush.
     """
     temporary = path.with_name(f".{_mark(path)}.{secrets.token_hex(4)}.tmp")
     try:
@@ -75,7 +69,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def remove_leftovers(targets: Iterable[Path]) -> None:
-    """Delete what a killed process left while it wrote one of these files; other files' leftovers stay."""
+    """Delete what a killed process left while it wrote one of these files; leftovers of other files stay."""
     marks: dict[Path, set[str]] = {}
     for path in targets:
         marks.setdefault(path.parent, set()).add(_mark(path))
@@ -99,8 +93,7 @@ def open_own(path: Path, flags: int) -> int:
     elsewhere, and a pipe would be waited for without end.
 
     Args:
-        path: the file.
-        flags: of `os.open`; not `O_TRUNC`, for the file may turn out to be another.
+        flags: those of `os.open`, but not `O_TRUNC`, for the file may turn out to be another.
 
     Raises:
         OSError: it cannot be opened, is no plain file, or is a link and was to be written.
@@ -119,11 +112,11 @@ def open_own(path: Path, flags: int) -> int:
 def locked(path: Path, *, wait: bool) -> Iterator[int]:
     """Hold a lock that the system takes back when the process ends, however it ends.
 
-    Processes forked from this one do not have it. Where the file system has no locks, nobody is kept out.
+    Processes forked from this one do not hold it. Where the file system has no locks, nobody is kept out.
 
     Args:
         path: a file that is there for this alone.
-        wait: until another process lets go of it.
+        wait: whether to wait until another process lets go of it.
 
     Yields:
         The open file, to say in it who has the lock.
@@ -171,7 +164,6 @@ def text_of(path: Path, *, any_bytes: bool = False) -> str:
     """The text of a file in UTF-8, also with a byte-order mark, or in UTF-16 with one, as Windows' programs write it.
 
     Args:
-        path: the file.
         any_bytes: keep bytes that are no UTF-8 as `os.fsdecode` does, for the names of files may hold any.
 
     Raises:
@@ -192,11 +184,7 @@ def text_of(path: Path, *, any_bytes: bool = False) -> str:
 
 
 def possible_output(path: Path, option: str = "--output") -> Path:
-    """The path, if a file or folder can have this name.
-
-    Args:
-        path: that results would go to.
-        option: that named it.
+    """The path that an option of a command names for results, if a file or folder can have this name.
 
     Raises:
         ConfigError: it is too long, or holds a zero byte or half a character.
@@ -212,11 +200,7 @@ def possible_output(path: Path, option: str = "--output") -> Path:
 
 
 def make_output(folder: Path, option: str = "--output") -> None:
-    """Make the folder that results go into, before the work that they come from.
-
-    Args:
-        folder: to be there, with its parents.
-        option: that named it, or a file in it.
+    """Make the folder that an option of a command names for results, with its parents, before the work begins.
 
     Raises:
         ConfigError: it cannot be made, or nothing can be written there.
@@ -238,10 +222,10 @@ def check_outputs(
     """The rule for all commands, before their work: nothing is replaced unasked, and nothing goes among the input.
 
     Args:
-        files: that will be written.
-        overwrite: they may be there already.
-        inputs: folders that the images and masks lie in.
-        option: that named the files or their folder.
+        files: what will be written.
+        overwrite: whether they may be there already.
+        inputs: the folders of the images and masks.
+        option: what named the files or their folder.
 
     Raises:
         ConfigError: a file is there already, is a folder, or would lie beside the input's files.

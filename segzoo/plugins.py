@@ -27,7 +27,7 @@ OWN_PARTS = "A part of your own is there after --plugin FILE, or in Python segzo
 
 _logger = logging.getLogger(__name__)
 _LOADED: dict[str, str] = {}
-"""The module of each plug-in that was asked for, and how another process finds it: by its file, or by the same name."""
+"""Module of each plug-in that was asked for -> how another process finds it: by its file, or by the same name."""
 
 
 def load_plugins(plugins: str | Path | Sequence[str | Path], *, folder: str | Path = ".") -> None:
@@ -60,7 +60,7 @@ def loaded_plugins() -> list[str]:
 
 
 def not_loaded(plugins: object) -> list[str]:
-    """Those that a configuration names and nobody has imported; none where it names no plug-ins at all."""
+    """The plug-ins that a configuration names and nobody has imported; `plugins` may be anything a file can hold."""
     named = [name for name in plugins if isinstance(name, str)] if isinstance(plugins, list | tuple) else []
     return [name for name in named if _module(name) not in _LOADED and _module(name) not in sys.modules]
 
@@ -72,7 +72,7 @@ def with_loaded(plugins: Iterable[str]) -> list[str]:
 
 
 def plugin_options(plugins: Iterable[str]) -> str:
-    """The words that allow plug-ins on a command line, each with a space in front; nothing for none."""
+    """The words that allow plug-ins on a command line, each with a space in front."""
     return "".join(f" --plugin {shlex.quote(name)}" for name in plugins)
 
 
@@ -86,7 +86,7 @@ def how_to_allow(plugins: Sequence[str]) -> str:
 
 @contextmanager
 def temporarily() -> Iterator[None]:
-    """What is loaded meanwhile has to be loaded again afterwards; the parts that it registered are there still."""
+    """Forget afterwards which plug-ins were loaded meanwhile; the parts that they registered stay."""
     before, path = dict(_LOADED), [*sys.path]
     try:
         yield

@@ -13,7 +13,7 @@ class Registry(Generic[T]):
     """Named things of one kind, registered once each.
 
     Args:
-        kind: what it holds, for messages ("backbone").
+        kind: what messages call such a thing ("backbone").
 
     >>> shapes = Registry[int]("shape")
     >>> shapes.add("square", 4)
@@ -28,11 +28,9 @@ class Registry(Generic[T]):
         self._entries: dict[str, T] = {}
 
     def add(self, name: str, entry: T, *, replace: bool = False) -> None:
-        """Register `entry` under `name`.
+        """Register an entry.
 
         Args:
-            name: what it is called.
-            entry: the thing.
             replace: whether it may take the place of another of that name, as when a notebook's cell runs again.
 
         Raises:
@@ -42,7 +40,7 @@ class Registry(Generic[T]):
         self._entries[name] = entry
 
     def check_free(self, name: str, *, replace: bool = False) -> None:
-        """Refuse what cannot be registered; arguments and errors as `add`."""
+        """See that a name can be registered, with the arguments and errors of `add`."""
         if not name or printable(name) != name:
             raise ConfigError(f"{self.kind} {name!r}: a name is text on one line. Take another.")
         if name in self._entries and not replace:

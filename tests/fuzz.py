@@ -202,10 +202,10 @@ def _refuse_unless_told(error: Exception) -> None:
 
 def _keys(task: str) -> list[tuple[str, dict[str, Any]]]:
     """Every key of a task with its schema."""
-    from segzoo.config.json_schema import shipped_schema
+    from segzoo.config.explain import SCHEMA_FILE
     from segzoo.config.load import SCHEMAS
 
-    schema = shipped_schema()
+    schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
 
     def below(name: str, prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
         for key, value in schema["definitions"][name]["properties"].items():

@@ -19,9 +19,8 @@ from segzoo.config.load import load_config
 from segzoo.data.inspection.make_config import make_config
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import printable
-from segzoo.escapes import csv_line, terminal
+from segzoo.escapes import Column, csv_line, markdown_table, terminal
 from segzoo.evaluation.evaluate import evaluate
-from segzoo.markdown import Column, markdown_table
 from segzoo.progress import item_bar
 from segzoo.training.train import TrainResult
 

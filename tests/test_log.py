@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from segzoo.log import show_log
+from segzoo.escapes import show_log
 
 
 @pytest.fixture

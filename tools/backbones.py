@@ -1,7 +1,7 @@
 """What `segzoo backbones` does, in a copy of the repository."""
 
 from segzoo.cli import run
-from segzoo.commands.backbones import main
+from segzoo.commands.networks import backbones as main
 
 if __name__ == "__main__":
     run(main)

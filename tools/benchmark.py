@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from laboratory.benchmarks.settings import PARTS, Settings, unread
-from segzoo.cli import CommandParser, parse_overrides, refuse_idle, run
+from segzoo.cli import CommandParser, check_idle, parse_overrides, run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,10 +20,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", metavar="FILE", type=Path, help="also write the numbers there as JSON")
     parser.add_argument("--overwrite", action="store_true", help="replace files that --output and --plot name")
     _add_settings(parser)
-    parser.add_argument("config", metavar="CONFIG", help="YAML file, or the name of a ready one, such as quickstart")
-    parser.add_argument("overrides", metavar="key.sub=value", nargs="*", help="changes to the configuration")
+    parser.add_config()
     arguments = parse_overrides(parser, argv)
-    refuse_idle(arguments, parser, unread(arguments.part), f"--part {arguments.part} does not read it.")
+    check_idle(arguments, parser, unread(arguments.part), f"--part {arguments.part} does not read it.")
 
     from laboratory.benchmarks.parts import measure_part  # needs torch, which --help does not
     from segzoo.config.load import for_segmentation, load_config

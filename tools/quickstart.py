@@ -1,7 +1,7 @@
 """What `segzoo quickstart` does, in a copy of the repository."""
 
 from segzoo.cli import run
-from segzoo.commands.quickstart import main
+from segzoo.commands.training import quickstart as main
 
 if __name__ == "__main__":
     run(main)

@@ -2,7 +2,7 @@
 
 from segzoo.backbones.registry import build_backbone, build_classifier, list_backbones, register_backbone
 from segzoo.backbones.spec import Backbone, FeatureSpec
-from segzoo.config.backbone import BackboneOptions
+from segzoo.config.model import BackboneOptions
 
 __all__ = [
     "Backbone",

@@ -24,7 +24,7 @@ from segzoo.backbones.layers import (
 )
 from segzoo.backbones.strides import Block, PlannedBlock
 from segzoo.backbones.xception import Xception
-from segzoo.config.backbone import BackboneOptions
+from segzoo.config.model import BackboneOptions
 
 _ENTRY_FLOW = (
     Block("entry_flow", (128, 128, 128), stride=2),

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.utils.checkpoint import checkpoint
 
 from segzoo.backbones.strides import STEM_CHANNELS, PlannedBlock, PlannedConvolution, scale_channels
-from segzoo.config.backbone import BackboneOptions, DepthwiseActivation, NormName
+from segzoo.config.model import BackboneOptions, DepthwiseActivation, NormName
 
 # oneDNN 3.12, channels-last: the gradient of a strided 1×1 convolution writes past its workspace where the input has
 # fewer channels than a vector has floats, 16 with AVX-512 (uxlfoundation/oneDNN issue 6035).

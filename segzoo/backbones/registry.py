@@ -12,10 +12,9 @@ from segzoo.backbones.spec import Backbone
 from segzoo.backbones.strides import Block
 from segzoo.backbones.weights import load_weights
 from segzoo.backbones.xception import XCEPTION, Xception
-from segzoo.config.backbone import BackboneConfig, BackboneOptions, BackboneSwitches, NormSettings
-from segzoo.config.fields import Section
-from segzoo.config.parts import PartRegistry
+from segzoo.config.model import BackboneConfig, BackboneOptions, BackboneSwitches, NormSettings
 from segzoo.config.problems import checked
+from segzoo.config.sections import PartRegistry, Section
 from segzoo.errors import ConfigError, did_you_mean
 
 BackboneBuilder = Callable[[BackboneOptions], Backbone]

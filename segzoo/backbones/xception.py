@@ -21,7 +21,7 @@ from segzoo.backbones.strides import (
     plan_blocks,
     truncate,
 )
-from segzoo.config.backbone import BackboneOptions
+from segzoo.config.model import BackboneOptions
 
 # Fig. 5, module by module. The stem in front, the classifier behind.
 XCEPTION = (

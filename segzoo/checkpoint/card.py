@@ -9,14 +9,17 @@ from typing import Any
 
 from segzoo.backbones.weights.published import find_published
 from segzoo.checkpoint.read import AnyTrained, TrainedClassifier, TrainedSegmenter
-from segzoo.config.classification import AnyRunConfig, ClassificationRunConfig, ClassifierModelConfig
-from segzoo.config.classification_data import ClassificationDataConfig
+from segzoo.config.classification import (
+    AnyRunConfig,
+    ClassificationDataConfig,
+    ClassificationRunConfig,
+    ClassifierModelConfig,
+)
 from segzoo.config.data import SharedDataConfig
 from segzoo.config.load import dump_config
 from segzoo.config.schema import ModelConfig, RunConfig
 from segzoo.data.reading.pixels import PixelFormat
-from segzoo.escapes import markdown_text
-from segzoo.markdown import Column, markdown_table
+from segzoo.escapes import Column, markdown_table, markdown_text
 
 
 @dataclass(frozen=True)
@@ -24,15 +27,15 @@ class Words:
     """What a card says of the networks of one task.
 
     Args:
-        kind: of task, in words.
-        pipeline: the hub's name for it.
-        tag: what people search it by.
-        predictor: the public name that uses it.
-        use: a line of Python with `predictor`.
-        titles: of the metrics, by their names.
-        part: what stands behind the backbone, as a tag and in a sentence; given the model section.
-        protocol: how the metrics were measured; given the network and the run as it is shown to others.
-        sizes: what images it takes; given the data section.
+        kind: what the task is called in a sentence.
+        pipeline: the hub's name for the task.
+        tag: what people search such networks by.
+        predictor: the class of `segzoo` that uses the network.
+        use: a line of Python with an object `predictor` of that class.
+        titles: the name of a metric -> its heading.
+        part: what stands behind the backbone, as a tag and in a sentence, by the model section.
+        protocol: how the metrics were measured, by the network and the run as it is shown to others.
+        sizes: which images the network takes, by the data section.
     """
 
     kind: str
@@ -50,7 +53,6 @@ def model_card(source: AnyTrained, config: AnyRunConfig, name: str) -> str:
     """A README in Markdown, with the head that the Hugging Face hub reads.
 
     Args:
-        source: the network.
         config: the run it was trained in, as it is shown to others.
         name: what to load it by: the folder, or `owner/name` on the hub.
     """

@@ -14,15 +14,15 @@ from pydantic import ValidationError
 
 from segzoo.backbones.weights.own import CHECKPOINT_FORMAT, check_format
 from segzoo.config.classification import AnyRunConfig
-from segzoo.config.former_keys import with_current_keys
 from segzoo.config.load import SCHEMAS
+from segzoo.config.trees import with_current_keys
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import CheckpointError, ConfigError, SegzooError, first_line
 from segzoo.plugins import OWN_PARTS, how_to_allow, load_announced, not_loaded
 
 FORMAT_VERSION = CHECKPOINT_FORMAT
-"""Of training checkpoints and saved models alike: the description is the same. A new key with a default that means what
-was before needs no new version: the configuration is closed, so an older segzoo refuses what it does not know."""
+"""The version of training checkpoints and of saved models, whose description is the same. A new key whose default means
+what was before needs no new version: the configuration is closed, so an older segzoo refuses what it does not know."""
 
 TRAINING_STATE = "training_state_dict"
 """Where a checkpoint keeps the weights that training goes on with, when its `state_dict` has their average."""
@@ -34,10 +34,9 @@ class Description:
 
     Args:
         config: the resolved run; its `data.preprocessing` says how pixels become input.
-        labels: classes, palette and ignore index.
         metrics: the validation's results at this step, by their keys.
         step: optimiser steps done.
-        versions: of what trained it, by package.
+        versions: of the packages that trained it.
     """
 
     config: AnyRunConfig
@@ -57,10 +56,6 @@ def describe(
     """A `Description` as plain values, with the versions that wrote it.
 
     Args:
-        config: the resolved run.
-        labels: its classes.
-        metrics: the validation's results.
-        step: optimiser steps done.
         own_parts: "network", "loss", "optimizer" -> the class of one that the configuration does not describe.
     """
     return {
@@ -78,9 +73,8 @@ def parse_description(plain: dict[str, Any], source: str, *, needs_network: bool
     """Read `describe`'s result back.
 
     Args:
-        plain: its result.
         source: what to call it in messages.
-        needs_network: the configuration has to describe the network.
+        needs_network: whether the configuration has to describe the network.
 
     Raises:
         CheckpointError: a newer format, content that does not fit it, plug-ins that nobody has loaded, or a network of
@@ -147,13 +141,7 @@ def _number(value: object) -> float | None:
 
 def versions() -> dict[str, str]:
     """Versions of what computes: for checkpoints and environment.json."""
-    packages = (
-        "xception-segzoo",
-        "lightning",
-        "torchmetrics",
-        "segmentation-models-pytorch",
-        "albumentations",
-    )
+    packages = ("xception-segzoo", "lightning", "torchmetrics", "segmentation-models-pytorch", "albumentations")
     return {
         "python": platform.python_version(),
         "torch": str(torch.__version__),

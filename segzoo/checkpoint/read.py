@@ -35,11 +35,9 @@ ConfigKind = TypeVar("ConfigKind", bound=AnyRunConfig, covariant=True)
 
 @dataclass(frozen=True)
 class Trained(Generic[NetworkKind, ConfigKind]):
-    """A network with everything needed to use it.
+    """A network in evaluation mode with everything needed to use it.
 
     Args:
-        network: in evaluation mode.
-        description: configuration, labels and metrics.
         path: the file it came from.
     """
 
@@ -50,7 +48,7 @@ class Trained(Generic[NetworkKind, ConfigKind]):
     @property
     def config(self) -> ConfigKind:
         """The run it was trained in."""
-        return cast(ConfigKind, self.description.config)  # of the network's task: `TRAINED` says which
+        return cast(ConfigKind, self.description.config)  # `TRAINED` says which class a task has
 
     @property
     def labels(self) -> LabelSpace:
@@ -84,7 +82,7 @@ class TrainedClassifier(Trained[Classifier, ClassificationRunConfig]):
 AnyTrained = Trained[Network, AnyRunConfig]
 
 TRAINED: Mapping[str, type[AnyTrained]] = {"segmentation": TrainedSegmenter, "classification": TrainedClassifier}
-"""`task` -> a trained network of it."""
+"""`task` -> the class of its trained networks."""
 
 TrainedKind = TypeVar("TrainedKind", bound=AnyTrained)
 
@@ -123,7 +121,7 @@ def run_dir_of(checkpoint: Path) -> Path | None:
 
 
 def model_name(checkpoint: Path) -> str:
-    """What a checkpoint's outputs are filed under: its run directory's name, its saved folder's, else its own."""
+    """What a checkpoint's outputs are filed under: the name of its run directory or saved folder, else its own."""
     run_dir = run_dir_of(checkpoint)
     if run_dir is not None:
         return run_dir.name
@@ -140,13 +138,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: not a segzoo checkpoint, damaged, or with something in it that could run code.
     """
-    if path.suffix == ".safetensors":
-        content: Any = read_saved(path)
-    else:
-        content = read_pickle(path)
+    saved = path.suffix == ".safetensors"
+    content: Any = read_saved(path) if saved else read_pickle(path)
     if not _is_ours(content):
         raise CheckpointError(f"{path}: not a segzoo checkpoint. `segzoo train` writes them.")
-    if path.suffix != ".safetensors":
+    if not saved:
         _check_sums(path)
     _check_tensors(content, path)
     return dict(content)
@@ -167,7 +163,7 @@ def _is_state(state: object) -> bool:
 
 
 def _check_tensors(content: dict[str, Any], path: Path) -> None:
-    """Refuse tensors that claim more numbers than the file has, for which a network as large would be built."""
+    """See that tensors claim no more numbers than the file has, for a network as large would be built for them."""
     for key in ("state_dict", TRAINING_STATE):
         tensors = content.get(key, {}).values()
         if sum(tensor.numel() * tensor.element_size() for tensor in tensors) > path.stat().st_size:
@@ -189,7 +185,7 @@ def read_description(content: dict[str, Any], path: Path) -> Description:
 
 
 def load_trained(checkpoint: str | Path, *, averaged: bool = True) -> AnyTrained:
-    """Rebuild the network of a checkpoint, whatever its task; arguments and errors as `load_segmenter`."""
+    """Rebuild the network of a checkpoint of any task, with the arguments and errors of `load_segmenter`."""
     return _built(read_trained(checkpoint, averaged=averaged))
 
 
@@ -236,7 +232,7 @@ def load_segmenter(checkpoint: str | Path, *, averaged: bool = True) -> TrainedS
 
 
 def load_classifier(checkpoint: str | Path, *, averaged: bool = True) -> TrainedClassifier:
-    """Rebuild the classifier of a checkpoint, in evaluation mode; arguments and errors as `load_segmenter`."""
+    """Rebuild the classifier of a checkpoint, with the arguments and errors of `load_segmenter`."""
     found = read_trained(checkpoint, averaged=averaged)
     return _of_kind(TrainedClassifier, found, "a segmenter, not a classifier. segzoo.load_segmenter reads it.")
 
@@ -255,13 +251,7 @@ def _built(found: "TrainedState") -> AnyTrained:
 
 @dataclass(frozen=True)
 class TrainedState:
-    """What a checkpoint has of a trained network of either task.
-
-    Args:
-        description: what it says about itself.
-        tensors: by the network's own names.
-        path: the file.
-    """
+    """What a checkpoint says of itself, and its tensors by the network's own names, whatever its task."""
 
     description: Description
     tensors: dict[str, Tensor]
@@ -274,7 +264,7 @@ class TrainedState:
 
 
 def read_trained(checkpoint: str | Path, *, averaged: bool = True) -> TrainedState:
-    """Read the network of a checkpoint; arguments and errors as `load_segmenter`."""
+    """Read the description and the tensors of a checkpoint, with the arguments and errors of `load_segmenter`."""
     path = find_checkpoint(checkpoint)
     if is_tensorflow(path):
         return TrainedState(*read_published(path, Protocol()), path)
@@ -338,11 +328,18 @@ def _check_state(network: nn.Module, state: Mapping[str, Tensor], path: Path) ->
         raise CheckpointError(f"{path}: weights refused: {'; '.join(problems)}")
 
 
+def damaged_part(path: Path) -> str | None:
+    """The first file in a checkpoint's archive whose bytes are not those that were written.
+
+    Torch reads such a tensor without a word, but the archive has the sums of its files.
+    """
+    with zipfile.ZipFile(path) as archive:
+        return archive.testzip()
+
+
 def _check_sums(path: Path) -> None:
-    """Torch reads a tensor whose bytes were damaged on the disk without a word; the archive has their sums."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
+        damaged = damaged_part(path)
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: damaged ({first_line(error)}).") from None
     if damaged is not None:

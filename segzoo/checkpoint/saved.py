@@ -1,9 +1,10 @@
-"""A model as a folder that anyone can use: weights, configuration and labels, and a card."""
+"""A model as a folder that anyone can use, here or on the Hugging Face hub: weights, configuration and a card."""
 
 import json
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -41,10 +42,7 @@ def save_model(checkpoint: str | Path | AnyTrained, folder: str | Path) -> Path:
 
     Args:
         checkpoint: a `.ckpt`, a run directory, a saved model, or what `load_segmenter` or `load_classifier` returned.
-        folder: to make; nothing of this name may be there.
-
-    Returns:
-        The folder.
+        folder: to make; nothing of this name may be there. It is returned.
 
     Raises:
         ConfigError: no such checkpoint, or something is at `folder` already.
@@ -52,8 +50,7 @@ def save_model(checkpoint: str | Path | AnyTrained, folder: str | Path) -> Path:
     """
     folder = Path(folder)
     _check_free(folder)  # before minutes of reading
-    source = checkpoint if isinstance(checkpoint, Trained) else load_trained(checkpoint)
-    save_folder(source, folder)
+    save_folder(_loaded(checkpoint), folder)
     return folder
 
 
@@ -80,8 +77,6 @@ def save_folder(source: AnyTrained, folder: Path, *, name: str | None = None) ->
     """Write `save_model`'s folder: all of it, or nothing.
 
     Args:
-        source: the network; its weights are written as they are.
-        folder: to make.
         name: what the card says to load it by; None is the folder's name.
 
     Raises:
@@ -104,13 +99,63 @@ def save_folder(source: AnyTrained, folder: Path, *, name: str | None = None) ->
         raise CheckpointError(f"{folder}: not saved ({first_line(error)}).") from error
 
 
+def push_to_hub(
+    source: str | Path | AnyTrained, repository: str, *, private: bool = True, token: str | None = None
+) -> str:
+    """Share a model on the Hugging Face hub as a saved folder, which "owner/name" then names as a checkpoint.
+
+    The three files of `save_model` make one commit. Other files in the repository stay; a card of the same name, once
+    edited there, is in the history.
+
+    Args:
+        source: a `.ckpt`, a run directory, a saved model, or what `load_segmenter` or `load_classifier` returned.
+        repository: `owner/name`; made where there is none.
+        private: whether one that is made is for its owner only. One that exists stays as it is.
+        token: of the hub; None takes that of `hf auth login`, or HF_TOKEN.
+
+    Returns:
+        The commit's address.
+
+    Raises:
+        ConfigError: no such checkpoint, or the hub does not take it.
+        CheckpointError: the checkpoint is refused.
+    """
+    from huggingface_hub import HfApi  # not at import: it reads its settings then
+
+    owner, slash, name = repository.partition("/")
+    if not owner or not slash or not name or "/" in name:
+        raise ConfigError(f"{repository}: no name of a repository on the hub. Write owner/name.")
+    loaded = _loaded(source)
+    api = HfApi(token=token)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / name
+        save_folder(loaded, folder, name=repository)
+        try:
+            api.create_repo(repository, private=private, exist_ok=True)
+            commit = api.upload_folder(
+                repo_id=repository,
+                folder_path=folder,
+                allow_patterns=[WEIGHTS, DESCRIPTION, CARD],
+                commit_message="Save a model of segzoo",
+            )
+        except Exception as error:  # besides its own errors, the hub's client lets those of its HTTP library through
+            reason = first_line(error).rstrip(".")
+            raise ConfigError(
+                f"{repository}: the hub does not take it ({reason}). Log in with `hf auth login`, or set HF_TOKEN."
+            ) from error
+    return str(commit.commit_url)
+
+
+def _loaded(source: str | Path | AnyTrained) -> AnyTrained:
+    return source if isinstance(source, Trained) else load_trained(source)
+
+
 def _check_free(folder: Path) -> None:
     if os.path.lexists(folder):
         raise ConfigError(f"{folder}: exists already. Name another folder, or delete it.")
 
 
 def _write(source: AnyTrained, folder: Path, name: str) -> None:
-    """The three files, each flushed to the disk."""
     weights = folder / WEIGHTS
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in source.network.state_dict().items()}
     save_file(tensors, weights, metadata={MARK: DESCRIPTION})  # one key: several come in any order

@@ -44,15 +44,13 @@ def start_from(found: TrainedState, network: Network, config: AnyRunConfig, labe
     The auxiliary head may come or go: one that the run has not is left aside, one that the network has not starts anew.
 
     Args:
-        found: what to start from.
-        network: what it goes into, freshly initialised.
-        config: the run it was built for.
-        labels: the classes of the run.
+        network: what the tensors go into, freshly initialised.
+        config: the run that the network was built for, with the classes of `labels`.
 
     Raises:
         CheckpointError: another task's, or tensors that do not fit, beyond those of other classes.
     """
-    _refuse_other_task(found, config.task)
+    _check_task(found, config.task)
     own = network.state_dict()
     others = set() if found.labels.names == labels.names else _of_classes(config, network, labels.num_classes)
     new_head = {name for name in own.keys() - found.tensors.keys() if name.startswith(AUXILIARY)}
@@ -61,14 +59,14 @@ def start_from(found: TrainedState, network: Network, config: AnyRunConfig, labe
     tensors = {name: tensor for name, tensor in found.tensors.items() if name not in left}
     tensors |= {name: own[name] for name in fresh}
     load_strictly(network, tensors, found.path)
-    _say_loaded(found, len(tensors), fresh, others, labels)
+    _log_loaded(found, len(tensors), fresh, others, labels)
     if new_head:
         _logger.info("it has no auxiliary head, so this run's starts anew: %d tensors", len(new_head))
     if left:
         _logger.info("this run has no auxiliary head, so its %d tensors are left aside", len(left))
 
 
-def _refuse_other_task(network: TrainedState, task: str) -> None:
+def _check_task(network: TrainedState, task: str) -> None:
     if network.description.config.task != task:
         raise CheckpointError(
             f"{network.path}: model.weights takes a whole network of the same task, and this one was trained for "
@@ -76,7 +74,7 @@ def _refuse_other_task(network: TrainedState, task: str) -> None:
         )
 
 
-def _say_loaded(network: TrainedState, count: int, fresh: set[str], others: set[str], labels: LabelSpace) -> None:
+def _log_loaded(network: TrainedState, count: int, fresh: set[str], others: set[str], labels: LabelSpace) -> None:
     _logger.info("%s: %d of %d tensors loaded", network.path, count - len(fresh), count)
     if others:
         _logger.info(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 
-from segzoo.checkpoint.read import read_checkpoint
+from segzoo.checkpoint.read import damaged_part, read_checkpoint
 from segzoo.errors import CheckpointError, first_line
 from segzoo.files import flush_folder
 
@@ -65,7 +65,5 @@ def _reason(error: Exception) -> str:
 def _read_back(path: Path) -> None:
     """See that every byte arrived: torch checks the structure, the archive its sums."""
     torch.load(path, map_location="meta", weights_only=True)
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
+    if damaged := damaged_part(path):
         raise OSError(f"{damaged} did not read back as it was written")

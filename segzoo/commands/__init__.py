@@ -1,34 +1,49 @@
-"""The command `segzoo`: one word for each thing that it does, each a module of this package.
+"""The command `segzoo`: one entry of `COMMANDS` for each of its words.
 
-Every module has `main(argv, prog)`, which parses its words, calls what does the work, prints, and returns the exit
-status. The scripts in tools/ call the same functions.
+Each word is a function `(argv, prog)`, which parses the rest of the line, calls what does the work, prints, and returns
+the exit status. The scripts in tools/ call the same functions. They may import everything, what needs torch only after
+the line was parsed, so that `--help` is quick.
 """
 
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from segzoo import __version__
 from segzoo.errors import did_you_mean
 
-COMMANDS: Mapping[str, str] = {
-    "quickstart": "Train on drawn scenes, segment a folder of them, and say where to look.",
-    "make-config": "Write a configuration for a folder of images and masks.",
-    "prepare-data": "Fetch, verify and unpack a known data set.",
-    "check-data": "Find every fault of a data set in one run.",
-    "browse-data": "Draw what the network sees, after augmentation.",
-    "find-lr": "Find a learning rate.",
-    "train": "Train by a configuration, or go on with a run.",
-    "evaluate": "Measure a checkpoint on a split of its data set.",
-    "compare": "Compare evaluations: which differences the images bear out.",
-    "predict": "Segment or classify images with a checkpoint.",
-    "export": "Write a checkpoint for other programs.",
-    "model": "Show the network of a configuration and its cost.",
-    "backbones": "List the backbones and their published weights.",
-    "convert-weights": "Convert weights of Keras, timm or Cadene.",
+
+class Command(NamedTuple):
+    """A word of `segzoo`.
+
+    Args:
+        home: the module of this package, and the function in it.
+        meaning: what it does; written here, so that listing the commands imports none.
+    """
+
+    home: str
+    meaning: str
+
+
+COMMANDS: Mapping[str, Command] = {
+    "quickstart": Command(
+        "training.quickstart", "Train on drawn scenes, segment a folder of them, and say where to look."
+    ),
+    "make-config": Command("make_config.main", "Write a configuration for a folder of images and masks."),
+    "prepare-data": Command("prepare_data.main", "Fetch, verify and unpack a known data set."),
+    "check-data": Command("check_data.main", "Find every fault of a data set in one run."),
+    "browse-data": Command("browse_data.main", "Draw what the network sees, after augmentation."),
+    "find-lr": Command("training.find_lr", "Find a learning rate."),
+    "train": Command("training.train", "Train by a configuration, or go on with a run."),
+    "evaluate": Command("evaluate.main", "Measure a checkpoint on a split of its data set."),
+    "compare": Command("compare.main", "Compare evaluations: which differences the images bear out."),
+    "predict": Command("predict.main", "Segment or classify images with a checkpoint."),
+    "export": Command("networks.export", "Write a checkpoint for other programs."),
+    "model": Command("networks.model", "Show the network of a configuration and its cost."),
+    "backbones": Command("networks.backbones", "List the backbones and their published weights."),
+    "convert-weights": Command("convert_weights.main", "Convert weights of Keras, timm or Cadene."),
 }
-"""Each command and what it does; written here, so that listing them imports none."""
 
 OF_THE_REPOSITORY: Mapping[str, str] = {
     "benchmark": "benchmark.py",
@@ -51,12 +66,12 @@ def main() -> NoReturn:
 
         run(lambda: call(name, rest))
     else:
-        sys.stderr.write(f"error: {_refusal(name)}\n")
+        sys.stderr.write(f"error: {_why_not(name)}\n")
         sys.exit(2)
     sys.exit(0)
 
 
-def _refusal(name: str) -> str:
+def _why_not(name: str) -> str:
     """Why a word is no command, and what to type instead."""
     if name in OF_THE_REPOSITORY:
         script = f"python tools/{OF_THE_REPOSITORY[name]}"
@@ -71,13 +86,14 @@ def call(name: str, argv: Sequence[str]) -> int:
         name: one of `COMMANDS`.
         argv: the words after it.
     """
-    status: int = import_module(f"segzoo.commands.{name.replace('-', '_')}").main(argv, f"segzoo {name}")
+    module, _, function = COMMANDS[name].home.partition(".")
+    status: int = getattr(import_module(f"segzoo.commands.{module}"), function)(argv, f"segzoo {name}")
     return status
 
 
 def overview() -> str:
     """What `segzoo --help` prints."""
-    lines = [f"  {name:<19}{meaning}" for name, meaning in COMMANDS.items()]
+    lines = [f"  {name:<19}{command.meaning}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             "usage: segzoo COMMAND ...",

@@ -8,8 +8,7 @@ from segzoo.cli import CommandParser, parse_overrides
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser = CommandParser(__doc__, prog, explains_keys=True)
-    parser.add_argument("config", metavar="CONFIG", help="YAML file, or the name of a ready one, such as quickstart")
-    parser.add_argument("overrides", metavar="key.sub=value", nargs="*", help="changes to the configuration")
+    parser.add_config()
     parser.add_argument("--split", help="split to draw (default: data.train_split; others come without augmentation)")
     parser.add_argument("--count", metavar="N", type=int, default=6, help="images to draw (default: 6)")
     parser.add_argument("--output", metavar="FILE", help="picture to write (default: data_check/<config>/<split>.png)")

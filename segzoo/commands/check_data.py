@@ -10,8 +10,7 @@ from segzoo.escapes import terminal
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser = CommandParser(__doc__, prog, explains_keys=True)
-    parser.add_argument("config", metavar="CONFIG", help="YAML file, or the name of a ready one, such as quickstart")
-    parser.add_argument("overrides", metavar="key.sub=value", nargs="*", help="changes to the configuration")
+    parser.add_config()
     shown = parser.add_mutually_exclusive_group()  # there is a sheet, or there is nothing but JSON
     shown.add_argument("--output", metavar="DIR", help="folder for the sheet of masks (default: data_check/<config>)")
     shown.add_argument("--json", action="store_true", help="print the whole report as JSON and nothing else")

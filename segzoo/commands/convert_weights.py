@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from segzoo.cli import CommandParser
-from segzoo.config.backbone import OutputStride
+from segzoo.config.model import OutputStride
 from segzoo.errors import ConfigError
 
 _BACKBONE = ".safetensors"

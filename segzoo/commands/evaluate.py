@@ -11,7 +11,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
-from segzoo.cli import CommandParser, parse_overrides, refuse_idle
+from segzoo.cli import CommandParser, check_idle, parse_overrides
 from segzoo.errors import ConfigError
 from segzoo.escapes import terminal
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
     kind = EVALUATORS[read_trained(arguments.checkpoint).description.config.task]
     idle = [name for name in OF_SEGMENTERS if name not in kind.options]
-    refuse_idle(arguments, _parser(), idle, "for segmenters only, and this is a classifier.")
+    check_idle(arguments, _parser(), idle, "for segmenters only, and this is a classifier.")
     overrides = [*arguments.overrides, *["evaluation.tta=true"] * arguments.tta]
     overrides += [f"evaluation.tile={arguments.tile}"] if arguments.tile else []
     if not arguments.submission:

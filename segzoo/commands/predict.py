@@ -4,7 +4,7 @@ from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from typing import Literal
 
-from segzoo.cli import CommandParser, refuse_idle
+from segzoo.cli import CommandParser, check_idle
 from segzoo.config.evaluation import TILE_OVERLAP
 from segzoo.data.reading.images import MAX_PIXELS
 from segzoo.inference.outputs import kinds_text
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     source = load_trained(arguments.checkpoint)
     head = head_of(source)
     idle = [name for name in _OF_SEGMENTERS if name not in head.options]
-    refuse_idle(arguments, _parser(), idle, "for segmenters only, and this is a classifier.")
+    check_idle(arguments, _parser(), idle, "for segmenters only, and this is a classifier.")
     options = {name: getattr(arguments, name) for name in head.options}
     report = predict(
         head.predictor_type(

@@ -2,18 +2,21 @@
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from segzoo.config.augmentation import AugmentationConfig
-from segzoo.config.fields import (
+from segzoo.config.sections import (
     Bands,
     BatchSize,
+    Degrees,
     FileName,
     FilePath,
     Fraction,
+    ListOf,
     Names,
+    OpenFraction,
+    PartsSection,
     PerChannel,
     PositiveInt,
     PositivePerChannel,
@@ -26,7 +29,9 @@ from segzoo.config.fields import (
     ValueRange,
     Workers,
 )
-from segzoo.config.parts import PartsSection
+
+MAX_FACTORS = 10_000
+"""Factors that images are scaled by, from scale_range in steps of scale_step."""
 
 
 class Preprocessing(Section):
@@ -41,7 +46,7 @@ class Preprocessing(Section):
     """Standard deviation of each channel, in units of the full range."""
 
     @model_validator(mode="after")
-    def _one_length(self) -> "Preprocessing":
+    def _one_length(self) -> Self:
         if len(self.mean) != len(self.std):
             raise ValueError(f"mean has {len(self.mean)} channels and std {len(self.std)}; give both the same number")
         return self
@@ -100,10 +105,6 @@ class SharedDataConfig(PartsSection):
         return self
 
 
-MAX_FACTORS = 10_000
-"""Factors that images are scaled by, from scale_range in steps of scale_step."""
-
-
 class FolderConfig(Section):
     """Any folder of images and masks that share their names."""
 
@@ -139,7 +140,7 @@ class FolderConfig(Section):
     class has it. With multi_label pixels do not count for the class in whose mask they have it; null: all count."""
     mask_offset: Annotated[int, Field(ge=0, lt=2**16)] = 0
     """Subtracted from the numbers in the masks; those below it are ignored. 1 suits masks whose 0 is unlabelled."""
-    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    val_fraction: OpenFraction = 0.2
     """Share of the images held out as val, where neither folders nor train.txt and val.txt split them."""
     split_seed: Seed = 0
     """Another number holds other images out."""
@@ -154,7 +155,7 @@ class FolderConfig(Section):
         return name
 
     @model_validator(mode="after")
-    def _one_kind_of_mask(self) -> "FolderConfig":
+    def _one_kind_of_mask(self) -> Self:
         set_keys = [key for key in ("mask_values", "colors", "mask_offset") if getattr(self, key)]
         if len(set_keys) > 1:
             raise ValueError(f"{' and '.join(set_keys)} exclude each other; keep one")
@@ -162,11 +163,10 @@ class FolderConfig(Section):
             raise ValueError(f"{set_keys[0]}: with multi_label each class has masks of its own, of 0 and 1 or 255")
         if self.sparse_masks and not self.multi_label:
             raise ValueError("sparse_masks is of multi_label; set multi_label: true, or leave it out")
-        self._refuse_ignored_classes(self.ignore_value or ())
+        self._check_ignored(self.ignore_value or ())
         return self
 
-    def _refuse_ignored_classes(self, ignored: Collection[int]) -> None:
-        """Raises ValueError where the numbers to ignore stand for something else, or nothing can be a number."""
+    def _check_ignored(self, ignored: Collection[int]) -> None:
         if ignored and self.colors is not None:
             raise ValueError(
                 "ignore_value: with colors masks hold no numbers; name the colour as a class, and that in "
@@ -188,6 +188,53 @@ class SyntheticConfig(Section):
     """Images in the validation split, drawn from other seeds than training."""
     size: Size = (96, 128)
     """Height and width in pixels; one number is a square."""
+
+
+class Strengths(NamedTuple):
+    """How strong each part of an augmentation is; the fields are explained in `AugmentationConfig`."""
+
+    color: float
+    blur: float
+    rotation: float
+    cutout: float
+    rare_class_crops: float
+    vertical_flip: float
+
+
+_RECIPES = {
+    "deeplab": Strengths(color=0.0, blur=0.0, rotation=0.0, cutout=0.0, rare_class_crops=0.0, vertical_flip=0.0),
+    "strong": Strengths(color=0.4, blur=0.2, rotation=10.0, cutout=0.3, rare_class_crops=0.5, vertical_flip=0.0),
+}
+
+
+class AugmentationConfig(Section):
+    """What training does to a crop beside scaling and flipping it. null takes the recipe's own value."""
+
+    recipe: Literal["deeplab", "strong"] = "deeplab"
+    """deeplab: scale, crop and flip only, as DeepLabV3+ was trained. strong: color 0.4, blur 0.2, rotation 10,
+    cutout 0.3, rare_class_crops 0.5 as well, for small data sets and long runs."""
+    color: Fraction | None = None
+    """Brightness, contrast and saturation change by up to this share, hue by a quarter of it (of the colour circle).
+    Images that are not RGB change in brightness and contrast only."""
+    blur: Fraction | None = None
+    """Probability of a Gaussian blur whose standard deviation is 0.1 to 2 pixels."""
+    rotation: Degrees | None = None
+    """Crops turn by up to so many degrees either way; what comes into view from outside is gray and ignored."""
+    cutout: Fraction | None = None
+    """Probability of painting 1 to 4 rectangles gray, each side 5 to 20 % of the crop's; their pixels are ignored."""
+    rare_class_crops: Fraction | None = None
+    """Probability of placing the crop where it shows a class drawn from those in the image, rare ones more often."""
+    vertical_flip: Fraction | None = None
+    """Probability of an upside-down flip, for images without an up, such as those of a microscope."""
+    extra: ListOf[dict[str, Any]] = ()
+    """More albumentations transforms, applied in this order at the end: a list of {name: ..., argument: value}, such as
+    [{name: GaussNoise, std_range: [0.1, 0.2], p: 0.3}]. Checked before data is read."""
+
+    @property
+    def strengths(self) -> Strengths:
+        """The recipe's values with those set here in their place."""
+        own = {name: getattr(self, name) for name in Strengths._fields if getattr(self, name) is not None}
+        return _RECIPES[self.recipe]._replace(**own)
 
 
 class DataConfig(SharedDataConfig):
@@ -228,25 +275,25 @@ class DataConfig(SharedDataConfig):
     Takes height x width x (channels + 1) bytes a sample; null reads the files each time."""
 
     def unread_options(self) -> Iterator[str]:
-        """As the shared section's, with what every data set reads of classes."""
+        """The shared section's lines, with the keys for classes that every data set reads."""
         advice = " To change classes: data.ignore_classes, data.merge_classes." if self.classes else ""
         yield from (f"{line}{advice}" for line in super().unread_options())
 
     @model_validator(mode="after")
-    def _classes_named_once(self) -> "DataConfig":
+    def _classes_named_once(self) -> Self:
         for key in ("mask_values", "colors"):
             if self.classes is not None and getattr(self.folder, key) is not None:
                 raise ValueError(f"classes: folder.{key} names them already; keep one")
         return self
 
     @model_validator(mode="after")
-    def _one_way_to_decode(self) -> "DataConfig":
+    def _one_way_to_decode(self) -> Self:
         if self.cache and self.reduced_decoding:
             raise ValueError("reduced_decoding: a cache keeps full-size images; set data.cache=null or this to false")
         return self
 
     @model_validator(mode="after")
-    def _ordered_range(self) -> "DataConfig":
+    def _ordered_range(self) -> Self:
         low, high = self.scale_range
         if low > high:
             raise ValueError(f"scale_range: {low} is above {high}; write the smaller factor first")

@@ -1,10 +1,10 @@
 """How results are measured."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from segzoo.config.fields import BatchSize, FilePath, Section, list_to_tuple
+from segzoo.config.sections import BatchSize, FilePath, ListOf, Section
 
 SMALLEST_TILE = 32
 """Pixels: one cell of the coarsest map."""
@@ -18,8 +18,8 @@ TILE_OVERLAP = 0.125
 """Share of a tile: the default, also of functions in Python."""
 
 Scale = Annotated[float, Field(ge=0.1, le=8)]
-Scales = Annotated[tuple[Scale, ...], BeforeValidator(list_to_tuple), Field(min_length=1)]
-MetricNames = Annotated[tuple[str, ...], BeforeValidator(list_to_tuple)]
+Scales = Annotated[ListOf[Scale], Field(min_length=1)]
+MetricNames = ListOf[str]
 TileSize = Annotated[int, Field(ge=SMALLEST_TILE, le=LARGEST_TILE)]
 TileOverlap = Annotated[float, Field(ge=0, le=LARGEST_OVERLAP)]
 
@@ -49,7 +49,7 @@ class EvaluationConfig(Section):
     image's result; 0 leaves seams, more takes more time."""
 
     @model_validator(mode="after")
-    def _no_option_is_idle(self) -> "EvaluationConfig":
+    def _no_option_is_idle(self) -> Self:
         idle = [key for key in ("tta_scales", "tta_flip") if getattr(self, key) is not None and not self.tta]
         if idle:
             raise ValueError(f"{' and '.join(idle)} need tta; write evaluation.tta=true, too")

@@ -12,13 +12,15 @@ from ruamel.yaml.nodes import Node
 from ruamel.yaml.representer import SafeRepresenter
 
 from segzoo.config.classification import AnyRunConfig, ClassificationRunConfig
-from segzoo.config.packaged import find_config
 from segzoo.config.plain import MAX_BYTES, parse_yaml, plain_copy
 from segzoo.config.problems import schema_problems, shown, split_location
 from segzoo.config.schema import RunConfig
-from segzoo.config.stages import listed_stages, stage_key_problems, stage_tree, without_kept_keys
+from segzoo.config.trees import listed_stages, stage_key_problems, stage_tree, value_at, without_kept_keys
 from segzoo.errors import ConfigError, did_you_mean, first_line, shortened
 from segzoo.plugins import how_to_allow, load_announced, load_plugins, not_loaded, with_loaded
+
+PACKAGE = Path(__file__).parent.parent
+"""The folder of the package."""
 
 KnownNames = Mapping[str, Collection[str]]
 """Dotted key -> the names it may take, or the keys of its mapping, for choices that live in a registry.
@@ -94,7 +96,7 @@ def _checked(tree: Mapping[str, Any], known_names: KnownNames) -> tuple[AnyRunCo
     asked = tree.get("task", "segmentation")
     task = _task_meant(asked)
     schema = SCHEMAS[task]
-    problems = list(_name_problems(tree, _of_task(known_names, task, schema)))
+    problems = list(_name_problems(tree, names_of_task(known_names, task)))
     if task != asked:
         problems.append(f"task: unknown name {shown(asked)}. {did_you_mean(str(asked), SCHEMAS)}")
         tree = {**tree, "task": task}
@@ -116,6 +118,36 @@ def _stage(
     """The number of a stage with each of its problems."""
     own = _checked(stage_tree(tree, without_kept_keys(stage)), known_names)[1]
     yield from ((number, line) for line in (*stage_key_problems(stage, number), *own))
+
+
+def packaged_configs() -> Mapping[str, Path]:
+    """Name -> file of the complete runs that come with segzoo."""
+    inside = PACKAGE / "configs"  # of an installed package; a copy of the repository has them beside it
+    folder = inside if inside.is_dir() else PACKAGE.parent / "configs"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_config(path: Path) -> Path:
+    """The file that a user means: the one of this path, else the packaged one of this name.
+
+    Args:
+        path: a file, or `quickstart` or `configs/quickstart.yaml`, which mean the same where no such file is.
+
+    Raises:
+        ConfigError: there is neither; the line names the packaged ones.
+    """
+    ready = packaged_configs()
+    try:
+        if path.exists() and not path.is_dir():
+            return path
+    except OSError as error:  # a name too long, a folder that may not be searched
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from None
+    if path.stem in ready and path in (Path(path.stem), Path("configs", f"{path.stem}.yaml")):
+        return ready[path.stem]
+    if path.is_dir():
+        raise ConfigError(f"{path}: a folder. Name a YAML file, or a ready one, such as quickstart.")
+    near = "".join(f"Did you mean {name}? " for name in get_close_matches(path.stem, ready, n=1))
+    raise ConfigError(f"{path}: no such file. {near}Ready ones, by name: {', '.join(ready)}.")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -198,22 +230,19 @@ def _set(tree: dict[str, Any], key: str, value: object) -> None:
 
 def _name_problems(tree: Mapping[str, Any], known_names: KnownNames) -> Iterator[str]:
     for key, names in known_names.items():
-        value: Any = tree
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
+        value = value_at(tree, key)
         asked = [value] if isinstance(value, str) else list(value) if isinstance(value, Mapping | list | tuple) else []
         for name in asked:
             if isinstance(name, str) and name not in names:
                 yield f"{key}: unknown name {shown(name)}. {did_you_mean(name, names)}"
 
 
-def _of_task(known_names: KnownNames, task: str, schema: type[BaseModel]) -> KnownNames:
-    """The names of the keys that a task's schema has."""
-    of_all = {key: names for key, names in known_names.items() if ":" not in key and _has_key(key, schema)}
+def names_of_task(known_names: KnownNames, task: str) -> KnownNames:
+    """The names of the keys that a task's schema has; its own names of a key prevail."""
+    of_all = {key: names for key, names in known_names.items() if ":" not in key and _has_key(SCHEMAS[task], key)}
     own = {key.removeprefix(f"{task}:"): names for key, names in known_names.items() if key.startswith(f"{task}:")}
     return of_all | own
 
 
-def _has_key(key: str, schema: type[BaseModel]) -> bool:
-    parts = key.split(".")
-    return split_location(tuple(parts), schema)[0] == parts
+def _has_key(schema: type[BaseModel], key: str) -> bool:
+    return not split_location(tuple(key.split(".")), schema)[1]

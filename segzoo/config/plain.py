@@ -57,7 +57,7 @@ def plain_copy(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _PlainConstructor(SafeConstructor):
-    """Of the kinds that YAML 1.2 names itself; what has the look of a number and is none gets a line."""
+    """Makes values of the kinds that YAML 1.2 names itself; text that only looks like a number gets a line."""
 
     def construct_yaml_int(self, node: ScalarNode) -> int:
         try:
@@ -85,7 +85,7 @@ def _yaml() -> YAML:
 
 
 def _check_events(events: Iterable[Event]) -> None:
-    """Refuse before anything is built what would nest, grow or become an object without bounds."""
+    """Raise, before anything is built, where a text would nest, grow or become an object without bounds."""
     open_anchors: list[tuple[str | None, int]] = []
     sizes: dict[str, int] = {}
     values = 0
@@ -132,7 +132,7 @@ def _yaml_problem(error: YAMLError) -> str:
 
 
 def _copy(value: object, key: str, left: Iterator[int], problems: list[str], depth: int = 0) -> Any:
-    """A copy of a value; `left` counts down how many values may still come."""
+    """A copy of a value, where `left` counts down how many values may still come."""
     exhausted = next(left, None) is None
     if exhausted or depth > MAX_DEPTH:
         problems.append(f"{shortened(key)}: {_too_much(depth, MAX_VALUES + exhausted)}.")
@@ -162,7 +162,7 @@ def _copied_items(
 
 
 def _unfit(value: object) -> str:
-    """What keeps a value out of every file and path; empty where nothing does."""
+    """Why no file or path can hold a value; empty for all others."""
     if isinstance(value, str) and ("\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value)):
         return f"holds signs that are no text: {shortened(ascii(value))}"
     if isinstance(value, int) and abs(value) >= _LARGEST:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from segzoo.config.former_keys import FORMER_KEYS
+from segzoo.config.trees import FORMER_KEYS
 from segzoo.errors import ConfigError, did_you_mean, shortened
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -25,45 +25,45 @@ def checked(model: type[ModelT], values: Mapping[str, Any]) -> ModelT:
 
 
 def schema_problems(error: ValidationError, schema: type[BaseModel]) -> Iterator[str]:
-    """One line per wrong key; the alternatives of a union are joined."""
+    """One line for each wrong key; the alternatives of a union are joined."""
     lines: dict[str, list[str]] = {}
     for detail in error.errors(include_url=False):
         if detail["type"] == "default_factory_not_called":  # follows from another problem, which has its own line
             continue
-        key, rest = split_location(detail["loc"], schema)
-        message = _unknown_key(key, rest, schema) if detail["type"] == "extra_forbidden" else _message(detail)
-        lines.setdefault(".".join(key + rest[:1] if detail["type"] == "extra_forbidden" else key), []).append(message)
+        key, rest, section = split_location(detail["loc"], schema)
+        if detail["type"] == "extra_forbidden":
+            lines.setdefault(".".join((*key, rest[0])), []).append(_unknown_key(key, rest[0], section))
+        else:
+            lines.setdefault(".".join(key), []).append(_message(detail))
     for name, messages in lines.items():
         unique = list(dict.fromkeys(messages))
         yield f"{name}: {', or '.join(unique)}" if name else ", or ".join(unique)
 
 
-def split_location(location: tuple[str | int, ...], schema: type[BaseModel]) -> tuple[list[str], list[str]]:
-    """Split pydantic's location into the keys that the schema knows, and what is left (list index, union member)."""
-    model: type[BaseModel] | None = schema
+def split_location(
+    location: tuple[str | int, ...], schema: type[BaseModel]
+) -> tuple[list[str], list[str], type[BaseModel]]:
+    """Split pydantic's location into the keys that the schema knows and what is left (list index, union member).
+
+    Returns:
+        The keys, what is left, and the section that the last of the keys lies in or is.
+    """
     known: list[str] = []
     for part in location:
-        if model is None or part not in model.model_fields:
+        if part not in schema.model_fields:
             break
         known.append(str(part))
-        model = _section_type(model, str(part))
-    return known, [str(part) for part in location[len(known) :]]
+        kind = schema.model_fields[str(part)].annotation
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            break
+        schema = kind
+    return known, [str(part) for part in location[len(known) :]], schema
 
 
-def _section_type(model: type[BaseModel], name: str) -> type[BaseModel] | None:
-    annotation = model.model_fields[name].annotation
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
-
-
-def _unknown_key(section: list[str], rest: list[str], schema: type[BaseModel]) -> str:
-    model = schema
-    for part in section:
-        model = _section_type(model, part) or model
-    prefix = "".join(f"{part}." for part in section)
-    former = FORMER_KEYS.get(f"{prefix}{rest[0]}")
-    if former is not None:
-        return former.advice
-    return f"unknown key. {did_you_mean(rest[0], model.model_fields, prefix)}"
+def _unknown_key(sections: list[str], name: str, section: type[BaseModel]) -> str:
+    prefix = "".join(f"{part}." for part in sections)
+    former = FORMER_KEYS.get(f"{prefix}{name}")
+    return former.advice if former else f"unknown key. {did_you_mean(name, section.model_fields, prefix)}"
 
 
 def _message(detail: ErrorDetails) -> str:

@@ -2,19 +2,19 @@
 
 Models are closed (an unknown key is an error) and strict (a string is no number). Names of backbones, decoders
 and data sets are open, because a user's script may register its own: `load.py` checks them against the registries.
-The sections live beside this module (`data.py`, `model.py`, `training.py`, `evaluation.py`); the others import them
-from here. Image classification has a `data`, `model`, `loss` and `evaluation` section of its own: `classification.py`.
+The sections live beside this module (`data.py`, `model.py`, `training.py`, `evaluation.py`), and other packages import
+them from here. Image classification has `data`, `model`, `loss` and `evaluation` sections of its own, in
+`classification.py`.
 """
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from segzoo.config.backbone import BackboneConfig
-from segzoo.config.data import DataConfig, FolderConfig, Preprocessing, SyntheticConfig
+from segzoo.config.data import DataConfig, FolderConfig, Preprocessing, SharedDataConfig, SyntheticConfig
 from segzoo.config.evaluation import EvaluationConfig
-from segzoo.config.fields import FilePath, Section, Seed, list_to_tuple
-from segzoo.config.model import ModelConfig
+from segzoo.config.model import BackboneConfig, ModelConfig
+from segzoo.config.sections import FilePath, ListOf, Section, Seed
 from segzoo.config.training import (
     DiceConfig,
     FocalConfig,
@@ -57,7 +57,7 @@ class SharedRunConfig(Section):
     weights_settings: ClassVar[tuple[str, ...]] = ("norm_eps", "padding")  # of model.backbone, that weights determine
 
     task: Literal["segmentation", "classification"]
-    data: Section
+    data: SharedDataConfig
     model: Section
     loss: Section
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -69,12 +69,17 @@ class SharedRunConfig(Section):
     """Folder of this run; null is runs/<config>/<time>."""
     seed: Seed = 0
     """Seed of weights, sample order and augmentation."""
-    plugins: Annotated[tuple[FilePath, ...], BeforeValidator(list_to_tuple), Field(max_length=MAX_PLUGINS)] = ()
+    plugins: Annotated[ListOf[FilePath], Field(max_length=MAX_PLUGINS)] = ()
     """Code of your own that registers parts, imported before they are looked up: Python files, beside the configuration
     or here, and modules, such as [my_parts.py, my_package.parts]. `--plugin` of every command adds one."""
-    stages: Annotated[tuple[dict[str, Any], ...], BeforeValidator(list_to_tuple), Field(max_length=MAX_STAGES)] = ()
+    stages: Annotated[ListOf[dict[str, Any]], Field(max_length=MAX_STAGES)] = ()
     """Several runs in a row, each a list item with its changes to the keys above, such as [{}, {model: {output_stride:
     8, norm: frozen}, optimizer: {learning_rate: 0.001}}]. Each begins with the best network of the one before."""
+
+    @property
+    def images_per_step(self) -> int:
+        """Images whose gradient moves the weights once, over all processes."""
+        return self.data.batch_size * self.trainer.accumulate
 
 
 class RunConfig(SharedRunConfig):
@@ -91,8 +96,3 @@ class RunConfig(SharedRunConfig):
     """What training minimises."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """How results are measured."""
-
-    @property
-    def images_per_step(self) -> int:
-        """Images whose gradient moves the weights once, over all processes."""
-        return self.data.batch_size * self.trainer.accumulate

@@ -1,38 +1,41 @@
 """The `loss`, `optimizer` and `trainer` sections: what is minimised, how weights move, how long and on what."""
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from segzoo.config.fields import (
+from segzoo.config.sections import (
     ClassWeights,
     Fraction,
+    ListOf,
     NonNegativeFloat,
     NonNegativeInt,
+    OpenFraction,
+    PartsSection,
     PositiveFloat,
+    PositiveFraction,
     PositiveInt,
+    Probability,
     Section,
-    list_to_tuple,
     number_to_text,
 )
-from segzoo.config.parts import PartsSection
 from segzoo.errors import did_you_mean, shortened
 
 
 class HardPixelConfig(Section):
     """cross_entropy only: which pixels it learns from; all of them by default."""
 
-    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    fraction: PositiveFraction = 1.0
     """Share of the pixels that count, those with the largest loss (DeepLab's top-k); 1 is all."""
     warmup_steps: NonNegativeInt = 0
     """Steps over which that share falls from all pixels to fraction."""
-    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    threshold: OpenFraction | None = None
     """Only pixels whose true class gets a lower probability count (OHEM, often 0.7); null counts all."""
     min_kept: PositiveInt = 100_000
     """With threshold: pixels per image that count at least, those with the lowest probability."""
 
     @model_validator(mode="after")
-    def _one_kind(self) -> "HardPixelConfig":
+    def _one_kind(self) -> Self:
         if self.threshold is not None and self.fraction < 1:
             raise ValueError("fraction and threshold are two ways to choose pixels; give one")
         if self.warmup_steps and self.fraction == 1:
@@ -62,7 +65,7 @@ class FocalConfig(Section):
     """sigmoid only: weight of a pixel's own class; the others get 1 - alpha. null weighs them alike."""
 
     @model_validator(mode="after")
-    def _alpha_of_sigmoid(self) -> "FocalConfig":
+    def _alpha_of_sigmoid(self) -> Self:
         if self.alpha is not None and self.mode == "softmax":
             raise ValueError("alpha needs mode sigmoid; with softmax take loss.class_weights")
         return self
@@ -91,7 +94,7 @@ class LossConfig(PartsSection):
     class_weights: ClassWeights | Literal["balanced"] | None = None
     """Weight of each class, in their order; balanced computes 1 / ln(1.02 + share of pixels) from the training masks,
     which helps thin and rare classes; null weighs all pixels alike. For cross_entropy, binary_cross_entropy, focal."""
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    label_smoothing: Probability = 0.0
     """cross_entropy only: share of the target that is spread over all classes."""
     hard_pixels: HardPixelConfig = HardPixelConfig()
     """cross_entropy only: which pixels it learns from."""
@@ -127,11 +130,11 @@ class OptimizerConfig(Section):
     scale_to_batch: PositiveInt | None = None
     """Images per step that learning_rate is meant for: it is multiplied by data.batch_size * trainer.accumulate over
     this (sgd), or by the square root of that (adamw, rmsprop). null takes it as it is."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    momentum: Probability = 0.9
     """Momentum of sgd and rmsprop; adamw's first beta."""
-    square_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    square_decay: OpenFraction | None = None
     """Decay of the mean of squared gradients: null is 0.999 for adamw (its second beta) and 0.9 for rmsprop."""
-    epsilon: Annotated[float, Field(gt=0, le=1)] | None = None
+    epsilon: PositiveFraction | None = None
     """Added to that mean's root (adamw; null is 1e-8), or to the mean under the root (rmsprop; null is 1e-10)."""
     weight_decay: NonNegativeFloat = 4e-5
     """On convolution and linear weights only: none on depthwise kernels, norms and biases."""
@@ -141,14 +144,14 @@ class OptimizerConfig(Section):
     """Learning rate of the backbone over learning_rate."""
     head_lr_factor: PositiveFloat = 1.0
     """Learning rate of everything behind the backbone over learning_rate."""
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    layer_decay: PositiveFraction = 1.0
     """Learning rate of each of the backbone's modules over that of the next deeper one; 1 treats them alike."""
     schedule: Literal["poly", "cosine", "step"] = "poly"
     """Learning rate over time: poly is (1 - step / steps) ^ poly_power, cosine falls to 0 along half a wave, step is
     multiplied by step_factor every step_every steps, or step_every_epochs, or step_every_images."""
     poly_power: Annotated[float, Field(ge=0, le=100)] = 0.9
     """Power of the poly schedule; 0 keeps the rate constant."""
-    step_factor: Annotated[float, Field(gt=0, le=1)] = 0.94
+    step_factor: PositiveFraction = 0.94
     """step schedule: what the rate is multiplied by. Xception's ImageNet recipe takes 0.94 every 2 epochs."""
     step_every: PositiveInt | None = None
     """step schedule: steps between two changes of the rate."""
@@ -159,7 +162,7 @@ class OptimizerConfig(Section):
     3,000,000."""
     warmup_steps: NonNegativeInt = 0
     """Steps over which the rate grows linearly from near zero."""
-    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    ema_decay: OpenFraction | None = None
     """Evaluate and keep an exponential moving average of the weights with this decay, such as 0.9999 (less in the
     first steps); null evaluates the weights themselves."""
 
@@ -172,7 +175,7 @@ class OptimizerConfig(Section):
         return self.square_decay or decay, self.epsilon or epsilon
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> "OptimizerConfig":
+    def _parts_fit(self) -> Self:
         periods = [key for key in STEP_PERIODS if getattr(self, key) is not None]
         if self.schedule == "step" and len(periods) != 1:
             raise ValueError(
@@ -256,13 +259,13 @@ class TrainerConfig(Section):
     overlay_images: Annotated[int, Field(ge=0, le=1000)] = 4
     """Segmentation: validation images, always the same, that each validation draws beside truth and prediction in
     overlays/."""
-    loggers: Annotated[tuple[LoggerEntry, ...], BeforeValidator(list_to_tuple)] = ()
+    loggers: ListOf[LoggerEntry] = ()
     """Lightning's loggers that losses and scores go to beside metrics.csv: tensorboard, csv, wandb, mlflow, comet; or
     one with options of its class, [tensorboard, {mlflow: {tracking_uri: "http://host:5000"}}]. All but csv are packages
     to install. They write into the run directory unless an option says otherwise."""
 
     @model_validator(mode="after")
-    def _one_length_of_run(self) -> "TrainerConfig":
+    def _one_length_of_run(self) -> Self:
         if (self.max_steps is None) == (self.max_epochs is None):
             raise ValueError("give exactly one of max_steps and max_epochs, and null for the other")
         return self

@@ -16,11 +16,11 @@ from segzoo.checkpoint.read import find_checkpoint
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.reading.tree import is_file, subfolders
 from segzoo.errors import ConfigError, DataError, SegzooError, first_line
+from segzoo.escapes import Column, markdown_table
 from segzoo.evaluation.counts import CONFIDENCE, SplitCounts, miou_interval, resampled_mious
 from segzoo.evaluation.evaluator import default_output
 from segzoo.evaluation.results import COUNTS, METRICS, text_table
 from segzoo.files import read_json
-from segzoo.markdown import Column, markdown_table
 from segzoo.plugins import OWN_PARTS
 from segzoo.tasks.confusion import ConfusionMatrix, mean_of_present, ratios
 from segzoo.tasks.metrics import Measured, metrics_of, percent, unknown_metrics

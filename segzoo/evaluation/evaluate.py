@@ -21,12 +21,12 @@ from torch.utils.data import BatchSampler
 from segzoo.checkpoint.read import find_checkpoint, load_trained
 from segzoo.data.cores import available_cores
 from segzoo.errors import ConfigError, DataError
+from segzoo.escapes import show_log
 from segzoo.evaluation.class_evaluator import ClassEvaluator
 from segzoo.evaluation.evaluator import Evaluator, Job, changed_config, default_output
 from segzoo.evaluation.mask_evaluator import MaskEvaluator
 from segzoo.evaluation.results import check_results
 from segzoo.inference.engines.base import Precision
-from segzoo.log import show_log
 from segzoo.plugins import load_plugins, loaded_plugins
 from segzoo.progress import counted
 from segzoo.tasks.processes import is_first_process, process_count, process_number

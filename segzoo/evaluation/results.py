@@ -10,8 +10,7 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from segzoo.config.classification import AnyRunConfig
-from segzoo.config.classification_data import ClassificationDataConfig
+from segzoo.config.classification import AnyRunConfig, ClassificationDataConfig
 from segzoo.config.schema import DataConfig
 from segzoo.data.datasets.spec import input_folders
 from segzoo.data.reading.labels import LabelSpace

@@ -10,13 +10,13 @@ from segzoo.checkpoint.read import model_name
 from segzoo.data.reading.images import IMAGE_SUFFIXES, MAX_PIXELS
 from segzoo.data.reading.tree import is_file
 from segzoo.errors import ConfigError, DataError, first_line, printable
+from segzoo.escapes import show_log
 from segzoo.files import possible_output
 from segzoo.inference.heads import AnyPredictor, Head, as_predictor, head_of
 from segzoo.inference.jobs import Job, Result, Shard, find_images
 from segzoo.inference.record import FAILED, Maker, Record
 from segzoo.inference.runner import run_jobs
 from segzoo.inference.sinks import SUMMARY, PredictReport
-from segzoo.log import show_log
 from segzoo.progress import speed_bar
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def predict(
     Beside the outputs it writes `summary.json`, `failed.json` where images failed, and a contact sheet of masks or
     predictions.csv, the most probable classes of each image: all about the whole folder, whichever runs and shards did
     its parts; and `done.jsonl`, by which the next run goes on.
-    What it is at goes to standard error as `segzoo.log.show_log` says: a bar, or a line at the start and each minute.
+    What it is at goes to standard error as `show_log` says: a bar, or a line at the start and each minute.
 
     Args:
         checkpoint: a `.ckpt`, a run directory or a saved model; or a predictor, which says how to compute.

@@ -8,9 +8,9 @@ from typing import TypeVar, get_args
 from torch import Tensor, nn
 
 from segzoo.backbones import FeatureSpec
-from segzoo.config.backbone import OutputStride
-from segzoo.config.parts import Options, PartRegistry
+from segzoo.config.model import OutputStride
 from segzoo.config.schema import ModelConfig
+from segzoo.config.sections import Options, PartRegistry
 
 
 class Decoder(nn.Module, ABC):

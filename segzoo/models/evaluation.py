@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from segzoo.config.decoders import DecoderOptions
+from segzoo.config.model import DecoderOptions
 from segzoo.config.schema import ModelConfig
 from segzoo.errors import ConfigError
 from segzoo.models.build import build_segmenter, check_model

@@ -11,9 +11,8 @@ from typing import Any
 
 from segzoo.checkpoint.read import read_checkpoint, read_description
 from segzoo.config.classification import AnyRunConfig
-from segzoo.config.former_keys import with_current_keys
 from segzoo.config.load import apply_overrides, config_from_tree, dump_config, load_config, read_yaml
-from segzoo.config.stages import merged
+from segzoo.config.trees import merged, with_current_keys
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.sample import Inventory, differences, inventory_of
 from segzoo.errors import CheckpointError, ConfigError, first_line

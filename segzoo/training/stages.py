@@ -16,7 +16,7 @@ from segzoo.checkpoint.transfer import AUXILIARY, with_starting_settings
 from segzoo.config.classification import AnyRunConfig
 from segzoo.config.load import config_from_tree
 from segzoo.config.schema import SharedRunConfig
-from segzoo.config.stages import stage_tree
+from segzoo.config.trees import stage_tree
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError, DataError
 from segzoo.tasks.metrics import main_metric, no_scores

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger
 from segzoo.checkpoint.transfer import with_starting_settings
 from segzoo.config.classification import AnyRunConfig
 from segzoo.errors import TrainingError
-from segzoo.log import show_log
+from segzoo.escapes import show_log
 from segzoo.tasks.processes import is_first_process
 from segzoo.tasks.task import ids_of, parts_of
 from segzoo.training.faults import faults_explained
@@ -30,7 +30,7 @@ def train(
 ) -> TrainResult:
     """Train, validate and save by a configuration.
 
-    What it is at goes to standard error as `segzoo.log.show_log` says: a line at the start, each minute and each
+    What it is at goes to standard error as `segzoo.escapes.show_log` says: a line at the start, each minute and each
     validation; a bar, too, in a terminal.
 
     With `trainer.devices` above 1 the other processes run this script again; each of them returns from here, and

@@ -13,9 +13,8 @@ import torch
 
 from segzoo.backbones import build_backbone
 from segzoo.backbones.weights.hub import is_hub_name
-from segzoo.checkpoint.push import push_to_hub
 from segzoo.checkpoint.read import find_checkpoint, load_segmenter, model_name
-from segzoo.checkpoint.saved import save_model
+from segzoo.checkpoint.saved import push_to_hub, save_model
 from segzoo.errors import CheckpointError, ConfigError
 
 NAME = "someone/tiny-model"

@@ -9,9 +9,9 @@ import torch
 
 from segzoo.checkpoint.read import load_segmenter
 from segzoo.config.classification import ClassificationRunConfig
-from segzoo.config.former_keys import FORMER_KEYS, with_current_keys
 from segzoo.config.load import load_config
 from segzoo.config.schema import RunConfig
+from segzoo.config.trees import FORMER_KEYS, with_current_keys
 from segzoo.errors import ConfigError
 from segzoo.training.resume import resumed_config
 

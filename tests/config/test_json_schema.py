@@ -9,8 +9,7 @@ import pytest
 from jsonschema import Draft7Validator
 from pydantic import ValidationError
 
-from segzoo.config.explain import explain_keys
-from segzoo.config.json_schema import MODELINE, SCHEMA_FILE, json_schema, schema_line
+from segzoo.config.explain import MODELINE, SCHEMA_FILE, json_schema, schema_keys, schema_line
 from segzoo.config.load import SCHEMAS, config_from_tree, read_yaml
 from segzoo.errors import ConfigError
 
@@ -88,18 +87,18 @@ def test_the_shipped_file_is_up_to_date(call_tool):
 @pytest.mark.parametrize("task", SCHEMAS)
 def test_every_key_is_explained(task):
     section = SCHEMA["definitions"][SCHEMAS[task].__name__]
-    for key, _, _, meaning in explain_keys(SCHEMAS[task]):
+    for key in schema_keys(SCHEMAS[task]):
         schema = {"allOf": [{"$ref": f"#/definitions/{SCHEMAS[task].__name__}"}]}
-        for name in key.split("."):
+        for name in key.path.split("."):
             section = SCHEMA["definitions"][schema["allOf"][0]["$ref"].rpartition("/")[2]]
             schema = section["properties"][name]
-        assert schema["description"] == " ".join(meaning.split()), key
+        assert schema["description"] == " ".join(key.field.description.split()), key.path
 
 
 @pytest.mark.parametrize("task", SCHEMAS)
 def test_a_value_is_refused_where_the_loader_refuses_it(task):
     both = {True: 0, False: 0}
-    for key, *_ in explain_keys(SCHEMAS[task]):
+    for key in (key.path for key in schema_keys(SCHEMAS[task])):
         if key in ("task", "stages"):
             continue
         for value in PROBES:
@@ -112,7 +111,7 @@ def test_a_value_is_refused_where_the_loader_refuses_it(task):
 
 @pytest.mark.parametrize("task", SCHEMAS)
 def test_unknown_keys_are_refused_in_every_section(task):
-    sections = {key.rpartition(".")[0] for key, *_ in explain_keys(SCHEMAS[task])}
+    sections = {".".join(key.sections) for key in schema_keys(SCHEMAS[task])}
     assert {"", "data", "model.backbone", "trainer"} <= sections
     for section in sections:
         tree = with_value(base(task), f"{section}.nosuch".removeprefix("."), 1)

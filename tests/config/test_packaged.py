@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from segzoo.config import packaged
-from segzoo.config.load import load_config
-from segzoo.config.packaged import find_config, packaged_configs
+from segzoo.config import load
+from segzoo.config.load import find_config, load_config, packaged_configs
 from segzoo.errors import ConfigError
 
 
@@ -25,7 +24,7 @@ def test_the_wheel_gets_all_of_them_where_they_are_looked_for(repository, tmp_pa
     for folder, text in (("segzoo/configs", "seed: 1"), ("configs", "seed: 2")):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "mine.yaml").write_text(text)
-    monkeypatch.setattr(packaged, "PACKAGE", tmp_path / "segzoo")
+    monkeypatch.setattr(load, "PACKAGE", tmp_path / "segzoo")
     assert packaged_configs() == {"mine": tmp_path / "segzoo" / "configs" / "mine.yaml"}
     assert find_config(Path("mine")).read_text() == "seed: 1"
 

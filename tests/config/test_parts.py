@@ -7,8 +7,7 @@ from torch import nn
 
 import segzoo
 from segzoo.backbones import FeatureSpec
-from segzoo.config.explain import explain_text
-from segzoo.config.json_schema import json_schema
+from segzoo.config.explain import explain_text, json_schema
 from segzoo.config.load import config_from_tree, dump_config, load_config
 from segzoo.config.schema import LossConfig, ModelConfig
 from segzoo.data.reading.labels import LabelSpace

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segzoo.config.classification_data import ClassificationDataConfig
+from segzoo.config.classification import ClassificationDataConfig
 
 MakeImages = Callable[..., None]
 

@@ -20,10 +20,9 @@ from pages import MARKS
 import segzoo
 from segzoo.commands import COMMANDS
 from segzoo.config.classification import ClassificationRunConfig
-from segzoo.config.load import config_from_tree, load_config, read_yaml
-from segzoo.config.packaged import packaged_configs
+from segzoo.config.load import config_from_tree, load_config, packaged_configs, read_yaml
 from segzoo.config.schema import RunConfig
-from segzoo.config.stages import merged
+from segzoo.config.trees import merged
 from segzoo.data.datasets.prepare import recipes
 from segzoo.errors import SegzooError
 from segzoo.tasks.names import known_names

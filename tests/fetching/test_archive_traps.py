@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from segzoo.config.classification_data import ClassificationDataConfig
+from segzoo.config.classification import ClassificationDataConfig
 from segzoo.data.datasets.spec import build_classification_dataset
 from segzoo.errors import DataError
 from segzoo.fetching.archive import is_archive, unpack

@@ -10,9 +10,9 @@ from lightning.pytorch.loggers import CSVLogger
 from run_files import rows
 
 from segzoo.checkpoint.read import load_segmenter
-from segzoo.config.former_keys import with_current_keys
 from segzoo.config.load import apply_overrides, config_from_tree
 from segzoo.config.schema import RunConfig
+from segzoo.config.trees import with_current_keys
 from segzoo.errors import ConfigError, TrainingError
 from segzoo.training.train import train
 

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from segzoo.config.backbone import Padding, StemPadding
+from segzoo.config.model import Padding, StemPadding
 
 Naming = Literal["keras", "timm", "tensorflow", "segzoo"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segzoo.config.classification_data import ClassificationDataConfig
+from segzoo.config.classification import ClassificationDataConfig
 from segzoo.data.datasets.spec import Recipe, Source, dataset_root, how_to_get, register_dataset, unknown_split
 from segzoo.data.reading.arrays import Array8
 from segzoo.data.reading.labels import LabelSpace

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segzoo.config.classification_data import ClassificationDataConfig, CsvConfig, ImageNetConfig
-from segzoo.config.fields import Section
+from segzoo.config.classification import ClassificationDataConfig, CsvConfig, ImageNetConfig
+from segzoo.config.sections import Section
 from segzoo.data.datasets.classes import listed_names
 from segzoo.data.datasets.listing import Listing, Problem, empty_split, unlisted_folders
 from segzoo.data.datasets.spec import dataset_root, register_dataset, unknown_split

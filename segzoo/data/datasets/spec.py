@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from segzoo.config.classification_data import ClassificationDataConfig
+from segzoo.config.classification import ClassificationDataConfig
 from segzoo.config.data import DataConfig, SharedDataConfig
-from segzoo.config.fields import Section
 from segzoo.config.load import KnownNames
-from segzoo.config.parts import Options, PartRegistry
+from segzoo.config.sections import Options, PartRegistry, Section
 from segzoo.data.datasets.classes import regroup, regrouped_labels
 from segzoo.data.datasets.listing import FileDataset, Listing, Pair
 from segzoo.data.reading.labels import LabelSpace

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from segzoo.config.classification_data import ClassificationDataConfig
+from segzoo.config.classification import ClassificationDataConfig
 from segzoo.config.schema import DataConfig
 from segzoo.data.datasets.classes import infer_labels, regrouped_labels, single_class
 from segzoo.data.datasets.listing import Pair, raise_all

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from segzoo.config.data import DataConfig
-from segzoo.config.json_schema import schema_line
+from segzoo.config.explain import schema_line
 from segzoo.config.load import load_config
 from segzoo.data.datasets.classes import find_class_list
 from segzoo.data.datasets.folder_names import NO_AFFIXES

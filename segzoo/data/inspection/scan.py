@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segzoo.config.classification_data import ClassificationDataConfig
+from segzoo.config.classification import ClassificationDataConfig
 from segzoo.config.schema import DataConfig
 from segzoo.data.cores import map_on_all_cores
 from segzoo.data.datasets.classes import regrouped_labels

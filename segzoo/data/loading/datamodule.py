@@ -9,7 +9,7 @@ import lightning
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
-from segzoo.config.classification_data import ClassificationDataConfig
+from segzoo.config.classification import ClassificationDataConfig
 from segzoo.config.data import SharedDataConfig
 from segzoo.config.schema import DataConfig
 from segzoo.data.cores import START_METHOD, available_cores, leave_signals_to_parent

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional
 
-from segzoo.config.classification_data import ClassificationDataConfig
+from segzoo.config.classification import ClassificationDataConfig
 from segzoo.data.reading.pixels import Pixels
 from segzoo.data.transforms.preprocessing import mean_color
 

@@ -12,7 +12,7 @@ from segmentation_models_pytorch.base.initialization import initialize_decoder, 
 from torch import Tensor, nn
 
 from segzoo.backbones import FeatureSpec
-from segzoo.config.decoders import Norm
+from segzoo.config.model import Norm
 from segzoo.models.decoder import Decoder
 
 IMAGE_CHANNELS = 3  # of the image that stands first in SMP's channel list; no decoder convolves it

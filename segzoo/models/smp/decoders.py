@@ -19,7 +19,7 @@ from segmentation_models_pytorch.decoders.unetplusplus.decoder import UnetPlusPl
 from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
 
 from segzoo.backbones import FeatureSpec
-from segzoo.config.decoders import (
+from segzoo.config.model import (
     FpnConfig,
     LinknetConfig,
     ManetConfig,
@@ -31,8 +31,8 @@ from segzoo.config.decoders import (
     UnetConfig,
     UpernetConfig,
 )
-from segzoo.config.parts import Options
 from segzoo.config.schema import ModelConfig
+from segzoo.config.sections import Options
 from segzoo.models.decoder import Decoder, register_decoder
 from segzoo.models.smp.adapter import NORMS, SmpDecoder, pixels_for, smp_channels
 

@@ -6,8 +6,8 @@ from typing import TypeVar
 from torch import nn
 
 from segzoo.config.classification import ClassificationLossConfig
-from segzoo.config.parts import Options, PartRegistry
 from segzoo.config.schema import LossConfig
+from segzoo.config.sections import Options, PartRegistry
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError
 from segzoo.tasks.losses.total import WeightedSum

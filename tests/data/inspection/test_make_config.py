@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segzoo.config.json_schema import schema_line
+from segzoo.config.explain import schema_line
 from segzoo.config.load import load_config
 from segzoo.config.schema import RunConfig
 from segzoo.data import build_dataset

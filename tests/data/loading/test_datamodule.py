@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from segzoo.config.classification_data import ClassificationDataConfig
+from segzoo.config.classification import ClassificationDataConfig
 from segzoo.config.schema import DataConfig, SyntheticConfig
 from segzoo.data import LabelSpace, build_dataset, register_dataset
 from segzoo.data.inspection.scan import scan_sample

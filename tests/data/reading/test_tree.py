@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segzoo.config.classification_data import ClassificationDataConfig
+from segzoo.config.classification import ClassificationDataConfig
 from segzoo.config.schema import DataConfig
 from segzoo.data import build_dataset
 from segzoo.data.datasets.spec import build_classification_dataset

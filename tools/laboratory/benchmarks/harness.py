@@ -18,9 +18,9 @@ from laboratory.benchmarks.machine import LimitProbes, Limits, Way, machine_line
 from laboratory.benchmarks.memory import peak_memory
 from laboratory.benchmarks.subjects import Subject
 from segzoo.errors import ConfigError, first_line
+from segzoo.escapes import Column, markdown_table
 from segzoo.inference.engines.agreement import compare
 from segzoo.inference.engines.base import Precision
-from segzoo.markdown import Column, markdown_table
 
 Clock = Callable[[], float]
 

@@ -17,7 +17,7 @@ from laboratory.benchmarks.harness import Clock, take_turns
 from laboratory.benchmarks.inference import WithEngine
 from laboratory.benchmarks.memory import fresh_processes, peak_memory, resident_bytes
 from laboratory.benchmarks.training import Training
-from segzoo.markdown import Column, markdown_table
+from segzoo.escapes import Column, markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,8 +13,8 @@ from laboratory.experiments.runs import Run, plan_runs, train_runs
 from segzoo.config.classification import AnyRunConfig, ClassificationRunConfig
 from segzoo.data.datasets.spec import build_classification_dataset
 from segzoo.data.sample import ClassificationDataset
+from segzoo.escapes import Column, markdown_table
 from segzoo.files import atomic_write, check_outputs, make_output, write_atomically
-from segzoo.markdown import Column, markdown_table
 
 REPORT = "report.md"
 

@@ -1,4 +1,4 @@
-"""Sections whose keys depend on what is registered: `model` has a section for each decoder with options.
+"""What sections of the configuration are made of: strict types, the closed model, and keys that registered parts bring.
 
 A part of the user's own brings its options with its registration, `register_decoder("mine", options=MineOptions)`, and
 they become the keys `model.mine.*`: checked, explained and proposed like those that stand in the schema.
@@ -6,17 +6,125 @@ they become the keys `model.mine.*`: checked, explained and proposed like those 
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
-from segzoo.config.fields import Section
-from segzoo.errors import ConfigError
+from segzoo.errors import ConfigError, shortened
 from segzoo.registry import Registry
 
 T = TypeVar("T")
-Options = TypeVar("Options", bound=Section)
+Options = TypeVar("Options", bound="Section")
+
+
+def _list_to_tuple(value: object) -> object:
+    """A list as a tuple: YAML has lists only, which strict tuples would refuse."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _square(value: object) -> object:
+    number = isinstance(value, int) and not isinstance(value, bool)
+    return (value, value) if number else _list_to_tuple(value)
+
+
+def _one_to_tuple(value: object) -> object:
+    return (value,) if isinstance(value, int) else _list_to_tuple(value)
+
+
+def number_to_text(value: object) -> object:
+    """A number as text: `precision: 32` is an integer to YAML."""
+    return str(value) if isinstance(value, int) else value
+
+
+def _check_file_name(value: str) -> str:
+    longest = max(len(part.encode("utf-8", "surrogatepass")) for part in value.split("/"))
+    if longest > _LONGEST_NAME or len(value) > _LONGEST_PATH:
+        raise ValueError(f"{shortened(value)} is too long for a file's name")
+    return value
+
+
+FROM_LIST = BeforeValidator(_list_to_tuple)
+ListOf = Annotated[tuple[T, ...], FROM_LIST]
+"""A list of any length."""
+
+# Each kind of number has the range in which it can work on some machine; what is beyond it is a slip of the pen, and
+# would end in memory or in numbers that overflow.
+MAX_COUNT = 10**9
+
+_LONGEST_NAME = 200
+"""Bytes of a file's name before what we append to it; file systems take 255 in all."""
+_LONGEST_PATH = 4000
+
+PositiveInt = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+NonNegativeInt = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+PositiveFloat = Annotated[float, Field(gt=0, le=1e6)]
+NonNegativeFloat = Annotated[float, Field(ge=0, le=1e6)]
+Level = Annotated[int, Field(ge=0, le=255)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveFraction = Annotated[float, Field(gt=0, le=1)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Degrees = Annotated[float, Field(ge=0, le=180)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+BatchSize = Annotated[int, Field(ge=1, le=2**16)]
+Workers = Annotated[int, Field(ge=0, le=256)]
+Channels = Annotated[int, Field(ge=1, le=4096)]
+"""Channels of a layer."""
+AtrousRate = Annotated[int, Field(ge=1, le=256)]
+Bands = Annotated[int, Field(ge=1, le=1024)]
+"""Channels of an image: hyperspectral cameras have some hundreds."""
+
+Pixels = Annotated[int, Field(ge=1, le=2**14)]
+_Size = tuple[Pixels, Pixels]
+Size = Annotated[_Size, BeforeValidator(_square, json_schema_input_type=Pixels | _Size)]
+Ratio = Annotated[float, Field(ge=0.01, le=100)]
+Range = Annotated[tuple[Ratio, Ratio], FROM_LIST]
+Mean = Annotated[float, Field(ge=-1000, le=1000)]
+Deviation = Annotated[float, Field(ge=1e-6, le=1000)]
+PerChannel = Annotated[ListOf[Mean], Field(min_length=1)]
+PositivePerChannel = Annotated[ListOf[Deviation], Field(min_length=1)]
+ClassWeights = Annotated[ListOf[NonNegativeFloat], Field(min_length=1)]
+StoredValue = Annotated[float, Field(ge=-1e12, le=1e12)]
+ValueRange = Annotated[tuple[StoredValue, StoredValue], FROM_LIST]
+RawValue = Annotated[int, Field(gt=-(2**24), lt=2**24)]
+"""A number in a mask; a colour as one number has three bytes."""
+_RawValues = tuple[RawValue, ...]
+RawValues = Annotated[
+    _RawValues, BeforeValidator(_one_to_tuple, json_schema_input_type=RawValue | _RawValues), Field(min_length=1)
+]
+Rgb = Annotated[tuple[Level, Level, Level], FROM_LIST]
+Names = Annotated[ListOf[str], Field(min_length=1)]
+
+FileName = Annotated[str, AfterValidator(_check_file_name)]
+"""A path, or a part of a file's name."""
+FilePath = Annotated[FileName, Field(min_length=1)]
+"""Never empty, for the empty path is the current folder."""
+
+
+class Section(BaseModel):
+    """A closed, strict, immutable part of the configuration."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise ConfigError(
+            f"{name}: a configuration stays as it was checked. Make another: segzoo.load_config(config.model_dump(), "
+            f'["...{name}=..."]).'
+        )
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class PartsSection(Section):
@@ -27,8 +135,8 @@ class PartsSection(Section):
     place: ClassVar[str]
     """The dotted key of this section."""
     reads: ClassVar[dict[str, frozenset[str]]]
-    """Part -> the keys of this section that only some parts read, and it does. One that said nothing of it when it was
-    registered is not in here, for it may read any."""
+    """Part -> the keys of this section that only some parts read, and this one does. A part that said nothing of them
+    when it was registered is not in here, for it may read any."""
     added: ClassVar[set[str]]
     """The keys that do not stand in the class, but came with a registration."""
 
@@ -48,9 +156,9 @@ class PartsSection(Section):
 
         Args:
             name: what the part is registered as, and the key of its options.
-            options: each with a default; None for none of its own.
-            reads: further keys of this section that only some parts read, and it does; None without options of its own
-                says that it may read any.
+            options: a class where each option has a default; None for a part without options of its own.
+            reads: further keys of this section that only some parts read, and this one does; None without options of
+                its own says that it may read any.
 
         Raises:
             ConfigError: options of another type or without defaults, or the key is another one's.
@@ -84,7 +192,7 @@ class PartsSection(Section):
         return found if isinstance(found, options) else options()
 
     def unread_options(self) -> Iterator[str]:
-        """A line where options were changed that none of the chosen parts reads."""
+        """A line, if options were changed that none of the chosen parts reads."""
         if any(name not in self.reads for name in self.chosen):
             return
         own = {key for name in self.chosen for key in self.reads[name]}
@@ -116,11 +224,7 @@ class PartsSection(Section):
 
 
 class PartRegistry(Registry[T]):
-    """Parts by name, whose options are keys of a section of the configuration.
-
-    Args:
-        section: that names them and holds their options.
-    """
+    """Parts by name, whose options are keys of the section of the configuration that names them."""
 
     def __init__(self, section: type[PartsSection]) -> None:
         super().__init__(section.kind)
@@ -129,7 +233,7 @@ class PartRegistry(Registry[T]):
     def add_part(
         self, name: str, entry: T, options: type[Section] | None, reads: Iterable[str] | None, *, replace: bool = False
     ) -> None:
-        """Register a part and its options; arguments and errors as `add` and `PartsSection.add_part` have them."""
+        """Register a part and its options, with the arguments and errors of `add` and `PartsSection.add_part`."""
         self.check_free(name, replace=replace)
         self.section.add_part(name, options, reads)
         self.add(name, entry, replace=replace)
