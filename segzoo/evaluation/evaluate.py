@@ -26,7 +26,7 @@ from segzoo.evaluation.class_evaluator import ClassEvaluator
 from segzoo.evaluation.evaluator import Evaluator, Job, changed_config, default_output
 from segzoo.evaluation.mask_evaluator import MaskEvaluator
 from segzoo.evaluation.results import check_results
-from segzoo.inference.engines.base import Precision
+from segzoo.models.agreement import Precision
 from segzoo.plugins import load_plugins, loaded_plugins
 from segzoo.progress import counted
 from segzoo.tasks.processes import is_first_process, process_count, process_number

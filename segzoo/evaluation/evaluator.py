@@ -16,7 +16,7 @@ from segzoo.data.loading.datamodule import evaluation_loader
 from segzoo.data.loading.items import EvaluationItems
 from segzoo.errors import ConfigError, data_errors_about, printable
 from segzoo.evaluation.results import Measurement
-from segzoo.inference.engines.base import Precision
+from segzoo.models.agreement import Precision
 from segzoo.tasks.metrics import MetricSet, metrics_of
 from segzoo.tasks.names import known_names
 from segzoo.tasks.segmentation import Batch, batches_of

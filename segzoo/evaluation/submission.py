@@ -24,7 +24,7 @@ from segzoo.errors import ConfigError, DataError, did_you_mean, first_line
 from segzoo.evaluation.evaluator import Job, changed_config, default_output
 from segzoo.evaluation.mask_evaluator import CHANGEABLE, build_predictor
 from segzoo.files import check_outputs, make_output
-from segzoo.inference.engines.base import Precision
+from segzoo.models.agreement import Precision
 from segzoo.models.limits import warn_of_other_stride
 from segzoo.progress import counted
 

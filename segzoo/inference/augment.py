@@ -11,8 +11,7 @@ from torch import Tensor
 from segzoo.config.schema import RunConfig
 from segzoo.data.datasets.spec import DATASETS
 from segzoo.data.reading.coding import MaskCoding
-from segzoo.inference.tile_plan import GRID
-from segzoo.inference.tiles import Compute
+from segzoo.inference.tiles import GRID, Compute
 
 _FINEST_STEP = 16  # 1/16: scales between have no grid that makes tiles exact
 

@@ -22,8 +22,8 @@ from segzoo.data.reading.pixels import Pixels, as_picture
 from segzoo.data.transforms.classification import CenterView, Window
 from segzoo.data.transforms.preprocessing import normalize
 from segzoo.errors import ConfigError, data_errors_about
-from segzoo.inference.engines.base import Precision
 from segzoo.inference.predictor import BasePredictor, Picture
+from segzoo.models.agreement import Precision
 
 Map = npt.NDArray[np.float32]
 

@@ -4,8 +4,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,9 @@ import torch
 from segzoo.checkpoint.read import AnyTrained, Trained, load_trained
 from segzoo.checkpoint.saved import save_folder
 from segzoo.errors import CheckpointError, ConfigError, did_you_mean, first_line
-from segzoo.inference.engines.agreement import Agreement, compare, probe_image
-from segzoo.inference.engines.choose import missing
-from segzoo.inference.engines.pytorch import plain_logits
-from segzoo.inference.export_formats import FORMATS, ExportFormat, Runner
-from segzoo.inference.export_network import ExportOptions, input_for
+from segzoo.inference.engines import missing, plain_logits
+from segzoo.inference.export_formats import FORMATS, ExportFormat, ExportOptions, Runner, input_for
+from segzoo.models.agreement import Agreement, compare, probe_image
 
 FOLDER = "safetensors"
 NAMES = (*FORMATS, FOLDER)
@@ -29,13 +27,7 @@ BATCHES = (1, 3)
 
 @dataclass(frozen=True)
 class CheckedSize:
-    """One comparison with torch.
-
-    Args:
-        batch: images at once.
-        size: their height and width.
-        agreement: with the network as it was trained.
-    """
+    """One comparison with the network as it was trained, of so many images of a height and width."""
 
     batch: int
     size: tuple[int, int]
@@ -47,13 +39,7 @@ class CheckedSize:
 
 @dataclass(frozen=True)
 class Export:
-    """What was written.
-
-    Args:
-        path: the file or folder.
-        note: what kind it is.
-        checks: how it agrees with torch.
-    """
+    """The file or folder that was written, what kind it is, and how it agrees with torch."""
 
     path: Path
     note: str
@@ -100,8 +86,7 @@ def export(
         with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
             part = Path(folder, output.name)
             kind.write(source, options, part)
-            checks = tuple(_checked(source, options, kind.load(part)))
-            _refuse_differences(output, checks)
+            checks = _check_agreement(output, source, options, kind.load(part))
             _move(part, output, kind)
     except (OSError, RuntimeError) as error:  # the second from torch and OpenVINO
         raise CheckpointError(f"{output}: not written ({first_line(error)}).") from error
@@ -155,26 +140,23 @@ def _export_folder(source: AnyTrained, output: Path) -> Export:
     try:
         again = load_trained(output).network
         with torch.inference_mode():
-            checks = tuple(_checked(source, ExportOptions(), again))
-        _refuse_differences(output, checks)
+            checks = _check_agreement(output, source, ExportOptions(), again)
     except BaseException:
         shutil.rmtree(output, ignore_errors=True)
         raise
     return Export(output, "safetensors, configuration and card", checks)
 
 
-def _checked(source: AnyTrained, options: ExportOptions, run: Runner) -> Iterator[CheckedSize]:
-    for size in SIZES:
-        for batch in BATCHES:
-            images = probe_image(batch, len(source.preprocessing.mean), *size)
-            found = run(input_for(source, options, images))
-            yield CheckedSize(batch, size, compare(plain_logits(source, images), found))
-
-
-def _refuse_differences(output: Path, checks: tuple[CheckedSize, ...]) -> None:
+def _check_agreement(output: Path, source: AnyTrained, options: ExportOptions, run: Runner) -> tuple[CheckedSize, ...]:
+    checks = []
+    for size, batch in product(SIZES, BATCHES):
+        images = probe_image(batch, len(source.preprocessing.mean), *size)
+        found = run(input_for(source, options, images))
+        checks.append(CheckedSize(batch, size, compare(plain_logits(source, images), found)))
     wrong = [check for check in checks if not check.agreement.is_close]
     if wrong:
         raise CheckpointError(f"{output}: not written: it does not agree with torch: {wrong[0]}.")
+    return tuple(checks)
 
 
 def _move(part: Path, output: Path, kind: ExportFormat) -> None:

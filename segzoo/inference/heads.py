@@ -210,10 +210,7 @@ class MaskHead(Head[Prediction]):
     def write(self, job: Job, prediction: Prediction) -> Result:
         """The mask, and pictures of it; of a raster, the mask."""
         if job.is_raster:
-            target = job.targets["mask"][0]
-            target.parent.mkdir(parents=True, exist_ok=True)
-            tile, overlap = self.predictor.tile, self.predictor.overlap
-            return Result(job, _content(segment_raster(self.predictor, job.file, target, tile=tile, overlap=overlap)))
+            return Result(job, _content(segment_raster(self.predictor, job.file, job.targets["mask"][0])))
         prediction = prediction.without(self.predictor.pixels.lost(job.file, self.max_pixels))
         write_outputs(prediction, job.targets)
         shown = thumbnail(job.name, prediction.image, prediction.mask) if job.is_shown else None

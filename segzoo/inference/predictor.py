@@ -28,13 +28,12 @@ from segzoo.inference.augment import (
     augmented_scores,
     published_augmentation,
 )
-from segzoo.inference.engines.base import Engine, Precision
-from segzoo.inference.engines.choose import build_engine
+from segzoo.inference.engines import Engine, build_engine
 from segzoo.inference.polygons import feature_collection
 from segzoo.inference.runner import ahead_of, threads
-from segzoo.inference.tile_plan import GRID
 from segzoo.inference.tile_size import choose_batch, choose_tile
-from segzoo.inference.tiles import Tiling, tiled
+from segzoo.inference.tiles import GRID, Tiling, tiled
+from segzoo.models.agreement import Precision
 from segzoo.tasks.scores import check_scores
 
 T = TypeVar("T", bound=np.generic)

@@ -15,7 +15,7 @@ from segzoo.backbones.network import Network
 from segzoo.checkpoint.read import AnyTrained
 from segzoo.config.evaluation import SMALLEST_TILE
 from segzoo.inference.augment import TestTimeAugmentation
-from segzoo.inference.tile_plan import GRID
+from segzoo.inference.tiles import GRID
 from segzoo.models.networks import sketch_network
 
 LARGEST_TILE = 2048
@@ -29,27 +29,14 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def choose_tile(source: AnyTrained, device: torch.device, augmentation: TestTimeAugmentation | None = None) -> int:
-    """What `evaluation.tile=auto` means here and now, in pixels a side.
-
-    Args:
-        source: the network.
-        device: where it computes.
-        augmentation: the versions of each tile that it sees.
-    """
+    """What `evaluation.tile=auto` means here and now for a network, in pixels a side."""
     return auto_tile(free_memory(device), _largest_per_pixel(source, augmentation))
 
 
 def choose_batch(
     source: AnyTrained, device: torch.device, tile: int, augmentation: TestTimeAugmentation | None = None
 ) -> int:
-    """Tiles that a GPU should get together; processors gain nothing from more than one.
-
-    Args:
-        source: the network.
-        device: where it computes.
-        tile: pixels a side.
-        augmentation: the versions of each tile that it sees.
-    """
+    """Tiles that a GPU should get together; processors gain nothing from more than one."""
     if device.type != "cuda":
         return 1
     return auto_batch(free_memory(device), _largest_per_pixel(source, augmentation), tile)
@@ -92,16 +79,12 @@ def memory_per_pixel(source: AnyTrained) -> float:
     What the kernels take for themselves is not in it. Measured once for each network.
     """
     if source.network not in _measured:
-        _measured[source.network] = _measure(source)
+        network = sketch_network(source.config, source.labels.num_classes, evaluated=True).eval()
+        image = torch.empty(1, source.config.data.channels, _PROBE, _PROBE, device="meta")
+        with torch.inference_mode(), LiveBytes() as live:
+            network(image)
+        _measured[source.network] = live.peak / _PROBE**2
     return _measured[source.network]
-
-
-def _measure(source: AnyTrained) -> float:
-    network = sketch_network(source.config, source.labels.num_classes, evaluated=True).eval()
-    image = torch.empty(1, source.config.data.channels, _PROBE, _PROBE, device="meta")
-    with torch.inference_mode(), LiveBytes() as live:
-        network(image)
-    return live.peak / _PROBE**2
 
 
 def free_memory(device: torch.device) -> int:
@@ -144,16 +127,12 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
 def _available() -> int:
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return _physical() // 2
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), _UNKNOWN)
-
-
-def _physical() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
-        return 2 * _UNKNOWN
+        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), _UNKNOWN)
+    except OSError:  # only Linux says what is free; elsewhere half of what there is
+        try:
+            return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+        except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+            return _UNKNOWN
 
 
 def left_in_groups(mounted: Path, membership: Path) -> Iterator[int]:

@@ -2,8 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, fx, nn
@@ -13,16 +12,15 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from segzoo.backbones.layers import Convolution, FrozenBatchNorm, pad_same
 from segzoo.backbones.network import Network
+from segzoo.models.agreement import compare, normalized_probe
 from segzoo.models.deeplabv3plus import PooledBatchNorm
-from segzoo.models.segmenter import pad_to_multiple
+from segzoo.models.tracing import NetworkTracer, is_relu, layer_of, only_user
 
 _logger = logging.getLogger(__name__)
 
 _BATCH_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, FrozenBatchNorm, PooledBatchNorm)
-_RELUS: tuple[Any, ...] = (torch.relu, F.relu, "relu")
 _PROBE_SIZES = ((33, 47), (64, 64))
-_TOLERANCE = 1e-3
-"""Of the range of logits, between the folded network and the one it was made of."""
+"""One that needs padding, and one that mostly needs none."""
 
 
 class FoldedConvolution(nn.Module):
@@ -45,11 +43,7 @@ class FoldedConvolution(nn.Module):
         self.relu = relu
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve, normalise, cut off.
-
-        Shape:
-            x: (N, in_channels, H, W). Returns what convolution, norm and ReLU returned, in the weights' type.
-        """
+        """What convolution, norm and ReLU returned, in the weights' type."""
         x = x.to(self.weight.dtype)
         if self.pads_same:
             x = pad_same(x, self.weight.shape[2], self.stride[0], 0.0)
@@ -60,8 +54,8 @@ class FoldedConvolution(nn.Module):
 def folded(network: Network) -> nn.Module:
     """The network in evaluation with BatchNorms folded into the convolutions before them, and ReLUs in place.
 
-    It is traced, so that what follows what is known of every backbone and decoder. A part that cannot be traced, such
-    as a decoder that looks at sizes, stays as it is. The result is compared with the network before it is returned.
+    A part that cannot be traced, such as a decoder that looks at sizes, stays as it is. The result is compared with the
+    network before it is returned.
 
     Args:
         network: in evaluation mode, on the CPU. It stays as it is.
@@ -85,69 +79,47 @@ def folded(network: Network) -> nn.Module:
     return copy.deepcopy(network).requires_grad_(False)
 
 
-def _folded_graph(network: Network, untraced: Collection[str]) -> fx.GraphModule:
-    leaves = [network.get_submodule(name) for name in untraced]
-    graph = fx.GraphModule(network, _Tracer(leaves).trace(network))
+def _folded_graph(network: Network, untraced: Sequence[str]) -> fx.GraphModule:
+    kept = [network.get_submodule(name) for name in untraced]
+    usual = fx.Tracer()
+    tracer = NetworkTracer(lambda m: any(m is part for part in kept) or usual.is_leaf_module(m, ""))
+    graph = fx.GraphModule(network, tracer.trace(network))
     modules = dict(graph.named_modules())
     for node in list(graph.graph.nodes):
-        if node.op == "call_module" and _foldable(modules[node.target]):
-            _fold(graph, modules, node)
+        convolution = layer_of(node, modules)
+        if isinstance(convolution, nn.Conv2d) and convolution.padding_mode == "zeros":
+            graph.add_submodule(str(node.target), _with_followers(node, convolution, modules))
     graph.graph.lint()
     graph.delete_all_unused_submodules()
     graph.recompile()
     return graph
 
 
-class _Tracer(fx.Tracer):
-    """Stops at convolutions and norms of ours too, and at `leaves`; padding to the decoder's size is one step."""
-
-    def __init__(self, leaves: Collection[nn.Module]) -> None:
-        super().__init__(autowrap_functions=(pad_to_multiple,))
-        self.leaves = leaves
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        own = isinstance(m, nn.Conv2d | _NormBase) or any(m is leaf for leaf in self.leaves)
-        return own or super().is_leaf_module(m, module_qualified_name)
-
-
-def _foldable(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv2d) and module.padding_mode == "zeros"
+def _with_followers(node: fx.Node, convolution: nn.Conv2d, modules: Mapping[str, nn.Module]) -> FoldedConvolution:
+    """A convolution with the norm and the ReLU that alone follow it, which are taken out of the graph."""
+    follower, norm = only_user(node), None
+    if follower is not None and (layer := _batch_norm(follower, modules)) is not None:
+        norm = layer
+        follower = _taken_out(follower, node)
+    relu = follower is not None and is_relu(follower, modules)
+    if follower is not None and relu:
+        _taken_out(follower, node)
+    return FoldedConvolution(convolution, norm, relu=relu)
 
 
-def _fold(graph: fx.GraphModule, modules: dict[str, nn.Module], node: fx.Node) -> None:
-    """Put the norm and the ReLU that alone follow a convolution into it."""
-    last, norm = node, None
-    follower = _only_user(last)
-    if follower is not None and follower.op == "call_module" and _is_batch_norm(modules[str(follower.target)]):
-        last, norm = follower, modules[str(follower.target)]
-        follower = _only_user(last)
-    relu = follower is not None and _is_relu(follower, modules)
-    if relu and follower is not None:
-        last = follower
-    convolution = modules[str(node.target)]
-    if not isinstance(convolution, nn.Conv2d) or not (norm is None or isinstance(norm, _NormBase)):
-        return
-    graph.add_submodule(str(node.target), FoldedConvolution(convolution, norm, relu=relu))
-    last.replace_all_uses_with(node)
-    while last is not node:
-        before = last.all_input_nodes[0]
-        graph.graph.erase_node(last)
-        last = before
+def _batch_norm(node: fx.Node, modules: Mapping[str, nn.Module]) -> _NormBase | None:
+    """The norm of a step that does what BatchNorm does and no more: timm's subclass activates, too."""
+    layer = layer_of(node, modules)
+    if isinstance(layer, _NormBase) and type(layer) in _BATCH_NORMS and layer.running_mean is not None:
+        return layer
+    return None
 
 
-def _only_user(node: fx.Node) -> fx.Node | None:
-    return next(iter(node.users)) if len(node.users) == 1 else None
-
-
-def _is_batch_norm(module: nn.Module) -> bool:
-    """Whether it does what BatchNorm does and no more: timm's subclass activates, too."""
-    return type(module) in _BATCH_NORMS and module.running_mean is not None
-
-
-def _is_relu(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
-    if node.op == "call_module":
-        return isinstance(modules[str(node.target)], nn.ReLU)
-    return node.op in ("call_function", "call_method") and node.target in _RELUS
+def _taken_out(step: fx.Node, before: fx.Node) -> fx.Node | None:
+    """Leave a step out; returns what alone follows in its place."""
+    step.replace_all_uses_with(before)
+    step.graph.erase_node(step)
+    return only_user(before)
 
 
 def _folded_weights(convolution: nn.Conv2d, norm: _NormBase | None) -> tuple[Tensor, Tensor | None]:
@@ -160,12 +132,5 @@ def _folded_weights(convolution: nn.Conv2d, norm: _NormBase | None) -> tuple[Ten
 
 @torch.inference_mode()
 def _agrees(graph: nn.Module, network: Network) -> bool:
-    """Whether both compute the same at sizes that need padding and sizes that need none."""
-    for height, width in _PROBE_SIZES:
-        generator = torch.Generator().manual_seed(0)
-        image = torch.rand((1, network.backbone.in_channels, height, width), generator=generator) * 2 - 1
-        expected, found = network(image), graph(image)
-        span = float(expected.max() - expected.min())
-        if not float((expected - found).abs().max()) <= _TOLERANCE * span:
-            return False
-    return True
+    probes = [normalized_probe(network.backbone.in_channels, *size) for size in _PROBE_SIZES]
+    return all(compare(network(probe), graph(probe)).is_close for probe in probes)

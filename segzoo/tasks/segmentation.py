@@ -14,7 +14,7 @@ from segzoo.checkpoint.format import parse_description
 from segzoo.checkpoint.read import load_strictly, network_state, read_checkpoint
 from segzoo.config.load import config_from_tree, for_segmentation
 from segzoo.config.schema import ModelConfig, RunConfig
-from segzoo.cpu.training_pass import TrainingPass
+from segzoo.cpu.recompute import TrainingPass
 from segzoo.data.loading.items import Item
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError

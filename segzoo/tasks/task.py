@@ -17,7 +17,7 @@ from segzoo.backbones.network import Network
 from segzoo.backbones.weights.own import PREFIXES
 from segzoo.checkpoint.format import TRAINING_STATE, describe
 from segzoo.config.classification import AnyRunConfig
-from segzoo.cpu.training_pass import TrainingPass
+from segzoo.cpu.recompute import TrainingPass
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.transforms.preprocessing import normalize
 from segzoo.errors import CheckpointError, ConfigError, DataError, TrainingError

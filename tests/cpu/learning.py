@@ -3,8 +3,7 @@
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from segzoo.cpu.recompute import RecomputingConvolution
-from segzoo.cpu.training_pass import TrainingPass
+from segzoo.cpu.recompute import RecomputingConvolution, TrainingPass
 
 PLAIN = TrainingPass("forward", recompute=False)
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.autograd import gradcheck
 
 from segzoo.backbones.layers import Convolution, FrozenBatchNorm
-from segzoo.cpu.training_pass import TrainingPass
+from segzoo.cpu.recompute import TrainingPass
 
 
 def convolution(in_channels, out_channels, size, **options):

@@ -10,7 +10,7 @@ from torch import nn
 from segzoo.backbones import build_classifier
 from segzoo.backbones.layers import Flow
 from segzoo.config.schema import BackboneConfig, ModelConfig
-from segzoo.cpu.training_pass import TrainingPass
+from segzoo.cpu.recompute import TrainingPass
 from segzoo.models.build import build_segmenter
 from segzoo.tasks.segmentation import SegmentationTask
 from segzoo.training.run import prepare

@@ -216,7 +216,7 @@ def test_every_command_is_understood_by_its_tool(pages, repository, monkeypatch)
         ["torchrun", "--nproc-per-node", "4", "-m", "segzoo", "train", "quickstart", "trainer.device=4"],
         ["python", "tools/nosuch.py"],
         ["pip", "install", ".[nosuch]"],
-        ["pip", "install", "xception-segzoo[geo]"],  # nothing is published under this name
+        ["pip", "install", "xception-segzoo[onnx]"],  # nothing is published under this name
         ["git", "clone", "https://github.com/nobody/segzoo"],
         ["python", "-m", "pytest", "tests/nosuch.py"],
         ["make", "nosuch"],

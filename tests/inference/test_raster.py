@@ -9,8 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from PIL import Image
+from rasterio.control import GroundControlPoint
+from rasterio.transform import from_origin
 from torch import Tensor, nn
 
 from segzoo.data.reading.labels import LabelSpace
@@ -19,15 +22,9 @@ from segzoo.errors import ConfigError, DataError
 from segzoo.inference.jobs import is_raster
 from segzoo.inference.predict import predict
 from segzoo.inference.predictor import Predictor
-from segzoo.inference.raster import segment_raster
-from segzoo.inference.raster_file import opened_raster
-from segzoo.inference.tile_plan import Span
-from segzoo.inference.tiles import Tiling, tiled
+from segzoo.inference.raster import opened_raster, segment_raster
+from segzoo.inference.tiles import Span, Tiling, tiled
 from segzoo.training.train import TrainResult
-
-rasterio = pytest.importorskip("rasterio")
-from rasterio.control import GroundControlPoint  # noqa: E402  # where rasterio is
-from rasterio.transform import from_origin  # noqa: E402
 
 PLACE = {"crs": "EPSG:32632", "transform": from_origin(500_000, 5_300_000, 0.5, 0.5)}
 NAMES = ["water", "field", "town", "road", "wood"]
@@ -43,6 +40,8 @@ class SmallPredictor:
 
     pixels: PixelFormat = field(default_factory=PixelFormat)
     labels: LabelSpace = field(default_factory=lambda: LabelSpace.from_names(NAMES))
+    tile: int = 64
+    overlap: float = 0.25
 
     def __post_init__(self) -> None:
         torch.manual_seed(0)
@@ -75,8 +74,8 @@ def test_a_raster_is_its_tiles_in_memory_with_its_place_on_earth(tmp_path: Path,
     colors[:, 40:90, 100:150] = 0
     colors[0, 3, 4] = 0  # only one channel: a dark blue, not nothing
     source, target = _write(tmp_path / "a.tif", colors, nodata=0), tmp_path / "mask.tif"
-    predictor = SmallPredictor()
-    segment_raster(predictor, source, target, tile=96, overlap=0.25)
+    predictor = SmallPredictor(tile=96)
+    segment_raster(predictor, source, target)
     lost = (colors == 0).all(0)
     seen = torch.from_numpy(np.where(lost, 128, colors).astype(np.uint8))[None]
     expected = np.where(lost, 255, tiled(predictor.whole_scores, seen, Tiling(96, 0.25), largest)[0])
@@ -117,7 +116,7 @@ def test_many_channels_of_16_bits(tmp_path: Path, interleave: str) -> None:
     bands = np.random.default_rng(0).integers(0, 12_000, (5, 100, 130)).astype(np.uint16)
     source = _write(tmp_path / "a.tif", bands, interleave=interleave, photometric="minisblack")
     predictor = SmallPredictor(PixelFormat(5, (0, 10_000)))
-    segment_raster(predictor, source, tmp_path / "mask.tif", tile=64, overlap=0.25)
+    segment_raster(predictor, source, tmp_path / "mask.tif")
     seen = torch.from_numpy(predictor.pixels.read(source).transpose(2, 0, 1)[None])
     with rasterio.open(tmp_path / "mask.tif") as mask:
         assert np.array_equal(mask.read(1), tiled(predictor.whole_scores, seen, Tiling(64, 0.25), largest)[0])
@@ -128,12 +127,12 @@ def test_not_a_number_where_there_is_nothing(tmp_path: Path) -> None:
     bands[:, 10:20, 10:20] = bands[1, 40, 40] = np.nan
     source, predictor = tmp_path / "a.tif", SmallPredictor(PixelFormat(2, (0.0, 1.0)))
     for profile in ({"nodata": np.nan}, {}):
-        segment_raster(predictor, _write(source, bands, **profile), tmp_path / "mask.tif", tile=64)
+        segment_raster(predictor, _write(source, bands, **profile), tmp_path / "mask.tif")
         with rasterio.open(tmp_path / "mask.tif") as mask:
             assert np.array_equal(mask.read(1) == 255, np.isnan(bands).all(0))
     bands[0, 5, 6] = np.inf
     with pytest.raises(DataError, match="1 values are infinite"):
-        segment_raster(predictor, _write(source, bands), tmp_path / "other.tif", tile=512)
+        segment_raster(predictor, _write(source, bands), tmp_path / "other.tif")
     assert not (tmp_path / "other.tif").exists()
 
 
@@ -141,7 +140,7 @@ def test_alpha_says_where_there_is_nothing(tmp_path: Path, colors: np.ndarray) -
     alpha = np.full((1, *colors.shape[1:]), 255, np.uint8)
     alpha[:, 50:60, 70:80] = 0
     source = _write(tmp_path / "a.tif", np.concatenate([colors, alpha]), photometric="rgb", alpha="yes")
-    segment_raster(SmallPredictor(), source, tmp_path / "mask.tif", tile=128)
+    segment_raster(SmallPredictor(tile=128), source, tmp_path / "mask.tif")
     with rasterio.open(tmp_path / "mask.tif") as mask:
         assert np.array_equal(mask.read(1) == 255, alpha[0] == 0)
 
@@ -153,7 +152,7 @@ def test_control_points_are_kept(tmp_path: Path, colors: np.ndarray) -> None:
     with rasterio.open(source, "r+") as file:
         file.gcps = (points, rasterio.crs.CRS.from_epsg(4326))
     assert is_raster(source)
-    segment_raster(SmallPredictor(), source, target, tile=128)
+    segment_raster(SmallPredictor(tile=128), source, target)
     with rasterio.open(target) as mask:
         kept, projection = mask.gcps
         assert [(p.row, p.col, p.x, p.y) for p in kept] == [(p.row, p.col, p.x, p.y) for p in points]
@@ -163,8 +162,8 @@ def test_control_points_are_kept(tmp_path: Path, colors: np.ndarray) -> None:
 def test_classes_decided_each_on_its_own_have_a_channel_each(tmp_path: Path, colors: np.ndarray) -> None:
     labels = LabelSpace.from_names(NAMES, multi_label=True)
     colors[:, :9] = 0
-    predictor = SmallPredictor(labels=labels)
-    segment_raster(predictor, _write(tmp_path / "a.tif", colors, nodata=0), tmp_path / "mask.tif", tile=512)
+    predictor = SmallPredictor(labels=labels, tile=512)
+    segment_raster(predictor, _write(tmp_path / "a.tif", colors, nodata=0), tmp_path / "mask.tif")
     seen = torch.from_numpy(np.where(colors == 0, 128, colors).astype(np.uint8))[None]
     expected = (predictor.whole_scores(seen)[0] > 0).numpy().astype(np.uint8)
     expected[:, :9] = 255
@@ -176,10 +175,10 @@ def test_classes_decided_each_on_its_own_have_a_channel_each(tmp_path: Path, col
 def test_tiles_with_nothing_in_them_are_computed_once(tmp_path: Path) -> None:
     bands = np.zeros((3, 64, 700), np.uint8)
     bands[..., 650:] = 7
-    predictor, calls = SmallPredictor(), []
+    predictor, calls = SmallPredictor(overlap=0.0), []
     scores = predictor.whole_scores
     predictor.whole_scores = lambda tiles: (calls.append(1), scores(tiles))[1]  # type: ignore[method-assign]
-    segment_raster(predictor, _write(tmp_path / "a.tif", bands, nodata=0), tmp_path / "mask.tif", tile=64, overlap=0.0)
+    segment_raster(predictor, _write(tmp_path / "a.tif", bands, nodata=0), tmp_path / "mask.tif")
     assert len(calls) <= 3
 
 
@@ -211,7 +210,7 @@ def test_damaged_rasters_leave_nothing_behind(tmp_path: Path, colors: np.ndarray
     for content in (whole[: len(whole) // 2], whole[:200], b"no picture"):
         (tmp_path / "a.tif").write_bytes(content)
         with pytest.raises(DataError, match=r"a\.tif: damaged or unreadable"):
-            segment_raster(SmallPredictor(), tmp_path / "a.tif", target, tile=64)
+            segment_raster(SmallPredictor(tile=64), tmp_path / "a.tif", target)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "mask.tif"]
         assert target.read_bytes() == b"from before"
 
@@ -219,24 +218,12 @@ def test_damaged_rasters_leave_nothing_behind(tmp_path: Path, colors: np.ndarray
 def test_other_channels_and_values_are_refused(tmp_path: Path, colors: np.ndarray) -> None:
     two = _write(tmp_path / "a.tif", colors[:2])
     with pytest.raises(DataError, match=r"a\.tif: 2 channels where 3 belong \(data.channels\)"):
-        segment_raster(SmallPredictor(), two, tmp_path / "mask.tif", tile=64)
+        segment_raster(SmallPredictor(tile=64), two, tmp_path / "mask.tif")
     floating = _write(tmp_path / "b.tif", colors.astype(np.float32))
     with pytest.raises(DataError, match=r"b\.tif: float32 values where 8 or 16 bits belong"):
-        segment_raster(SmallPredictor(), floating, tmp_path / "mask.tif", tile=64)
+        segment_raster(SmallPredictor(tile=64), floating, tmp_path / "mask.tif")
     with pytest.raises(ConfigError, match="tile: 16 pixels"):
-        segment_raster(SmallPredictor(), two, tmp_path / "mask.tif", tile=16)
-
-
-def test_without_rasterio_one_line_says_what_to_install(
-    tmp_path: Path, colors: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = _write(tmp_path / "a.tif", colors)
-    monkeypatch.setitem(sys.modules, "rasterio", None)
-    assert is_raster(source)
-    with pytest.raises(ConfigError) as caught:
-        segment_raster(SmallPredictor(), source, tmp_path / "mask.tif", tile=64)
-    assert len(caught.value.problems) == 1
-    assert "pip install rasterio" in caught.value.problems[0]
+        segment_raster(SmallPredictor(tile=16), two, tmp_path / "mask.tif")
 
 
 FULL_DISK = """
@@ -250,7 +237,7 @@ folder = Path(sys.argv[1])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 try:
-    segment_raster(SmallPredictor(), folder / "a.tif", folder / "mask.tif", tile=512)
+    segment_raster(SmallPredictor(tile=512), folder / "a.tif", folder / "mask.tif")
 except DataError as error:
     print("refused", error)
 """
@@ -270,7 +257,7 @@ def test_a_mask_that_cannot_take_its_place_is_a_fault(tmp_path: Path, colors: np
     _write(tmp_path / "a.tif", colors)
     (tmp_path / "mask.tif").mkdir()
     with pytest.raises(DataError, match=r"mask\.tif: cannot be written"):
-        segment_raster(SmallPredictor(), tmp_path / "a.tif", tmp_path / "mask.tif", tile=64)
+        segment_raster(SmallPredictor(tile=64), tmp_path / "a.tif", tmp_path / "mask.tif")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "mask.tif"]
 
 
@@ -301,15 +288,15 @@ import torch
 torch.set_num_threads(1)
 from test_raster import SmallPredictor
 from laboratory.benchmarks.memory import peak_bytes
-from segzoo.inference import raster_file
+from segzoo.inference import raster
 from segzoo.inference.raster import segment_raster
 folder = Path(sys.argv[1])
-predictor = SmallPredictor()
+predictor = SmallPredictor(tile=int(sys.argv[3]))
 predictor.network = torch.nn.Conv2d(3, 5, 1).requires_grad_(False)
-raster_file._CACHE_MB = int(sys.argv[4])
+raster.CACHE_MB = int(sys.argv[4])
 peaks = []
 for name in ("small.tif", "large.tif"):
-    segment_raster(predictor, folder / name, folder / "mask.tif", tile=int(sys.argv[3]))
+    segment_raster(predictor, folder / name, folder / "mask.tif")
     peaks.append(peak_bytes() // 2**20)
 print(*peaks)
 """

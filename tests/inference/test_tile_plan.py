@@ -6,7 +6,7 @@ import pytest
 
 from segzoo.config.load import config_from_tree
 from segzoo.errors import ConfigError
-from segzoo.inference.tile_plan import plan_axis, plan_panels
+from segzoo.inference.tiles import Tiling, plan_axis, plan_panels
 
 PLANS = list(product((1, 33, 64, 65, 96, 97, 513, 1000, 2048), (32, 64, 100, 256, 513), (0.0, 0.1, 0.25, 1 / 3, 0.5)))
 
@@ -14,7 +14,7 @@ PLANS = list(product((1, 33, 64, 65, 96, 97, 513, 1000, 2048), (32, 64, 100, 256
 @pytest.mark.parametrize(("length", "tile", "overlap"), PLANS)
 def test_every_pixel_counts_once(length: int, tile: int, overlap: float) -> None:
     total = np.zeros(length)
-    for span in plan_axis(length, tile, overlap):
+    for span in plan_axis(length, Tiling(tile, overlap)):
         assert 0 <= span.start <= span.first < span.last <= span.stop <= length
         assert span.size <= tile
         assert span.weights.min() > 0
@@ -24,7 +24,7 @@ def test_every_pixel_counts_once(length: int, tile: int, overlap: float) -> None
 
 @pytest.mark.parametrize(("length", "tile", "overlap"), PLANS)
 def test_a_pixel_that_counts_has_half_the_overlap_around_it(length: int, tile: int, overlap: float) -> None:
-    spans = plan_axis(length, tile, overlap)
+    spans = plan_axis(length, Tiling(tile, overlap))
     reach = (ceil(overlap * tile) - 1) / 2
     assert (spans[0].first, spans[-1].last) == (0, length)
     for span in spans:
@@ -34,7 +34,7 @@ def test_a_pixel_that_counts_has_half_the_overlap_around_it(length: int, tile: i
 
 @pytest.mark.parametrize(("length", "tile", "overlap"), PLANS)
 def test_tiles_begin_on_the_grid_as_few_as_it_allows(length: int, tile: int, overlap: float) -> None:
-    spans = plan_axis(length, tile, overlap)
+    spans = plan_axis(length, Tiling(tile, overlap))
     starts = [span.start for span in spans]
     assert starts == sorted(set(starts))
     furthest = tile - ceil(1.5 * ceil(overlap * tile))
@@ -46,7 +46,7 @@ def test_tiles_begin_on_the_grid_as_few_as_it_allows(length: int, tile: int, ove
 
 
 def test_weights_fall_towards_the_borders() -> None:
-    middle = plan_axis(2048, 512, 0.25)[2]
+    middle = plan_axis(2048, Tiling(512, 0.25))[2]
     top = middle.weights.argmax()
     assert middle.weights[top] == 1
     assert (np.diff(middle.weights[:top]) >= 0).all()
@@ -55,7 +55,7 @@ def test_weights_fall_towards_the_borders() -> None:
 
 
 def test_an_image_of_one_tile_is_untouched() -> None:
-    (span,) = plan_axis(512, 512, 0.25)
+    (span,) = plan_axis(512, Tiling(512, 0.25))
     assert (span.size, span.weights.min(), span.weights.max()) == (512, 1, 1)
 
 
@@ -69,7 +69,7 @@ def test_panels_cover_the_width(width: int) -> None:
 
 
 def test_a_clipped_tile_keeps_its_weights() -> None:
-    span = plan_axis(2048, 512, 0.25)[1]
+    span = plan_axis(2048, Tiling(512, 0.25))[1]
     left, right = span.clipped(0, 500), span.clipped(500, 9999)
     assert (left.first, left.last, right.first, right.last) == (span.first, 500, 500, span.last)
     assert np.array_equal(np.concatenate([left.weights, right.weights]), span.weights)
@@ -77,7 +77,7 @@ def test_a_clipped_tile_keeps_its_weights() -> None:
 
 def test_both_problems_in_one_go() -> None:
     with pytest.raises(ConfigError) as caught:
-        plan_axis(100, 8, 0.9)
+        plan_axis(100, Tiling(8, 0.9))
     assert [problem.split(":")[0] for problem in caught.value.problems] == ["tile", "tile_overlap"]
 
 

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segzoo.data.reading.labels import LabelSpace
-from segzoo.inference.tile_plan import plan_axis
-from segzoo.inference.tiles import Tiling, count_tiles, reader, score_blocks, tiled
+from segzoo.inference.tiles import Tiling, count_tiles, plan_axis, reader, score_blocks, tiled
 from segzoo.models.segmenter import pad_to_multiple
 
 
@@ -84,7 +83,7 @@ def test_blending_equals_a_slow_reference() -> None:
         return torch.full((1, 2, *tiles.shape[-2:]), float(next(answers)))
 
     by_tiles = tiled(compute, torch.zeros(1, 1, 150, 200), Tiling(96, 0.25))
-    rows, columns = plan_axis(150, 96, 0.25), plan_axis(200, 96, 0.25)
+    rows, columns = plan_axis(150, Tiling(96, 0.25)), plan_axis(200, Tiling(96, 0.25))
     expected = np.zeros((150, 200))
     for y in range(150):
         for x in range(200):
@@ -99,9 +98,9 @@ def test_blending_equals_a_slow_reference() -> None:
 
 def test_blocks_cover_the_image_once(image: Tensor) -> None:
     seen = np.zeros(image.shape[-2:], int)
-    for block in score_blocks(inferring(), reader(image), seen.shape, Tiling(128)):
-        height, width = block.scores.shape[-2:]
-        seen[block.top : block.top + height, block.left : block.left + width] += 1
+    for top, left, scores in score_blocks(inferring(), reader(image), seen.shape, Tiling(128)):
+        height, width = scores.shape[-2:]
+        seen[top : top + height, left : left + width] += 1
     assert (seen == 1).all()
 
 
@@ -115,7 +114,7 @@ def test_wide_images_are_cut_into_panels_that_do_not_show() -> None:
 
     by_tiles = tiled(compute, wide, Tiling(112, 0.42))
     assert torch.allclose(by_tiles, network(wide), atol=1e-5, rtol=0)
-    assert len(calls) == count_tiles((70, 1417), Tiling(112, 0.42)) > len(plan_axis(1417, 112, 0.42))
+    assert len(calls) == count_tiles((70, 1417), Tiling(112, 0.42)) > len(plan_axis(1417, Tiling(112, 0.42)))
 
 
 def test_several_images_and_tiles_at_a_time_change_nothing(image: Tensor) -> None:

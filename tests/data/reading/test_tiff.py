@@ -15,8 +15,8 @@ from segzoo.data.reading.masks import read_mask
 from segzoo.data.reading.pixels import RGB8, PixelFormat, warn_of_dark
 from segzoo.data.reading.tiff import read_tiff_header
 from segzoo.errors import DataError
-from segzoo.inference.raster_file import opened_raster
-from segzoo.inference.tile_plan import Span
+from segzoo.inference.raster import opened_raster
+from segzoo.inference.tiles import Span
 
 rasterio = pytest.importorskip("rasterio")
 tifffile = pytest.importorskip("tifffile")

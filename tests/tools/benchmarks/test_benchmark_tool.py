@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from segzoo.inference.engines.choose import ENGINES
+from segzoo.inference.engines import ENGINES
 
 Parsed = Callable[[str], list[dict[str, str]]]
 FIGURES = ("ratio", "GMACs", "ratio per GMAC", "of matrix product")

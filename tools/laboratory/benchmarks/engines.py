@@ -21,11 +21,10 @@ from segzoo.data.datasets.listing import FileDataset
 from segzoo.data.datasets.spec import build_dataset
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError, first_line
-from segzoo.inference.engines.agreement import compare
-from segzoo.inference.engines.choose import PRECISIONS, fastest
-from segzoo.inference.engines.pytorch import plain_logits
+from segzoo.inference.engines import fastest, plain_logits
 from segzoo.inference.predict import predict
 from segzoo.inference.predictor import Predictor
+from segzoo.models.agreement import PRECISIONS, compare
 
 _logger = logging.getLogger(__name__)
 

@@ -19,8 +19,7 @@ from laboratory.benchmarks.memory import peak_memory
 from laboratory.benchmarks.subjects import Subject
 from segzoo.errors import ConfigError, first_line
 from segzoo.escapes import Column, markdown_table
-from segzoo.inference.engines.agreement import compare
-from segzoo.inference.engines.base import Precision
+from segzoo.models.agreement import Precision, compare
 
 Clock = Callable[[], float]
 

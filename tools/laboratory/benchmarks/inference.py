@@ -12,13 +12,16 @@ from laboratory.benchmarks.switches import Switched, Switches
 from segzoo.config.schema import RunConfig
 from segzoo.data.transforms.preprocessing import normalize
 from segzoo.errors import ConfigError
-from segzoo.inference.engines.agreement import probe_image
-from segzoo.inference.engines.base import Engine, Precision
-from segzoo.inference.engines.choose import PRECISIONS, build_engine, missing
-from segzoo.inference.engines.onnx_graph import onnx_graph
-from segzoo.inference.engines.onnx_runtime import onnx_session
-from segzoo.inference.engines.open_vino import compiled_model
-from segzoo.inference.engines.pytorch import TorchEngine
+from segzoo.inference.engines import (
+    Engine,
+    TorchEngine,
+    build_engine,
+    compiled_model,
+    missing,
+    onnx_session,
+)
+from segzoo.inference.onnx_graph import onnx_graph
+from segzoo.models.agreement import PRECISIONS, Precision, probe_image
 
 BASELINE_SWITCHES = (
     Switches(),

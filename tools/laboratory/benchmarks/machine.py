@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from segzoo.data.cores import available_cores
-from segzoo.inference.engines.base import Precision
+from segzoo.models.agreement import Precision
 
 Way = Callable[[], object]
 """Does its work once, and returns when it is done."""

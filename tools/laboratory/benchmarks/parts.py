@@ -15,8 +15,7 @@ from laboratory.benchmarks.training import Training, our_switches, training_case
 from segzoo.config.schema import RunConfig
 from segzoo.data.cores import available_cores
 from segzoo.errors import ConfigError, did_you_mean
-from segzoo.inference.engines.choose import ENGINES
-from segzoo.inference.engines.pytorch import usable_device
+from segzoo.inference.engines import ENGINES, usable_device
 from segzoo.models.evaluation import evaluation_config
 
 _SIZES = {"inference": (256, 384, 512, 768, 1024), "training": (128, 192, 256, 384, 512)}

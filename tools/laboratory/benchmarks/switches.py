@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from segzoo.inference.engines.base import Precision
+from segzoo.models.agreement import Precision
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from laboratory.benchmarks.subjects import CHANNELS, Subject, Subjects, numbered
 from laboratory.benchmarks.switches import Switched, Switches
 from segzoo.config.schema import LossConfig, OptimizerConfig, RunConfig
 from segzoo.data.transforms.preprocessing import normalize
-from segzoo.inference.engines.agreement import probe_image
+from segzoo.models.agreement import probe_image
 from segzoo.tasks.optim import build_optimizer
 from segzoo.tasks.segmentation import Batch
 from segzoo.training.task import RunTask, compile_parts

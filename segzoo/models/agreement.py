@@ -1,11 +1,13 @@
-"""Whether two ways of computing a network say the same."""
+"""Whether two ways of computing a network say the same: folded or not, packed or not, exported, by another engine."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from segzoo.inference.engines.base import Precision
+Precision = Literal["fp32", "bf16"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 
 TOLERANCES: dict[Precision, float] = {"fp32": 1e-3, "bf16": 5e-2}
 """Largest difference of logits, as a share of their range. bf16 has 8 bits where fp32 has 24."""
@@ -81,6 +83,11 @@ def probe_image(batch: int, channels: int, height: int, width: int) -> Tensor:
         patches = torch.rand((batch, channels, cells, cells), generator=generator) * 0.4
         image += torch.nn.functional.interpolate(patches, (height, width))
     return (image * 255).to(torch.uint8)
+
+
+def normalized_probe(channels: int, height: int, width: int) -> Tensor:
+    """The same as most networks see one, float32 (1, channels, height, width) from -1 to 1."""
+    return probe_image(1, channels, height, width).float() / 127.5 - 1
 
 
 def _share(part: float, whole: float) -> float:

@@ -7,9 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from segzoo.config.schema import BackboneConfig, ModelConfig
-from segzoo.cpu import prepacking
-from segzoo.cpu.prepacking import PrepackedConvolution, prepacked
-from segzoo.cpu.split_bf16 import to_bf16
+from segzoo.cpu.bf16 import PrepackedConvolution, prepacked, to_bf16
 from segzoo.models.build import build_segmenter
 from segzoo.models.folding import folded
 
@@ -64,5 +62,5 @@ def test_without_the_operators_it_is_as_it_was(network: nn.Module, monkeypatch: 
 
     monkeypatch.setattr(PrepackedConvolution, "forward", gone)
     assert prepacked(network, 3) is network
-    monkeypatch.setattr(prepacking.torch.backends.mkldnn, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     assert prepacked(network, 3) is network

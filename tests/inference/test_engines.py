@@ -11,13 +11,8 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from segzoo.checkpoint.read import TrainedSegmenter, load_classifier, load_segmenter
 from segzoo.errors import ConfigError
-from segzoo.inference.engines import choose
-from segzoo.inference.engines.agreement import compare, probe_image
-from segzoo.inference.engines.base import Engine
-from segzoo.inference.engines.choose import build_engine
-from segzoo.inference.engines.onnx_runtime import OnnxRuntimeEngine
-from segzoo.inference.engines.open_vino import OpenVinoEngine
-from segzoo.inference.engines.pytorch import TorchEngine
+from segzoo.inference.engines import ENGINES, Engine, OnnxRuntimeEngine, OpenVinoEngine, TorchEngine, build_engine
+from segzoo.models.agreement import compare, probe_image
 from segzoo.training.train import TrainResult
 
 SHAPES = ((1, 97, 129), (3, 97, 129), (1, 360, 480), (1, 513, 513), (3, 1, 5))
@@ -35,7 +30,7 @@ def reference(source: TrainedSegmenter, images: torch.Tensor) -> torch.Tensor:
         return source.segmenter((images.double() / 255 - 0.5).div(0.5).float())
 
 
-@pytest.mark.parametrize("name", choose.ENGINES)
+@pytest.mark.parametrize("name", ENGINES)
 def test_fp32_engines_agree_at_every_size_and_batch(source: TrainedSegmenter, name: str) -> None:
     engine = build_engine(source, name, device="cpu")
     assert (engine.name, engine.precision) == (name, "fp32")
@@ -62,7 +57,7 @@ def test_bf16_is_asked_for_and_close(source: TrainedSegmenter, name: str) -> Non
     assert agreement.difference > 1e-5, "fp32 in disguise"
 
 
-@pytest.mark.parametrize("name", choose.ENGINES)
+@pytest.mark.parametrize("name", ENGINES)
 def test_engines_compute_classifiers(tiny_classifier_run: TrainResult, name: str) -> None:
     source = load_classifier(tiny_classifier_run.run_dir)
     images = probe_image(3, 3, 40, 48)

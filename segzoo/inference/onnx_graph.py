@@ -23,23 +23,20 @@ EXAMPLE_SIZE = (100, 140)
 
 
 def network_graph(network: nn.Module, channels: int, score_axes: Sequence[str]) -> bytes:
-    """The graph of what `portable` returned: `image`, normalised float32, to `logits`.
-
-    Args:
-        network: the network.
-        channels: of the image that it takes.
-        score_axes: what the axes of the logits are.
-
-    Raises:
-        ConfigError: as `onnx_graph`.
-    """
+    """`onnx_graph` of what `portable` returned: `image`, normalised float32 of so many channels, to `logits`."""
     example = torch.zeros(2, channels, *EXAMPLE_SIZE)
     return onnx_graph(network, example, "logits", output_axes=score_axes)
 
 
 def portable(network: Network) -> nn.Module:
     """A copy of the network with its norms folded, in steps that graph formats know."""
-    return with_bin_pooling(folded(network))
+    made = folded(network)
+    for name, module in list(made.named_modules()):
+        if isinstance(module, nn.AdaptiveAvgPool2d):
+            bins = _pair(module.output_size)
+            if bins is not None and bins != (1, 1):
+                made.set_submodule(name, BinPooling(bins))
+    return made
 
 
 def onnx_graph(
@@ -108,11 +105,7 @@ class BinPooling(nn.Module):
         self.bins = bins
 
     def forward(self, x: Tensor) -> Tensor:
-        """Average over bins.
-
-        Shape:
-            x: (N, C, H, W). Returns (N, C, *bins).
-        """
+        """(N, C, H, W) to the averages (N, C, *bins)."""
         rows, columns = (
             _shares(size, count, x) for size, count in zip((x.shape[2], x.shape[3]), self.bins, strict=True)
         )
@@ -120,30 +113,13 @@ class BinPooling(nn.Module):
 
 
 def _shares(size: int, bins: int, like: Tensor) -> Tensor:
-    """The share of each of `size` pixels in each bin; neighbouring bins overlap where they do not divide evenly.
-
-    Shape: (bins, size).
-    """
+    """The share of each pixel in each bin, (bins, size); bins overlap where they do not divide the size evenly."""
     pixel = torch.arange(size, device=like.device)
     index = torch.arange(bins, device=like.device)[:, None]
     start = index * size // bins
     end = ((index + 1) * size + bins - 1) // bins
     inside = ((pixel >= start) & (pixel < end)).to(like.dtype)
     return inside / inside.sum(1, keepdim=True)
-
-
-def with_bin_pooling(network: nn.Module) -> nn.Module:
-    """Replace every adaptive pooling to more than one bin, in place.
-
-    Args:
-        network: one of your own; it is changed.
-    """
-    for name, module in list(network.named_modules()):
-        if isinstance(module, nn.AdaptiveAvgPool2d):
-            bins = _pair(module.output_size)
-            if bins is not None and bins != (1, 1):
-                network.set_submodule(name, BinPooling(bins))
-    return network
 
 
 def _pair(size: int | tuple[int | None, ...] | None) -> tuple[int, int] | None:

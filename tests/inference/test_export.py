@@ -14,9 +14,9 @@ from torch import nn
 
 from segzoo.checkpoint.read import TrainedSegmenter, load_classifier, load_segmenter
 from segzoo.errors import CheckpointError, ConfigError
-from segzoo.inference import export_network
-from segzoo.inference.engines.agreement import Agreement, probe_image
+from segzoo.inference import export_formats
 from segzoo.inference.export import FORMATS, NAMES, export, read_metadata
+from segzoo.models.agreement import Agreement, probe_image
 from segzoo.training.train import TrainResult
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt"}
@@ -116,14 +116,14 @@ def test_a_folder_loads_again(source: TrainedSegmenter, tmp_path: Path) -> None:
 def test_what_does_not_agree_is_not_written(
     source: TrainedSegmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    honest = export_network.portable
+    honest = export_formats.portable
 
     def wrong(segmenter: nn.Module) -> nn.Module:
         network = honest(segmenter)
         list(network.parameters())[-1].data[0] += 1.0
         return network
 
-    monkeypatch.setattr(export_network, "portable", wrong)
+    monkeypatch.setattr(export_formats, "portable", wrong)
     with pytest.raises(CheckpointError, match="not written: it does not agree with torch: 1 × 97×129: logits within"):
         export(source, name, tmp_path / f"model{SUFFIXES[name]}")
     assert list(tmp_path.iterdir()) == []

@@ -7,9 +7,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from segzoo.config.load import config_from_tree
-from segzoo.cpu.split_bf16 import split_first_convolution, split_pixels, to_bf16
-from segzoo.inference.engines.agreement import compare
-from segzoo.inference.engines.onnx_graph import BinPooling, network_graph, portable
+from segzoo.cpu.bf16 import split_first_convolution, split_pixels, to_bf16
+from segzoo.inference.onnx_graph import BinPooling, network_graph, portable
+from segzoo.models.agreement import compare
 from segzoo.models.build import build_segmenter, list_decoders
 from segzoo.models.decoder import DECODERS
 from segzoo.models.folding import FoldedConvolution, folded
@@ -96,7 +96,7 @@ def test_a_norm_whose_convolution_others_read_is_not_folded() -> None:
         torch.testing.assert_close(changed(image), segmenter(image), atol=1e-4, rtol=1e-3)
 
 
-def test_halves_make_the_first_convolution_of_bf16_nearly_exact() -> None:
+def test_split_pixels_make_the_first_convolution_of_bf16_nearly_exact() -> None:
     segmenter = network("deeplabv3plus")
     image = torch.rand(1, 3, 48, 64) * 2 - 1
     assert torch.equal(split_pixels(image), split_pixels(image).bfloat16().float())
@@ -105,9 +105,9 @@ def test_halves_make_the_first_convolution_of_bf16_nearly_exact() -> None:
         exact = changed.get_submodule("backbone.stem.conv1")(image)
     plainly = to_bf16(folded(segmenter)).get_submodule("backbone.stem.conv1")(image.bfloat16()).float()
     assert split_first_convolution(changed)
-    halves = to_bf16(changed).get_submodule("backbone.stem.conv1")(split_pixels(image).bfloat16()).float()
+    split = to_bf16(changed).get_submodule("backbone.stem.conv1")(split_pixels(image).bfloat16()).float()
     rounding = (exact.bfloat16().float() - exact).abs().mean()
-    assert (halves - exact).abs().mean() < 1.1 * rounding < 0.8 * (plainly - exact).abs().mean()
+    assert (split - exact).abs().mean() < 1.1 * rounding < 0.8 * (plainly - exact).abs().mean()
     last = changed.get_submodule("decoder.logits")
     assert isinstance(last, FoldedConvolution)
     assert last.weight.dtype == torch.float32

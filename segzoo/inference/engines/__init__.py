@@ -1,1 +1,0 @@
-"""What computes a trained network's logits: torch, and whatever else can."""
