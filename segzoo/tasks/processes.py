@@ -62,8 +62,8 @@ def join_lists(mine: list[str]) -> list[str]:
     return [text for part in lists for text in part]
 
 
-def said_once(error: SegzooError) -> SegzooError:
-    """An error that every process raises, with its lines on the first one only."""
+def log_once(error: SegzooError) -> SegzooError:
+    """The error, whose lines only the first process keeps: every process raises it, and one logs it."""
     if not is_first_process():
         error.problems = []
     return error

@@ -10,7 +10,8 @@ from segzoo.config.classification import AnyRunConfig
 from segzoo.data.inspection.check import quick_check
 from segzoo.data.loading.datamodule import ClassificationDataModule, SegmentationDataModule, StepDataModule
 from segzoo.data.reading.labels import LabelSpace
-from segzoo.tasks.classification_loss import ImageLoss
+from segzoo.models import build as _build  # noqa: F401  (registers the decoders)
+from segzoo.tasks.classification import ImageLoss
 from segzoo.tasks.losses import build_loss
 
 

@@ -21,15 +21,14 @@ from segzoo.cpu.recompute import TrainingPass
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.data.transforms.preprocessing import normalize
 from segzoo.errors import CheckpointError, ConfigError, DataError, TrainingError
-from segzoo.tasks.averaging import WeightAverage
 from segzoo.tasks.losses.base import safe_divide
 from segzoo.tasks.metrics import TASK_METRICS, AnyScores, MainMetric, Measured, MetricSet, main_metric
-from segzoo.tasks.optim import build_optimizer, build_schedule, step_period
+from segzoo.tasks.optim import WeightAverage, build_optimizer, build_schedule, step_period
 from segzoo.tasks.processes import (
     join_lists,
     largest_of_processes,
+    log_once,
     process_count,
-    said_once,
     share_buffers,
     sum_over_processes,
 )
@@ -188,8 +187,8 @@ class Task(LightningModule, ABC):
         """See that the losses since the last look are numbers; it waits for the device. Every process has to ask.
 
         Raises:
-            TrainingError: one is none, and the message names the images of its step. The weights have learnt from it
-                since, so nothing can be saved any more: this is raised again.
+            TrainingError: one is NaN or infinite; the message names the images of its step. The weights have learnt
+                from it since, so nothing can be saved any more: this is raised again.
         """
         if not self._unread:
             return
@@ -200,7 +199,7 @@ class Task(LightningModule, ABC):
         first = self._unread[int(wrong.long().argmax())]
         value = "nan or infinite" if process_count() > 1 else str(first.loss.item())
         images = join_lists([] if first.own.isfinite() else first.ids)
-        raise said_once(
+        raise log_once(
             TrainingError(f"step {first.step}: the loss is {value}, for the images {', '.join(images)}. {_HELP}")
         )
 
@@ -296,7 +295,7 @@ class Task(LightningModule, ABC):
         Raises:
             TrainingError: the scores of some images were no numbers.
         """
-        self._refuse_no_numbers()
+        self._check_numbers()
         self.measure()
 
     def numbers(self) -> dict[str, float]:
@@ -310,27 +309,27 @@ class Task(LightningModule, ABC):
             self.average.swap(self.network)
 
     def test_step(self, batch: Any, batch_index: int) -> None:
-        """As a validation's."""
+        """A test measures as a validation does."""
         self.validation_step(batch, batch_index)
 
     def on_test_start(self) -> None:
-        """As a validation's."""
+        """A test begins as a validation does."""
         self.on_validation_start()
 
     def on_test_epoch_end(self) -> None:
-        """As a validation's."""
+        """Turn what was noted into `scores`, and log them below `test/`."""
         self.on_validation_epoch_end()
 
     def on_test_end(self) -> None:
-        """As a validation's."""
+        """A test ends as a validation does."""
         self.on_validation_end()
 
     def on_predict_start(self) -> None:
-        """As a validation's: masks are those that are measured."""
+        """Predict by the network that validations measure."""
         self.on_validation_start()
 
     def on_predict_end(self) -> None:
-        """As a validation's."""
+        """Go on with the weights themselves."""
         self.on_validation_end()
 
     def checked_scores(self, scores: Tensor, images: Iterable[str]) -> Tensor:
@@ -346,15 +345,15 @@ class Task(LightningModule, ABC):
         except DataError:
             self.without_scores += images
             if process_count() == 1:
-                self._refuse_no_numbers()
+                self._check_numbers()
             return torch.zeros_like(scores)
 
-    def _refuse_no_numbers(self) -> None:
+    def _check_numbers(self) -> None:
         """End a validation in which the scores of images were no numbers, in any process."""
         if not largest_of_processes(len(self.without_scores), self.device):
             return
         images = join_lists(self.without_scores)
-        raise said_once(
+        raise log_once(
             TrainingError(
                 f"step {self.global_step}: in the validation the network's scores are no numbers (NaN or infinite), "
                 f"for {', '.join(images[:3])}. {_HELP}"

@@ -1,25 +1,32 @@
-"""What a run is made of, whichever its task: data and network."""
+"""What a run is made of, whichever its task: data, network, and the task that trains it."""
 
 import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from segzoo.checkpoint.read import read_trained
+from segzoo.checkpoint.format import Description
+from segzoo.checkpoint.read import TrainedSegmenter, read_trained
 from segzoo.checkpoint.transfer import start_from
 from segzoo.config.classification import AnyRunConfig
 from segzoo.data.datasets.spec import input_folders
 from segzoo.data.loading.datamodule import StepDataModule
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError
+from segzoo.inference.tile_size import choose_tile
+from segzoo.inference.tiles import Tiling, tiled
 from segzoo.models import networks
 from segzoo.models.networks import check_network_training
+from segzoo.models.segmenter import Segmenter
+from segzoo.tasks.classification import ClassificationTask
+from segzoo.tasks.segmentation import SegmentationTask
 from segzoo.tasks.specs import task_spec
 from segzoo.tasks.task import Task
 from segzoo.training.loggers import check_loggers
-from segzoo.training.task import RUN_TASKS, check_compiler, compile_parts
 
 RunData = StepDataModule[Any, Any]
 
@@ -98,3 +105,55 @@ def sketch_network(config: AnyRunConfig, labels: LabelSpace) -> nn.Module:
     with torch.device("meta"):
         task_spec(config).loss(config.loss, labels)
     return networks.sketch_network(config, labels.num_classes)
+
+
+_COMPILERS = ("g++", "clang++", "c++", "cl")
+
+
+class RunTask(SegmentationTask):
+    """Segmentation in a run."""
+
+    def _plan_evaluation(self) -> tuple[Segmenter]:
+        """Compile the network of a stride of its own, which is planned anew at each validation."""
+        (planned,) = super()._plan_evaluation()
+        if self.config.trainer.compile and planned is not self.segmenter:
+            compile_parts((planned.backbone, planned.decoder))
+        return (planned,)
+
+    def predicted(self, image: Tensor, ids: Sequence[str]) -> Tensor:
+        """The masks of whole images; those larger than `evaluation.tile` by tiles, to save memory."""
+        evaluation = self.config.evaluation
+        tile = self._auto_tile() if evaluation.tile == "auto" else evaluation.tile
+        if tile is None or max(image.shape[-2:]) <= tile:
+            return super().predicted(image, ids)
+        tiling = Tiling(tile, evaluation.tile_overlap)
+        predict_mask = self.labels.coding.predict_mask
+        return tiled(lambda part: self.checked_scores(self(part), ids), image, tiling, predict_mask).to(image.device)
+
+    def _auto_tile(self) -> int:
+        about = Description(self.config, self.labels, {}, 0)
+        return choose_tile(TrainedSegmenter(self.segmenter, about, Path()), self.device)
+
+
+RUN_TASKS: Mapping[str, Callable[..., Task]] = {"segmentation": RunTask, "classification": ClassificationTask}
+"""`task` -> what trains it."""
+
+
+def compile_parts(parts: Iterable[nn.Module]) -> None:
+    """Have torch compile parts of a network when they first run; names and weights stay."""
+    for part in parts:
+        part.compile()
+
+
+def check_compiler(config: AnyRunConfig) -> None:
+    """Refuse to compile where torch would find no compiler after minutes.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    named = os.environ.get("CXX")
+    if config.trainer.compile and not any(map(shutil.which, (named,) if named else _COMPILERS)):
+        raise ConfigError(
+            f"trainer.compile: torch.compile needs a C++ compiler, and {named or ' or '.join(_COMPILERS[:2])} is not "
+            "installed. Install one, or take trainer.compile=false."
+        )

@@ -1,12 +1,17 @@
-"""What keeps a run exact: its time, its seeds, one folder for all processes."""
+"""Callbacks that do one thing each: measure time, seed the steps, agree on a folder, draw validations."""
 
 import time
 from typing import Any
 
+import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 
+from segzoo.data.pictures import compared_masks
+from segzoo.data.reading.images import write_image
+from segzoo.data.sample import SegmentationDataset, named_in_errors
 from segzoo.errors import TrainingError
+from segzoo.tasks.segmentation import SegmentationTask
 from segzoo.tasks.task import Task
 from segzoo.training.run_dir import RunDir
 
@@ -94,3 +99,42 @@ class OneRun(Callback):
                 f"process {trainer.global_rank} found a checkpoint of step {self.start_step} in {self.run_dir.path}, "
                 f"the first one of step {step}. Does every machine see the same folder?"
             )
+
+
+class Overlays(Callback):
+    """Writes overlays/step_000500.png: image, truth and prediction of some validation images, one row each.
+
+    It has to stand behind `StopOnSignal`. Only the first process draws.
+
+    Args:
+        run_dir: where to.
+        dataset: the validation split; images are taken from all over it.
+        count: how many.
+    """
+
+    def __init__(self, run_dir: RunDir, dataset: SegmentationDataset, count: int) -> None:
+        self.run_dir = run_dir
+        self.dataset = dataset
+        chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset)))
+        self.indices = [int(index) for index in chosen.round()]
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw, while the network is as it was measured."""
+        if not trainer.is_global_zero or not self.indices:
+            return
+        task = as_task(pl_module)
+        if not isinstance(task, SegmentationTask):
+            return
+        rows = []
+        for index in self.indices:
+            with named_in_errors(self.dataset.ids[index]):
+                sample = self.dataset[index]
+            pixels = torch.from_numpy(np.array(sample.image)).movedim(-1, 0).unsqueeze(0)
+            with trainer.precision_plugin.forward_context():
+                prediction = task.predicted(pixels.to(task.device), [sample.id])[0]
+            rows.append((np.asarray(sample.image), sample.mask, prediction.cpu().numpy()))
+        if task.without_scores:  # there is nothing to show, and the task ends the run
+            return
+        self.run_dir.overlays.mkdir(exist_ok=True)
+        picture = compared_masks(rows, task.labels)
+        write_image(self.run_dir.overlays / f"step_{trainer.global_step:06d}.png", picture)

@@ -78,17 +78,17 @@ def resumed_config(run_dir: str | Path, config: str | None = None, overrides: Se
     """
     run = open_run_dir(Path(run_dir))
     saved = saved_tree(run)
-    _refuse_other_folder(run, overrides)
+    _check_folder(run, overrides)
     # What the file leaves open is as the run found it: settings of weights, devices of torchrun, its first overrides.
     found = _with_folders_of(run, saved)
     asked = apply_overrides(found if config is None else merged(found, read_yaml(Path(config))), overrides)
     before, now = (tree.get("task", "segmentation") for tree in (saved, asked))
-    _refuse_other_task(before, now, _REASON)
+    _check_same_task(before, now, _REASON)
     kept, new = (config_from_tree(tree, known_names=known_names()) for tree in (found, asked))
     if new.loss.class_weights == "balanced" and kept.loss.class_weights is not None:  # the run has the numbers
         weights = {"class_weights": kept.loss.class_weights}
         new = new.model_copy(update={"loss": new.loss.model_copy(update=weights)})
-    refuse_differences(kept, new, _REASON, start_from=run.path)
+    check_same_run(kept, new, _REASON, start_from=run.path)
     return with_free_keys(kept, new)
 
 
@@ -114,7 +114,7 @@ def keep_config(run_dir: RunDir, config: AnyRunConfig) -> None:
     """
     tree = saved_tree(run_dir)
     saved, found = config_from_tree(tree), config_from_tree(_with_folders_of(run_dir, tree))
-    refuse_differences(found, config, _REASON, start_from=run_dir.path)
+    check_same_run(found, config, _REASON, start_from=run_dir.path)
     now = with_free_keys(found, config)
     changes = list(_differences(saved.model_dump(mode="json"), now.model_dump(mode="json")))
     if changes and is_first_process():
@@ -123,7 +123,7 @@ def keep_config(run_dir: RunDir, config: AnyRunConfig) -> None:
         write_atomically(run_dir.config, dump_config(now).encode())
 
 
-def _refuse_other_folder(run: RunDir, overrides: Sequence[str]) -> None:
+def _check_folder(run: RunDir, overrides: Sequence[str]) -> None:
     asked = apply_overrides({}, [text for text in overrides if text.partition("=")[0] == "run_dir"])
     if asked and (asked["run_dir"] is None or os.path.realpath(str(asked["run_dir"])) != os.path.realpath(run.path)):
         raise ConfigError(
@@ -214,7 +214,7 @@ def newest_checkpoint(run_dir: RunDir, config: AnyRunConfig) -> Start | None:
     return start
 
 
-def refuse_other_classes(start: Start, labels: LabelSpace) -> None:
+def check_classes(start: Start, labels: LabelSpace) -> None:
     """See that the data set still has the classes that the run was started with.
 
     Raises:
@@ -226,7 +226,7 @@ def refuse_other_classes(start: Start, labels: LabelSpace) -> None:
         raise ConfigError(f"data: other classes: {difference}. A resumed run keeps its classes; start a new one.")
 
 
-def refuse_other_images(run_dir: RunDir, data: RunData) -> None:
+def check_images(run_dir: RunDir, data: RunData) -> None:
     """See that a run has the images with which it began; where it does not know them, note those that are there.
 
     Raises:
@@ -267,7 +267,7 @@ def _start(path: Path, config: AnyRunConfig, problems: list[str]) -> Start | Non
     except CheckpointError as error:
         problems += error.problems
         return None
-    refuse_differences(description.config, config, "Its checkpoint is of another configuration")
+    check_same_run(description.config, config, "Its checkpoint is of another configuration")
     return Start(path, description.step, description.labels, description.metrics)
 
 
@@ -283,13 +283,13 @@ def _check_progress(content: Mapping[str, Any], path: Path) -> None:
         raise CheckpointError(f"{path}: not to be gone on from: without {', '.join(lacking)}, as training saves them.")
 
 
-def _refuse_other_task(old: object, new: object, reason: str) -> None:
+def _check_same_task(old: object, new: object, reason: str) -> None:
     """Before anything else is compared: another task's sections have other keys."""
     if old != new:
         raise ConfigError(f"task: the run has {old!r}, you asked for {new!r}. {reason}; start a new run for this.")
 
 
-def refuse_differences(old: AnyRunConfig, new: AnyRunConfig, reason: str, *, start_from: Path | None = None) -> None:
+def check_same_run(old: AnyRunConfig, new: AnyRunConfig, reason: str, *, start_from: Path | None = None) -> None:
     """See that two configurations are of the same run.
 
     Args:
@@ -301,7 +301,7 @@ def refuse_differences(old: AnyRunConfig, new: AnyRunConfig, reason: str, *, sta
     Raises:
         ConfigError: a line for each key that differs.
     """
-    _refuse_other_task(old.task, new.task, reason)
+    _check_same_task(old.task, new.task, reason)
     # Where the run and its plug-ins lie is no part of what it computes, nor are the keys that may change.
     before, after = (
         each.model_dump(mode="json", exclude={"run_dir", "plugins"}) for each in (with_free_keys(old, new), new)

@@ -27,10 +27,10 @@ from segzoo.training.loggers import build_loggers, start_loggers
 from segzoo.training.metrics_file import write_curves
 from segzoo.training.resume import (
     Start,
+    check_classes,
+    check_images,
     keep_config,
     newest_checkpoint,
-    refuse_other_classes,
-    refuse_other_images,
 )
 from segzoo.training.run_dir import RunDir, already_finished, finished_summary, new_run_dir, resumed_run_dir, write_json
 from segzoo.training.trainer import RunCallbacks, build_trainer, check_strategy, quiet_lightning, run_callbacks
@@ -106,7 +106,7 @@ def train_run(
             run_dir = stack.enter_context(new_run_dir(config, name))
         if is_first_process():
             with faults_explained():
-                refuse_other_images(run_dir, data)
+                check_images(run_dir, data)
         run_dir.whole = whole
         logger.info("run directory: %s", run_dir.path)
         return _fit(config, data, task, run_dir, start, guests)
@@ -130,7 +130,7 @@ def prepare(config: AnyRunConfig, start: Start | None) -> tuple[AnyRunConfig, Ru
     data = build_data(config)
     config = with_balanced_weights(config, data)
     if start is not None:
-        refuse_other_classes(start, data.labels)
+        check_classes(start, data.labels)
         data.start_step = start.step
     return config, data, build_task(config, data, pretrained=start is None)
 

@@ -149,7 +149,7 @@ def new_run_dir(config: AnyRunConfig, name: str) -> Iterator[RunDir]:
         return
     path = Path(config.run_dir) if config.run_dir else _free_path(Path("runs", name))
     run_dir = RunDir(path)
-    _refuse_others_files(run_dir, len(config.stages or ()))
+    _check_free(run_dir, len(config.stages or ()))
     try:
         run_dir.checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -169,7 +169,7 @@ def new_run_dir(config: AnyRunConfig, name: str) -> Iterator[RunDir]:
         yield run_dir
 
 
-def _refuse_others_files(run_dir: RunDir, stages: int) -> None:
+def _check_free(run_dir: RunDir, stages: int) -> None:
     """See that a folder in which no run is holds nothing either that a run would write there.
 
     Raises:
@@ -209,7 +209,7 @@ def resumed_run_dir(path: Path) -> Iterator[RunDir]:
     if not is_first_process():
         yield run_dir
         return
-    _refuse_links(run_dir)
+    _check_links(run_dir)
     with locked_run(path):
         for pattern in ("checkpoints/*.part", ".*.tmp", "overlays/.*.tmp"):
             for leftover in path.glob(pattern):
@@ -252,7 +252,7 @@ def _holder(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")[:200] or "another process"
 
 
-def _refuse_links(run_dir: RunDir) -> None:
+def _check_links(run_dir: RunDir) -> None:
     """See that what a run writes stays in its folder, which may come from somebody else.
 
     Raises:

@@ -84,10 +84,10 @@ def checked_stages(config: AnyRunConfig) -> AnyRunConfig:
                 check_files(stage)
         with found.of(number):
             plan = _plan(stage)
-            plan.refuse_other(before)
+            plan.check_follows(before)
             before = plan
         seen.append(stage.data)
-    found.refuse()
+    found.raise_all()
     return config
 
 
@@ -117,7 +117,7 @@ class _Problems:
             for line in error.problems:
                 self.lines.setdefault(line, set()).add(number)
 
-    def refuse(self) -> None:
+    def raise_all(self) -> None:
         """Raise them all: with the stage's place in front, unless every stage has it from the top level."""
         lines = []
         for line, which in self.lines.items():
@@ -139,7 +139,7 @@ class _Plan:
     labels: LabelSpace
     shapes: dict[str, torch.Size]
 
-    def refuse_other(self, before: "_Plan | None") -> None:
+    def check_follows(self, before: "_Plan | None") -> None:
         """See that this stage can go on with the network of the one before.
 
         Raises:

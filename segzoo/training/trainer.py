@@ -19,14 +19,12 @@ from segzoo.errors import ConfigError, did_you_mean
 from segzoo.tasks.metrics import score_names
 from segzoo.tasks.specs import task_spec
 from segzoo.training.build import RunData
-from segzoo.training.callbacks import OneRun, SeededSteps, TrainingClock
-from segzoo.training.checkpoints import Checkpoints
+from segzoo.training.callbacks import OneRun, Overlays, SeededSteps, TrainingClock
+from segzoo.training.checkpoints import Checkpoints, StopOnSignal
 from segzoo.training.launch import shares_batchnorm
 from segzoo.training.metrics_file import MetricsFile
-from segzoo.training.overlays import Overlays
 from segzoo.training.progress import ProgressReport
 from segzoo.training.run_dir import RunDir
-from segzoo.training.signals import StopOnSignal
 from segzoo.training.validations import EarlyStopping, Validations
 
 PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from segzoo.tasks.averaging import WeightAverage
+from segzoo.tasks.optim import WeightAverage
 
 
 def network() -> nn.Module:

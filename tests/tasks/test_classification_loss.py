@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from segzoo.config.classification import ClassificationLossConfig
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError
-from segzoo.tasks.classification_loss import ImageLoss
+from segzoo.tasks.classification import ImageLoss
 
 NAMES = ("cat", "dog", "cow")
 WEIGHTS = (1.0, 0.5, 3.0)

@@ -13,8 +13,8 @@ from segzoo.data.transforms.preprocessing import normalize
 from segzoo.errors import ConfigError
 from segzoo.tasks.segmentation import SegmentationTask
 from segzoo.tasks.task import parts_of
+from segzoo.training.build import RunTask
 from segzoo.training.run import prepare
-from segzoo.training.task import RunTask
 from segzoo.training.train import check, train
 
 IGNORE = 255

@@ -24,9 +24,9 @@ from segzoo.config.schema import RunConfig
 from segzoo.errors import CheckpointError, ConfigError, InterruptedTrainingError
 from segzoo.training import callbacks, run
 from segzoo.training.build import build_data
-from segzoo.training.resume import refuse_other_images, requested_config
+from segzoo.training.checkpoints import StopOnSignal
+from segzoo.training.resume import check_images, requested_config
 from segzoo.training.run_dir import RunDir, resumed_run_dir
-from segzoo.training.signals import StopOnSignal
 from segzoo.training.train import TrainResult, train
 
 Config = Callable[..., RunConfig]
@@ -369,7 +369,7 @@ def test_a_run_that_does_not_know_its_images_goes_on(
         (copy / "images.json").write_bytes(content)
     config = requested_config(None, resume=run_dir)
     with caplog.at_level(logging.WARNING, logger="segzoo"):
-        refuse_other_images(RunDir(copy), build_data(config))
+        check_images(RunDir(copy), build_data(config))
     assert ("the images were not compared" in caplog.text) == (content is not None)
     assert json.loads((copy / "images.json").read_text()) == json.loads((run_dir / "images.json").read_text())
 
@@ -381,7 +381,7 @@ def test_a_classifiers_images_and_classes_are_compared(
     data = shutil.copytree(class_folder, tmp_path / "data")
     config = requested_config(None, resume=copy)
     config = config.model_copy(update={"data": config.data.model_copy(update={"root": str(data)})})
-    refuse_other_images(RunDir(copy), build_data(config))
+    check_images(RunDir(copy), build_data(config))
     (data / "train/red/0.png").rename(data / "train/blue/9.png")
     with pytest.raises(ConfigError, match=r"1 added \(blue/9\.png\), 1 removed \(red/0\.png\)"):
-        refuse_other_images(RunDir(copy), build_data(config))
+        check_images(RunDir(copy), build_data(config))

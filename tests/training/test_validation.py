@@ -30,7 +30,7 @@ def test_validation_sees_images_by_tiles(tile: str, tiny_config: Config, tmp_pat
         return original(network, image)
 
     monkeypatch.setattr(Segmenter, "forward", forward)
-    monkeypatch.setattr("segzoo.training.task.choose_tile", lambda *_: 32)
+    monkeypatch.setattr("segzoo.training.build.choose_tile", lambda *_: 32)
     train(tiny_config(f"run_dir={tmp_path / 'run'}", f"evaluation.tile={tile}", "trainer.max_steps=1"))
     assert max(max(size) for size in sizes) == 32, "images are 48 x 64, those of the overlays, too"
 

@@ -16,7 +16,7 @@ from segzoo.data.transforms.preprocessing import normalize
 from segzoo.models.agreement import probe_image
 from segzoo.tasks.optim import build_optimizer
 from segzoo.tasks.segmentation import Batch
-from segzoo.training.task import RunTask, compile_parts
+from segzoo.training.build import RunTask, compile_parts
 
 BASELINE_SWITCHES = (
     Switches(),

@@ -11,7 +11,7 @@ from segzoo.config.classification import AnyRunConfig, ClassificationRunConfig
 from segzoo.config.load import config_from_tree
 from segzoo.errors import ConfigError, InterruptedTrainingError, TrainingError
 from segzoo.tasks.names import known_names
-from segzoo.training.resume import refuse_differences, saved_tree
+from segzoo.training.resume import check_same_run, saved_tree
 from segzoo.training.run_dir import RunDir
 from segzoo.training.train import train
 
@@ -142,4 +142,4 @@ def _refuse_other_settings(run: Run, output: Path) -> None:
     if not run.folder.config.is_file():
         return
     there = config_from_tree(saved_tree(run.folder), known_names=known_names())
-    refuse_differences(there, run.config, f"All runs in --output {output} share one configuration")
+    check_same_run(there, run.config, f"All runs in --output {output} share one configuration")
