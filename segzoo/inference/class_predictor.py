@@ -110,16 +110,7 @@ class ClassPredictor(BasePredictor[ClassPrediction]):
 
     @torch.inference_mode()
     def predict(self, seen: Sequence[Pixels], *, cam: bool = False) -> list[ClassPrediction]:
-        """Classify images together.
-
-        Args:
-            seen: what `seen` gives.
-            cam: compute activation maps, too.
-
-        Raises:
-            ConfigError: activation maps of a network that has none.
-            DataError: scores that are no numbers.
-        """
+        """Classify images together, and compute their activation maps where these are asked for."""
         if cam:
             check_cam(self.source)
         images = torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2)

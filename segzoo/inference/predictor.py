@@ -122,11 +122,7 @@ class BasePredictor(ABC, Generic[Predicted]):
 
     @abstractmethod
     def predict(self, seen: Sequence[Pixels]) -> list[Predicted]:
-        """Predict images of one `batch_key` together, given what is seen of them.
-
-        Raises:
-            DataError: an image's scores are no numbers.
-        """
+        """Predict images of one `batch_key` together, given what is seen of them."""
 
     def _predict_read(self, image: Picture, pixels: Pixels) -> Predicted:
         with data_errors_about([image] if isinstance(image, str | Path) else []):
@@ -253,11 +249,7 @@ class Predictor(BasePredictor[Prediction]):
         }
 
     def tiling(self, tile: int | None, overlap: float) -> Tiling:
-        """How images are cut into tiles of so many pixels for this network; None takes what fits into memory.
-
-        Raises:
-            ConfigError: a tile or an overlap that makes no plan.
-        """
+        """How images are cut into tiles of so many pixels for this network; None takes what fits into memory."""
         tile = tile or choose_tile(self.source, self.device, self.tta)
         grid = GRID if self.tta is None else self.tta.grid
         return Tiling(tile, overlap, grid, choose_batch(self.source, self.device, tile, self.tta))
@@ -298,12 +290,7 @@ class Predictor(BasePredictor[Prediction]):
         return self._padded((height, width))
 
     def predict(self, seen: Sequence[Pixels], *, keep_probabilities: bool = False) -> list[Prediction]:
-        """Segment images of one `batch_key` together.
-
-        Args:
-            seen: as `read` gives them, (H, W, C) each.
-            keep_probabilities: keep what the masks were made of; else it is computed again when asked for.
-        """
+        """Segment images together; the probabilities are kept, or else computed again when asked for."""
         if len(seen) > 1 and self.is_tiled(seen[0].shape[:2]):  # tiles are chosen for the memory of one image's
             return [found for image in seen for found in self.predict([image], keep_probabilities=keep_probabilities)]
         batch, coding = self._stack(seen), self.labels.coding

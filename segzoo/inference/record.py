@@ -87,9 +87,9 @@ class Record:
     Args:
         output: the folder.
         shard: which part of the images this process does.
-        maker: what it makes them with.
+        maker: what makes the outputs.
         jobs: of all shards, in order.
-        unlisted: what failed before there was a job for it: path -> reason.
+        unlisted: path -> why there is no job for it.
     """
 
     def __init__(
@@ -112,15 +112,12 @@ class Record:
     ) -> tuple[list[Job], list[Job]]:
         """The shard's jobs that are left to do, and those that are done.
 
-        Nothing is replaced unasked, and no two networks' outputs are mixed.
-
-        Args:
-            beside: files about the whole folder that will be written.
-            skip_existing: go on with what is there.
-            overwrite: replace it.
+        Nothing is replaced unasked, and no two networks' outputs are mixed. `beside` are the files about the whole
+        folder that will be written.
 
         Raises:
-            ConfigError: outputs are there and neither was said, or another network made them.
+            ConfigError: outputs are there and nobody said to go on with or to replace them, or another network made
+                them.
         """
         mine = self.shard.of(self.jobs)
         if overwrite:

@@ -198,8 +198,8 @@ def read_ahead(
         items: as many as there are; they are taken only as far as `depth` goes.
         read: gives an item's pixels, None where they are read elsewhere, or raises a `SegzooError`; runs in the pool.
         cost: the bytes it will take, before it is read; runs in the pool, and must not raise.
-        memory: where the bytes come from.
-        pool: what reads.
+        memory: gives the bytes.
+        pool: reads.
         depth: items on their way at most.
 
     Yields:
