@@ -113,6 +113,18 @@ def test_full_width(graph, oracles):
         assert tuple(state[ours].shape) == tuple(shape[axis] for axis in order), ours
 
 
+@pytest.mark.slow
+def test_a_checkpoint_of_full_width(oracles, tmp_path):
+    """165 MB: as many numbers as DeepLab's authors count."""
+    rows = gzip.decompress((oracles / "variables" / "xception65_voc.tsv.gz").read_bytes()).decode().splitlines()
+    generator = np.random.default_rng(0)
+    shapes = {name: tuple(map(int, shape.split("x"))) for name, shape in (row.split("\t") for row in rows)}
+    arrays = {name: generator.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
+    index = files.write_checkpoint(tmp_path / "model.ckpt", arrays)
+    assert (tmp_path / "model.ckpt.data-00000-of-00001").stat().st_size == 4 * 41_258_213
+    same(read(index), arrays)
+
+
 def build_on_meta(name):
     with torch.device("meta"):
         return build_backbone(name)
