@@ -28,7 +28,7 @@ from segzoo.errors import ConfigError
 from segzoo.models.build import build_segmenter, list_decoders
 from segzoo.models.decoder import DECODERS
 from segzoo.models.describe import describe_segmenter
-from segzoo.models.limits import check_training
+from segzoo.models.networks import check_training
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx

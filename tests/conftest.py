@@ -25,7 +25,7 @@ from segzoo.config.load import apply_overrides, config_from_tree
 from segzoo.config.schema import RunConfig
 from segzoo.data.datasets.spec import CLASSIFICATION_DATASETS, DATASETS
 from segzoo.models.decoder import DECODERS
-from segzoo.tasks.losses.registry import LOSSES
+from segzoo.tasks.losses.base import LOSSES
 from segzoo.tasks.metrics import METRICS
 from segzoo.training.train import TrainResult, train
 

@@ -5,9 +5,8 @@ import torch
 
 from segzoo.config.load import load_config
 from segzoo.config.schema import RunConfig
-from segzoo.models.build import build_segmenter
-from segzoo.models.classifier import build_configured_classifier
-from segzoo.models.limits import check_classifier_training, check_training
+from segzoo.models.build import build_configured_classifier, build_segmenter
+from segzoo.models.networks import check_classifier_training, check_training
 from segzoo.tasks.names import known_names
 from segzoo.training.train import train
 

@@ -1,6 +1,6 @@
 """Modified Aligned Xception, the backbone of DeepLabV3+: deeper, and strided convolutions instead of max-pools.
 
-Three variants differ in the number of modules (41, 65 and 71 layers). `xception41p` and `xception65p` are timm's
+Three variants differ in the number of blocks (41, 65 and 71 layers). `xception41p` and `xception65p` are timm's
 pre-activation siblings.
 
 Source: Chen et al., Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation, ECCV 2018,
@@ -48,10 +48,10 @@ XCEPTION65 = (*_ENTRY_FLOW, *_MIDDLE_FLOW * 16, *_EXIT_FLOW)
 XCEPTION71 = (*_ENTRY_FLOW_71, *_MIDDLE_FLOW * 16, *_EXIT_FLOW)
 
 
-class AlignedModule(nn.Module):
-    """One module of Fig. 4: three separable convolutions, the stride in the third, a linear residual around.
+class AlignedBlock(nn.Module):
+    """One block of Fig. 4: three separable convolutions, the stride in the third, a linear residual around.
 
-    A BatchNorm follows the depthwise half of a separable convolution as well as the pointwise half.
+    A BatchNorm follows the depthwise convolution as well as the pointwise one.
     """
 
     def __init__(self, planned: PlannedBlock, options: BackboneOptions) -> None:
@@ -61,11 +61,11 @@ class AlignedModule(nn.Module):
         self.drop_path = DropPath(options.drop_path * planned.position)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the module.
+        """Run the block.
 
         Shape:
             x: (N, C, H, W). Returns the input (N, C', H, W) of the last convolution, the one that may stride, and
-            the module's output (N, C", ceil(H / stride), ceil(W / stride)).
+            the block's output (N, C", ceil(H / stride), ceil(W / stride)).
         """
         before_stride = out = x
         for layer in self.layers:
@@ -75,8 +75,8 @@ class AlignedModule(nn.Module):
         return before_stride, out
 
 
-class PreActivationModule(nn.Module):
-    """timm's pre-activation module: BatchNorm and ReLU before every separable convolution, none behind.
+class PreActivationBlock(nn.Module):
+    """timm's pre-activation block: BatchNorm and ReLU before every separable convolution, none behind.
 
     The shortcut starts behind the first ReLU, and its convolution has no BatchNorm. The feature map is the output of
     the second convolution, before the norm and the ReLU that belong to the third. The network ends in a ReLU.
@@ -91,7 +91,7 @@ class PreActivationModule(nn.Module):
         self.relu = nn.ReLU() if planned.block.relu == "after" else nn.Identity()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the module; shapes as `AlignedModule`."""
+        """Run the block; shapes as `AlignedBlock`."""
         x = torch.relu(self.norm(x))
         before_stride = out = x
         for layer in self.layers:
@@ -102,7 +102,7 @@ class PreActivationModule(nn.Module):
 
 
 def _preactivated_layers(planned: PlannedBlock, options: BackboneOptions) -> Iterator[nn.Sequential]:
-    """Norm, ReLU and convolution, three times; the module itself holds the first norm and ReLU."""
+    """Norm, ReLU and convolution, three times; the block itself holds the first norm and ReLU."""
     for index, convolution in enumerate(planned.convolutions):
         separable = SeparableConvolution(convolution, options, activation=options.depthwise_activation)
         layers = OrderedDict[str, nn.Module](separable=separable)
@@ -112,21 +112,21 @@ def _preactivated_layers(planned: PlannedBlock, options: BackboneOptions) -> Ite
 
 
 class AlignedXception(Xception):
-    """Modified Aligned Xception: Xception's stem and flows, with other modules.
+    """Modified Aligned Xception: Xception's stem and flows, with other blocks.
 
     Args:
-        blocks: the table of modules.
+        blocks: the table.
         options: everything else; `norm_eps` must be set.
         preactivation: timm's sibling, norm and ReLU before each convolution.
 
-    Source: arXiv:1802.02611v3, Fig. 4. The rates of the last module's convolutions are equal, as there: section 4.3
+    Source: arXiv:1802.02611v3, Fig. 4. The rates of the last block's convolutions are equal, as there: section 4.3
     found no gain in the multi-grid of DeepLabV3. Departures: the pre-activation siblings, their eps and their start
     are not the paper's; a width multiplier; feature maps instead of class scores.
     """
 
     def __init__(self, blocks: tuple[Block, ...], options: BackboneOptions, *, preactivation: bool = False) -> None:
-        module = PreActivationModule if preactivation else AlignedModule
+        block = PreActivationBlock if preactivation else AlignedBlock
         # A pre-activation network starts as Chollet's does: no norm behind its convolutions would mend their scale.
         initialise = variance_preserving if preactivation else truncated_normal
-        super().__init__(blocks, options, module, activated_stem=not preactivation, initialise=initialise)
+        super().__init__(blocks, options, block, activated_stem=not preactivation, initialise=initialise)
         self.preactivation = preactivation

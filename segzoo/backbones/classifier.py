@@ -5,8 +5,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from segzoo.backbones.network import Network
-from segzoo.backbones.spec import Backbone
+from segzoo.backbones.spec import Backbone, Network
 from segzoo.errors import ConfigError, shortened
 
 MAX_CLASSES = 10**6
@@ -76,7 +75,7 @@ class Classifier(Network):
         return scores
 
     def dense_layers(self) -> list[nn.Linear]:
-        """Those in front of the class scores, and the class scores."""
+        """The fully connected layers in front of the class scores, then the class scores' own."""
         return [layer for layer in (*self.fully_connected, self.logits) if isinstance(layer, nn.Linear)]
 
 

@@ -154,23 +154,23 @@ class SeparableConvolution(nn.Sequential):
         )
         mixed = planned.in_channels if options.pointwise_first else filtered
         pointwise = Convolution(mixed, planned.out_channels, 1)
-        halves: list[tuple[str, nn.Module]] = [("depthwise", depthwise), ("pointwise", pointwise)]
+        convolutions: list[tuple[str, nn.Module]] = [("depthwise", depthwise), ("pointwise", pointwise)]
         if options.pointwise_first:
-            halves.reverse()
+            convolutions.reverse()
         between: list[tuple[str, nn.Module]] = []
         if norm_between:
             between.append(("norm", norm(filtered, options)))
         if activation != "none":
             between.append(("activation", nn.ReLU() if activation == "relu" else nn.ELU()))
-        super().__init__(OrderedDict([halves[0], *between, halves[1]]))
+        super().__init__(OrderedDict([convolutions[0], *between, convolutions[1]]))
 
 
 def separable_layers(
     planned: PlannedBlock, options: BackboneOptions, *, norm_between: bool = False
 ) -> Iterator[nn.Sequential]:
-    """A module's separable convolutions, each with its BatchNorm and its ReLU where the table puts one."""
+    """The separable convolutions of a block, each with its BatchNorm and its ReLU where the table puts one."""
     relu = planned.block.relu
-    # Chen et al.'s last module has a ReLU behind both halves, whatever the switch says.
+    # Chen et al.'s last block has a ReLU behind depthwise and pointwise convolutions, whatever the switch says.
     activation = "relu" if norm_between and relu == "after" else options.depthwise_activation
     for index, convolution in enumerate(planned.convolutions):
         separable = SeparableConvolution(convolution, options, norm_between=norm_between, activation=activation)
@@ -183,7 +183,7 @@ def separable_layers(
 
 
 def shortcut(planned: PlannedBlock, options: BackboneOptions, *, with_norm: bool = True) -> nn.Module | None:
-    """The linear residual connection around a module: identity where shapes agree, else a 1×1 convolution.
+    """The linear residual connection around a block: identity where shapes agree, else a 1×1 convolution.
 
     `residual=False` leaves it out (Chollet, section 4.6, Fig. 9: convergence slows and ends lower).
     """
@@ -254,7 +254,7 @@ def largest_divisor(number: int, at_most: int) -> int:
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: in training, leave out a module's body for a random part of the images.
+    """Stochastic depth: in training, leave out a block's body for a random part of the images.
 
     Source: Huang et al., arXiv:1603.09382v3, section 3, scaled up in training rather than down in evaluation.
     """
@@ -303,7 +303,7 @@ class Stem(nn.Module):
 
 
 class Flow(nn.ModuleList):
-    """Modules one behind the other; the tensor before each stride is kept.
+    """Blocks one behind the other; the tensor before each stride is kept.
 
     Args:
         modules: each returns the tensor before its stride, and its output.

@@ -7,8 +7,7 @@ from typing import Any, TypeVar
 
 from segzoo.backbones.aligned_xception import XCEPTION41, XCEPTION65, XCEPTION71, AlignedXception
 from segzoo.backbones.classifier import Classifier
-from segzoo.backbones.promises import check_promises
-from segzoo.backbones.spec import Backbone
+from segzoo.backbones.spec import Backbone, check_promises
 from segzoo.backbones.strides import Block
 from segzoo.backbones.weights import load_weights
 from segzoo.backbones.xception import XCEPTION, Xception

@@ -1,10 +1,16 @@
-"""What a backbone promises: five feature maps, described before any tensor exists."""
+"""What backbones and networks promise, and whether they keep it: feature maps as described, taps, finite scores."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
+import torch
 from torch import Tensor, nn
+
+from segzoo.errors import ConfigError, DataError, first_line
+
+_SIZE = (64, 97)  # a side that every stride divides, and one that none does
 
 
 @dataclass(frozen=True)
@@ -84,3 +90,96 @@ class Backbone(nn.Module, ABC):
         for module in self.in_order()[: self._frozen_modules]:
             module.eval()
         return self
+
+
+class Network(nn.Module):
+    """A backbone with its head, as a task trains it and a checkpoint holds it."""
+
+    score_axes: ClassVar[tuple[str, ...]]
+    """Names for the axes of its result."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def large_parts(self) -> list[nn.Module]:
+        """The parts in which it spends its time: those worth compiling."""
+        return [self.backbone]
+
+    def dense_layers(self) -> list[nn.Linear]:
+        """The fully connected layers behind the backbone, which files of published classifiers have, too."""
+        return []
+
+
+def check_scores(scores: Tensor) -> Tensor:
+    """Return the scores if they are numbers. With NaN every comparison is false, so that class 0 would win everywhere.
+
+    Raises:
+        DataError: one is NaN or infinite.
+    """
+    if not torch.stack(torch.aminmax(scores)).isfinite().all():  # both are NaN where any score is
+        raise DataError(
+            "the network's scores are no numbers (NaN or infinite), so there is no class to choose. Look at the "
+            "weights, at data.preprocessing, and at the values of the image"
+        )
+    return scores
+
+
+def check_taps(name: str, specs: Sequence[FeatureSpec], output_stride: int, depth: int = 5) -> None:
+    """See that a backbone has the taps that decoders count on.
+
+    Args:
+        name: the backbone's.
+        specs: its feature maps.
+        output_stride: the one that was asked for.
+        depth: how many taps there have to be.
+
+    Raises:
+        ConfigError: fewer or more taps, or other strides.
+    """
+    strides, wanted = [spec.stride for spec in specs], [min(2**level, output_stride) for level in range(1, depth + 1)]
+    if strides != wanted:
+        raise ConfigError(
+            f"backbone {name}: gives {len(strides)} feature maps, of strides {strides}; decoders need {depth}, of "
+            f"strides {wanted}"
+        )
+
+
+def check_promises(name: str, backbone: Backbone) -> None:
+    """Compare the maps of one image, in evaluation, with the backbone's `feature_specs`.
+
+    On the meta device, where modules of a user's own need not run, nothing is tried.
+
+    Raises:
+        ConfigError: it cannot take the image, or gives other maps than it promises.
+    """
+    parameter = next(backbone.parameters(), torch.empty(0))
+    if parameter.is_meta:
+        return
+    image = torch.zeros(1, backbone.in_channels, *_SIZE, device=parameter.device, dtype=parameter.dtype)
+    training = backbone.training
+    try:
+        with torch.no_grad():
+            given = [tuple(tap.shape) for tap in _maps(backbone.eval()(image))]
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise ConfigError(
+            f"backbone {name}: fails on an image of {_SIZE[0]}×{_SIZE[1]} pixels ({first_line(error)})"
+        ) from error
+    finally:
+        backbone.train(training)
+    promised = [(1, spec.channels, *(-(-side // spec.stride) for side in _SIZE)) for spec in backbone.feature_specs]
+    if given != promised:
+        raise ConfigError(
+            f"backbone {name}: its feature_specs promise maps of {_shown(promised)} for an image of {_SIZE[0]}×"
+            f"{_SIZE[1]} pixels, ceil(size / stride) each, and it gives {_shown(given)}"
+        )
+
+
+def _maps(taps: object) -> list[Tensor]:
+    if not isinstance(taps, list | tuple) or not all(isinstance(tap, Tensor) for tap in taps):
+        raise TypeError("it gives no list of tensors")
+    return list(taps)
+
+
+def _shown(shapes: Sequence[tuple[int, ...]]) -> str:
+    return ", ".join("×".join(map(str, shape[1:])) for shape in shapes) or "none"

@@ -20,7 +20,7 @@ FlowName = Literal["entry_flow", "middle_flow", "exit_flow"]
 
 @dataclass(frozen=True)
 class Block:
-    """One module, as the figure of its paper draws it.
+    """One block, as the figure of its paper draws it.
 
     Args:
         flow: the part of the network it belongs to.
@@ -51,7 +51,7 @@ class PlannedConvolution:
 
 @dataclass(frozen=True)
 class PlannedBlock:
-    """A block with its place in a network of one output stride.
+    """A block as it stands in a network of one output stride.
 
     Args:
         block: what the table says.

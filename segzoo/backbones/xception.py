@@ -1,7 +1,7 @@
-"""Xception: 36 convolutions in 14 modules, all but the two of the stem depthwise separable.
+"""Xception: 36 convolutions in 14 blocks, all but the two of the stem depthwise separable.
 
 Read it beside Fig. 5 of the paper: a stem, then an entry flow that shrinks the image, a middle flow of eight equal
-modules, and an exit flow that widens to 2048 channels. The dense-prediction parts, output stride and feature maps,
+blocks, and an exit flow that widens to 2048 channels. The dense-prediction parts, output stride and feature maps,
 are ours and marked so.
 
 Source: Chollet, Xception: Deep Learning with Depthwise Separable Convolutions, CVPR 2017, arXiv:1610.02357v3.
@@ -13,17 +13,10 @@ from torch import Tensor, nn
 
 from segzoo.backbones.layers import DropPath, Flow, MaxPool, Stem, separable_layers, shortcut, variance_preserving
 from segzoo.backbones.spec import Backbone
-from segzoo.backbones.strides import (
-    Block,
-    FlowName,
-    PlannedBlock,
-    feature_specs,
-    plan_blocks,
-    truncate,
-)
+from segzoo.backbones.strides import Block, FlowName, PlannedBlock, feature_specs, plan_blocks, truncate
 from segzoo.config.model import BackboneOptions
 
-# Fig. 5, module by module. The stem in front, the classifier behind.
+# Fig. 5, block by block ("module" in the paper). The stem stands in front of them, the classifier behind.
 XCEPTION = (
     Block("entry_flow", (128, 128), stride=2, pool=True, relu="between"),  # the stem has just applied its ReLU
     Block("entry_flow", (256, 256), stride=2, pool=True),
@@ -34,8 +27,8 @@ XCEPTION = (
 )
 
 
-class XceptionModule(nn.Module):
-    """One module of Fig. 5: separable convolutions, a max-pool where the network shrinks, a linear residual around.
+class XceptionBlock(nn.Module):
+    """One block of Fig. 5: separable convolutions, a max-pool where the network shrinks, a linear residual around.
 
     Each separable convolution stands between its ReLU and its BatchNorm; there is no non-linearity inside it.
     """
@@ -50,10 +43,10 @@ class XceptionModule(nn.Module):
         self.drop_path = DropPath(options.drop_path * planned.position)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the module.
+        """Run the block.
 
         Shape:
-            x: (N, C, H, W). Returns (N, C', H, W), the tensor before the stride, and the module's output
+            x: (N, C, H, W). Returns (N, C', H, W), the tensor before the stride, and the block's output
             (N, C', ceil(H / stride), ceil(W / stride)).
         """
         before_stride = self.layers(x)
@@ -64,12 +57,12 @@ class XceptionModule(nn.Module):
 
 
 class Xception(Backbone):
-    """A stem and three flows of modules.
+    """A stem and three flows of blocks.
 
     Args:
-        blocks: the table of modules.
+        blocks: the table.
         options: everything else; `norm_eps` must be set.
-        module: builds one module of the table.
+        block: builds one block of the table.
         activated_stem: whether the stem ends in a norm and a ReLU.
         initialise: gives a convolution its first weights.
 
@@ -82,7 +75,7 @@ class Xception(Backbone):
         self,
         blocks: tuple[Block, ...],
         options: BackboneOptions,
-        module: Callable[[PlannedBlock, BackboneOptions], nn.Module] = XceptionModule,
+        block: Callable[[PlannedBlock, BackboneOptions], nn.Module] = XceptionBlock,
         *,
         activated_stem: bool = True,
         initialise: Callable[[nn.Module], None] = variance_preserving,
@@ -94,10 +87,10 @@ class Xception(Backbone):
         self.plan, self.full_plan = plan, full_plan
 
         def flow(name: FlowName) -> Flow:
-            planned = [block for block in plan if block.block.flow == name]
-            modules = [module(block, options) for block in planned]
-            tapped = [block.is_tapped for block in planned]
-            return Flow(modules, tapped=tapped, checkpointed=options.gradient_checkpointing)
+            planned = [one for one in plan if one.block.flow == name]
+            built = [block(one, options) for one in planned]
+            tapped = [one.is_tapped for one in planned]
+            return Flow(built, tapped=tapped, checkpointed=options.gradient_checkpointing)
 
         self.stem = Stem(options, activated=activated_stem)
         self.entry_flow = flow("entry_flow")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from segzoo.backbones.classifier import Classifier
-from segzoo.backbones.network import Network
+from segzoo.backbones.spec import Network
 from segzoo.backbones.weights.hub import fetch_model, hub_name_of, is_hub_name
 from segzoo.backbones.weights.own import PREFIXES, WEIGHTS, find_in_folder
 from segzoo.backbones.weights.recognise import read_pickle

@@ -2,7 +2,7 @@
 
 import logging
 
-from segzoo.backbones.network import Network
+from segzoo.backbones.spec import Network
 from segzoo.backbones.weights import with_weights_settings
 from segzoo.checkpoint.read import TrainedState, find_checkpoint, load_strictly
 from segzoo.config.classification import AnyRunConfig

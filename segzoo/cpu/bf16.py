@@ -24,9 +24,8 @@ from torch.nn import functional as F
 from segzoo.backbones.layers import pad_same
 from segzoo.cpu.depthwise import from_phases, is_far, phases
 from segzoo.models.agreement import compare, normalized_probe
-from segzoo.models.folding import FoldedConvolution
+from segzoo.models.folding import FoldedConvolution, layer_of, only_user
 from segzoo.models.segmenter import pad_to_multiple
-from segzoo.models.tracing import layer_of, only_user
 
 _logger = logging.getLogger(__name__)
 

@@ -33,7 +33,7 @@ from segzoo.cpu.depthwise import (
     is_far,
     strided_back,
 )
-from segzoo.models.tracing import NetworkTracer, is_relu, layer_of, only_user
+from segzoo.models.folding import NetworkTracer, is_relu, layer_of, only_user
 
 _logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from segzoo.errors import ConfigError
 from segzoo.evaluation.evaluator import Evaluator, Job
 from segzoo.evaluation.results import REPORT, ClassEvaluation, ClassifiedImage, ClassProtocol
 from segzoo.inference.class_predictor import ClassPredictor
-from segzoo.tasks.losses.registry import one_for_each_class
+from segzoo.tasks.losses.base import one_for_each_class
 
 
 @dataclass(frozen=True)

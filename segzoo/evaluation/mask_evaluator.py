@@ -21,8 +21,8 @@ from segzoo.evaluation.report.pictures import Example
 from segzoo.evaluation.results import COUNTS, REPORT, Evaluation, ImageScore, Protocol
 from segzoo.inference.augment import TestTimeAugmentation, configured_augmentation
 from segzoo.inference.predictor import Predictor
-from segzoo.models.evaluation import planned_for_evaluation
-from segzoo.models.limits import warn_of_other_stride
+from segzoo.models.build import planned_for_evaluation
+from segzoo.models.networks import warn_of_other_stride
 
 CHANGEABLE = ("data.", "evaluation.", "model.eval_output_stride=")
 

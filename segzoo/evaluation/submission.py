@@ -25,7 +25,7 @@ from segzoo.evaluation.evaluator import Job, changed_config, default_output
 from segzoo.evaluation.mask_evaluator import CHANGEABLE, build_predictor
 from segzoo.files import check_outputs, make_output
 from segzoo.models.agreement import Precision
-from segzoo.models.limits import warn_of_other_stride
+from segzoo.models.networks import warn_of_other_stride
 from segzoo.progress import counted
 
 CITYSCAPES_SIZE = (1024, 2048)

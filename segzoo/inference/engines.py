@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from segzoo.backbones.spec import check_scores
 from segzoo.checkpoint.read import AnyTrained
 from segzoo.cpu.bf16 import prepacked, split_first_convolution, split_pixels, to_bf16
 from segzoo.data.transforms.preprocessing import normalize
@@ -17,7 +18,6 @@ from segzoo.errors import ConfigError, data_errors_about, did_you_mean, first_li
 from segzoo.inference.onnx_graph import network_graph, portable
 from segzoo.models.agreement import PRECISIONS, Precision, compare, probe_image
 from segzoo.models.folding import folded
-from segzoo.tasks.scores import check_scores
 
 _logger = logging.getLogger(__name__)
 

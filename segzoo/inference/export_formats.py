@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segzoo.backbones.network import Network
+from segzoo.backbones.spec import Network
 from segzoo.checkpoint.format import FORMAT_VERSION, versions
 from segzoo.checkpoint.read import AnyTrained
 from segzoo.data.reading.pixels import PixelFormat

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from segzoo.backbones.network import Network
+from segzoo.backbones.spec import Network
 from segzoo.errors import ConfigError, first_line
 from segzoo.models.folding import folded
 

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from segzoo.backbones.spec import check_scores
 from segzoo.calls import checked_call
 from segzoo.checkpoint.read import AnyTrained, TrainedSegmenter, load_segmenter
 from segzoo.config.evaluation import TILE_OVERLAP
@@ -34,7 +35,6 @@ from segzoo.inference.runner import ahead_of, threads
 from segzoo.inference.tile_size import choose_batch, choose_tile
 from segzoo.inference.tiles import GRID, Tiling, tiled
 from segzoo.models.agreement import Precision
-from segzoo.tasks.scores import check_scores
 
 T = TypeVar("T", bound=np.generic)
 Predicted = TypeVar("Predicted")

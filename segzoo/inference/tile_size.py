@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from segzoo.backbones.network import Network
+from segzoo.backbones.spec import Network
 from segzoo.checkpoint.read import AnyTrained
 from segzoo.config.evaluation import SMALLEST_TILE
 from segzoo.inference.augment import TestTimeAugmentation

@@ -25,7 +25,7 @@ class Decoder(nn.Module, ABC):
     """Image sizes have to be multiples of this, plus `size_remainder`; `Segmenter` pads to it."""
 
     size_remainder: int = 0
-    """0 or 1: resizing with aligned corners loses no place at sizes k·stride + 1."""
+    """0 or 1: resizing with aligned corners loses nothing at sizes k·stride + 1."""
 
     aligned_stride: int | None = None
     """Image pixels between two scores, where corners are aligned whenever sizes change; None where they are not."""

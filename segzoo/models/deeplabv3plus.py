@@ -262,7 +262,7 @@ def deeplabv3plus(features: Sequence[FeatureSpec], num_classes: int, config: Mod
     Raises:
         ConfigError: rates or norms that the taps do not allow, or no tap of stride 4.
     """
-    refuse_lone_groups(config)
+    check_groups(config)
     return DeepLabV3Plus(features, num_classes, config)
 
 
@@ -273,7 +273,7 @@ def deeplabv3(features: Sequence[FeatureSpec], num_classes: int, config: ModelCo
     Raises:
         ConfigError: rates or norms that the taps do not allow.
     """
-    refuse_lone_groups(config)
+    check_groups(config)
     return DeepLabV3(features, num_classes, config)
 
 
@@ -313,7 +313,7 @@ def low_level_tap(features: Sequence[FeatureSpec]) -> int:
     return found[-1]
 
 
-def refuse_lone_groups(config: ModelConfig) -> None:
+def check_groups(config: ModelConfig) -> None:
     """Refuse GroupNorm that would see a single number per group behind the global mean.
 
     Raises:

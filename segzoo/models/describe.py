@@ -9,8 +9,8 @@ from rich.table import Table
 from torch import nn
 
 from segzoo.backbones import Backbone
+from segzoo.backbones.describe import Cost, check_size, measure
 from segzoo.backbones.layers import Flow
-from segzoo.backbones.measure import Cost, check_size, measure
 from segzoo.config.schema import ModelConfig
 from segzoo.models.build import build_segmenter
 from segzoo.models.decoder import Decoder
@@ -29,7 +29,7 @@ class Part:
         channels: of the map it ends in; None where it computes none.
         size: height and width of that map in pixels.
         parameters: numbers it learns, or keeps frozen.
-        macs: multiply-adds of its convolutions in one forward pass.
+        macs: its multiply-adds in one forward pass.
         activation_bytes: what a training step keeps of it for the backward pass, in float32.
     """
 
@@ -44,7 +44,7 @@ class Part:
 
 @dataclass(frozen=True)
 class SegmenterDescription:
-    """A network, part by part, and what it costs for one image: fields as those of `Part`.
+    """A network, part by part, and what it costs for one image; its counts are those of `Part`.
 
     Args:
         backbone: the variant.
@@ -80,7 +80,7 @@ def describe_segmenter(
         in_channels: channels of the image.
 
     Raises:
-        ConfigError: parts that do not fit together, or a size that is none.
+        ConfigError: parts that do not fit together, or an impossible size.
     """
     check_size(size)
     with torch.device("meta"):

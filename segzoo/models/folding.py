@@ -1,8 +1,12 @@
-"""A trained network made cheaper without changing what it computes: norms inside convolutions, ReLUs in place."""
+"""A trained network made cheaper without changing what it computes: norms inside convolutions, ReLUs in place.
+
+`NetworkTracer` and the questions behind it find chains of convolution, BatchNorm and ReLU for other rewrites, too.
+"""
 
 import copy
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -11,13 +15,13 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from segzoo.backbones.layers import Convolution, FrozenBatchNorm, pad_same
-from segzoo.backbones.network import Network
+from segzoo.backbones.spec import Network
 from segzoo.models.agreement import compare, normalized_probe
 from segzoo.models.deeplabv3plus import PooledBatchNorm
-from segzoo.models.tracing import NetworkTracer, is_relu, layer_of, only_user
+from segzoo.models.segmenter import pad_to_multiple
 
-_logger = logging.getLogger(__name__)
-
+logger = logging.getLogger(__name__)
+_RELUS: tuple[Any, ...] = (torch.relu, F.relu, "relu")
 _BATCH_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, FrozenBatchNorm, PooledBatchNorm)
 _PROBE_SIZES = ((33, 47), (64, 64))
 """One that needs padding, and one that mostly needs none."""
@@ -74,8 +78,8 @@ def folded(network: Network) -> nn.Module:
             if _agrees(graph, network):
                 return graph.requires_grad_(False)
         except Exception as error:
-            _logger.debug("not traced: %s", error)
-    _logger.info("the network cannot be traced: it is computed as it was trained, without folding")
+            logger.debug("not traced: %s", error)
+    logger.info("the network cannot be traced: it is computed as it was trained, without folding")
     return copy.deepcopy(network).requires_grad_(False)
 
 
@@ -134,3 +138,39 @@ def _folded_weights(convolution: nn.Conv2d, norm: _NormBase | None) -> tuple[Ten
 def _agrees(graph: nn.Module, network: Network) -> bool:
     probes = [normalized_probe(network.backbone.in_channels, *size) for size in _PROBE_SIZES]
     return all(compare(network(probe), graph(probe)).is_close for probe in probes)
+
+
+class NetworkTracer(fx.Tracer):
+    """Records the steps of any network, so that a rewrite sees which step follows which.
+
+    Convolutions and norms are one step each, and so is padding to the decoder's size.
+
+    Args:
+        is_step: whether a module is one step as well and is not looked into.
+        method: the network's method that takes images.
+    """
+
+    def __init__(self, is_step: Callable[[nn.Module], bool], method: str = "forward") -> None:
+        super().__init__(autowrap_functions=(pad_to_multiple,))
+        self.traced_func_name = method
+        self._is_step = is_step
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whether torch records this module as one step."""
+        return isinstance(m, nn.Conv2d | _NormBase) or self._is_step(m)
+
+
+def layer_of(node: fx.Node, modules: Mapping[str, nn.Module]) -> nn.Module | None:
+    """The module that a step calls; None where it is a function or a method."""
+    return modules[str(node.target)] if node.op == "call_module" else None
+
+
+def is_relu(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
+    """Whether a step is a ReLU, in whichever way it is written."""
+    layer = layer_of(node, modules)
+    return type(layer) is nn.ReLU if layer is not None else node.op.startswith("call") and node.target in _RELUS
+
+
+def only_user(node: fx.Node) -> fx.Node | None:
+    """The step that alone reads a step's result; None where there are others, or none."""
+    return next(iter(node.users)) if len(node.users) == 1 else None

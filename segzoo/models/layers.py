@@ -28,7 +28,7 @@ def pointwise(in_channels: int, out_channels: int, config: ModelConfig) -> nn.Se
 def spatial(
     in_channels: int, out_channels: int, config: ModelConfig, *, rate: int | tuple[int, int] = 1
 ) -> nn.Sequential:
-    """A 3×3 convolution, norm and ReLU; separable, with norm and ReLU behind both halves, unless that is off.
+    """A 3×3 convolution, norm and ReLU; separable unless that is off, with norm and ReLU behind both convolutions.
 
     Source: DeepLab's `split_separable_conv2d`, also for the first weights: deviation 0.33 and 0.06.
     """

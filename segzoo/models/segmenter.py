@@ -1,13 +1,59 @@
-"""Backbone and decoder as one network that takes images of every size."""
+"""Backbone, decoder and, in training, an auxiliary head as one network that takes images of every size."""
 
+from collections import OrderedDict
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segzoo.backbones import Backbone
-from segzoo.backbones.network import Network
+from segzoo.backbones import Backbone, FeatureSpec
+from segzoo.backbones.layers import Convolution
+from segzoo.backbones.spec import Network
 from segzoo.config.schema import ModelConfig
-from segzoo.models.auxiliary import AuxiliaryHead
 from segzoo.models.decoder import Decoder
+from segzoo.models.layers import classifier, head_norm, resize, xavier
+
+NARROWING = 4
+DROPOUT = 0.1
+
+
+class AuxiliaryHead(nn.Module):
+    """A second, small classifier in the middle of the backbone, for training only.
+
+    It is a 3×3 convolution, norm, ReLU, dropout and a 1×1 convolution on one tap. Its loss reaches the
+    backbone's middle without passing the deep end, which helps deep networks to learn.
+
+    Args:
+        feature: the tap it reads.
+        num_classes: channels of the logits.
+        config: the model section.
+
+    Source: Zhao et al., Pyramid Scene Parsing Network, arXiv:1612.01105v2, section 3.3, and the authors' code: a
+    quarter of the tap's channels, dropout of whole channels at 0.1. There it reads ResNet's fourth stage; here the
+    tap before the last, 1,024 channels in the full Xceptions.
+    """
+
+    def __init__(self, feature: FeatureSpec, num_classes: int, config: ModelConfig) -> None:
+        super().__init__()
+        channels = max(1, feature.channels // NARROWING)
+        self.activated = feature.activated
+        self.layers = nn.Sequential(
+            OrderedDict(
+                convolution=xavier(Convolution(feature.channels, channels, 3)),
+                norm=head_norm(channels, config),
+                relu=nn.ReLU(),
+                dropout=nn.Dropout2d(DROPOUT),
+                logits=classifier(channels, num_classes),
+            )
+        )
+
+    def forward(self, feature: Tensor, size: tuple[int, int]) -> Tensor:
+        """Class scores of the image's `size`.
+
+        Shape:
+            feature: (N, C, h, w). Returns (N, num_classes, *size).
+        """
+        return resize(self.layers(feature if self.activated else torch.relu(feature)), size)
 
 
 class Segmenter(Network):
@@ -50,7 +96,7 @@ class Segmenter(Network):
         return logits[..., : image.shape[-2], : image.shape[-1]]
 
     def training_logits(self, image: Tensor) -> tuple[Tensor, ...]:
-        """What training's loss looks at: the logits, then those of the auxiliary head where there is one.
+        """The logits that training's loss looks at, then those of the auxiliary head where there is one.
 
         Shape:
             image: (N, C, H, W). Returns one or two (N, num_classes, H, W).

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from segzoo.backbones.classifier import Classifier
 from segzoo.config.classification import ClassificationLossConfig, ClassificationRunConfig
 from segzoo.data.reading.labels import LabelSpace
-from segzoo.models.classifier import build_configured_classifier
-from segzoo.tasks.losses.base import safe_divide
-from segzoo.tasks.losses.registry import class_weights
+from segzoo.models.build import build_configured_classifier
+from segzoo.tasks.losses.base import class_weights, safe_divide
 from segzoo.tasks.metrics import MetricSet, validation_metrics
 from segzoo.tasks.metrics.classification import ClassificationScores
 from segzoo.tasks.task import Task, ids_of

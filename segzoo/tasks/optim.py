@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from segzoo.backbones.network import Network
+from segzoo.backbones.spec import Network
 from segzoo.config.schema import OptimizerConfig
 
 PAPER_BATCH = 16

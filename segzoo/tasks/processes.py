@@ -1,4 +1,4 @@
-"""What the processes of one run tell each other. With one process, each is its own answer."""
+"""What the processes of one run tell each other; a single process gets its own values back."""
 
 import os
 
@@ -12,7 +12,7 @@ _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 
 
 def process_number() -> int:
-    """Number of this process among those of the run, 0 for the only one."""
+    """The number of this process in the run, 0 for the only one."""
     if _connected():
         return distributed.get_rank()
     return next((int(os.environ[name]) for name in _RANKS if name in os.environ), 0)
@@ -63,7 +63,7 @@ def join_lists(mine: list[str]) -> list[str]:
 
 
 def log_once(error: SegzooError) -> SegzooError:
-    """The error, whose lines only the first process keeps: every process raises it, and one logs it."""
+    """Return an error that every process raises and one logs: only in the first process does it keep its lines."""
     if not is_first_process():
         error.problems = []
     return error

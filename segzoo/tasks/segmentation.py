@@ -18,8 +18,7 @@ from segzoo.cpu.recompute import TrainingPass
 from segzoo.data.loading.items import Item
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError
-from segzoo.models.build import build_segmenter
-from segzoo.models.evaluation import planned_for_evaluation
+from segzoo.models.build import build_segmenter, planned_for_evaluation
 from segzoo.models.segmenter import Segmenter
 from segzoo.tasks.confusion import Scores
 from segzoo.tasks.losses import SegmentationLoss, build_loss, loss_weight_of

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from segzoo.backbones.network import Network
+from segzoo.backbones.spec import Network, check_scores
 from segzoo.backbones.weights.own import PREFIXES
 from segzoo.checkpoint.format import TRAINING_STATE, describe
 from segzoo.config.classification import AnyRunConfig
@@ -32,7 +32,6 @@ from segzoo.tasks.processes import (
     share_buffers,
     sum_over_processes,
 )
-from segzoo.tasks.scores import check_scores
 
 logger = logging.getLogger(__name__)
 

@@ -49,7 +49,7 @@ BELOW = {
 }
 """Modules that these call to list, read, draw and write files, and to ask the network for its decoder."""
 
-COMPUTING = ("inference/engines", "models/", "backbones/", "tasks/scores.py", "cpu/")
+COMPUTING = ("inference/engines", "models/", "backbones/", "cpu/")
 """The engine and the network, which see a tensor; what these call is theirs."""
 
 

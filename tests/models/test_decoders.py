@@ -7,7 +7,7 @@ from segzoo.config.schema import BackboneConfig, ModelConfig
 from segzoo.errors import ConfigError
 from segzoo.models.build import build_segmenter, list_decoders
 from segzoo.models.decoder import DECODERS
-from segzoo.models.limits import check_training
+from segzoo.models.networks import check_training
 from segzoo.models.segmenter import Segmenter, pad_to_multiple
 
 SMP = (

@@ -11,10 +11,9 @@ from segzoo.checkpoint.read import load_segmenter, read_checkpoint
 from segzoo.config.schema import ModelConfig
 from segzoo.errors import ConfigError
 from segzoo.inference.predictor import Predictor
-from segzoo.models.build import build_segmenter
+from segzoo.models.build import build_segmenter, evaluation_config, planned_for_evaluation
 from segzoo.models.decoder import DECODERS, RegisteredDecoder
-from segzoo.models.evaluation import evaluation_config, planned_for_evaluation
-from segzoo.models.limits import check_training
+from segzoo.models.networks import check_training
 from segzoo.tasks.segmentation import SegmentationTask
 from segzoo.training.train import train
 

@@ -11,7 +11,7 @@ from segzoo.config.schema import RunConfig
 from segzoo.errors import ConfigError
 from segzoo.models.build import build_segmenter, check_model, list_decoders
 from segzoo.models.decoder import DECODERS, Decoder, register_decoder
-from segzoo.models.limits import check_training
+from segzoo.models.networks import check_training
 
 OURS = sorted(DECODERS)
 POOLED_NORM = {"deeplabv3plus_smp", "deeplabv3_smp", "pan", "upernet"}

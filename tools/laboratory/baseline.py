@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from segzoo.backbones import Backbone, FeatureSpec
 from segzoo.models.segmenter import Segmenter
-from segzoo.models.smp.adapter import SmpDecoder
+from segzoo.models.smp.decoders import SmpDecoder
 from segzoo.models.smp.encoders import PREFIX, register_smp_encoders
 
 ENCODER = "tu-xception65"

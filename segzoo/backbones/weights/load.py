@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from segzoo.backbones.aligned_xception import AlignedXception
-from segzoo.backbones.network import Network
+from segzoo.backbones.spec import Network
 from segzoo.backbones.strides import PlannedBlock
 from segzoo.backbones.weights import deeplab, keras, timm
 from segzoo.backbones.weights.find import find_weights

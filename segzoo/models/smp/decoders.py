@@ -1,12 +1,17 @@
 """SMP's decoders on segzoo's backbones, with SMP's own defaults.
 
+They want a list that starts with the image, and activated features. Only the size of that first entry is ever read, so
+a tensor without channels stands in for it.
+
 Source: segmentation_models_pytorch 0.6. Everywhere else than there, the backbone is dilated where the output stride
 asks for it; sizes that SMP refuses are padded and cropped; taps pass the ReLU that they are taken before.
 """
 
 from collections.abc import Callable, Sequence
 
+import torch.nn.functional as F
 from segmentation_models_pytorch.base import SegmentationHead
+from segmentation_models_pytorch.base.initialization import initialize_decoder, initialize_head
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3Decoder, DeepLabV3PlusDecoder
 from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
 from segmentation_models_pytorch.decoders.linknet.decoder import LinknetDecoder
@@ -17,12 +22,14 @@ from segmentation_models_pytorch.decoders.segformer.decoder import SegformerDeco
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 from segmentation_models_pytorch.decoders.unetplusplus.decoder import UnetPlusPlusDecoder
 from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
+from torch import Tensor, nn
 
 from segzoo.backbones import FeatureSpec
 from segzoo.config.model import (
     FpnConfig,
     LinknetConfig,
     ManetConfig,
+    Norm,
     PanConfig,
     PspnetConfig,
     SegformerConfig,
@@ -34,14 +41,61 @@ from segzoo.config.model import (
 from segzoo.config.schema import ModelConfig
 from segzoo.config.sections import Options
 from segzoo.models.decoder import Decoder, register_decoder
-from segzoo.models.smp.adapter import NORMS, SmpDecoder, pixels_for, smp_channels
 
 LINKNET_CHANNELS = 32  # in front of its head; SMP has no setting for it
 DOUBLING = (32,)  # of decoders that double their map at every step: dilated taps do not double
 PAN_PIXELS = 8  # its attention halves the deepest map three times
-
+IMAGE_CHANNELS = 3  # of the image that stands first in SMP's channel list; no decoder convolves it
+NORMS: dict[Norm, str | dict[str, str | bool]] = {
+    "batch": "batchnorm",
+    "instance": {"type": "instancenorm", "affine": True},  # without, SMP finds no weights to initialise
+    "none": "identity",
+}
 SmpBuilder = Callable[[Sequence[FeatureSpec], int, Options], Decoder]
-"""What builds one of SMP's decoders, which nothing of the model section concerns but its own options."""
+"""What builds one of SMP's decoders: of the model section it reads its own options only."""
+
+
+class SmpDecoder(Decoder):
+    """One of SMP's decoders with its segmentation head.
+
+    Sizes are padded to multiples of the output stride, as SMP demands.
+
+    Args:
+        features: the taps it gets.
+        decoder: SMP's decoder.
+        head: SMP's segmentation head; its upsampling reaches the image's size.
+        minimum_pixels: height and width that the deepest tap needs.
+        initialise: draw weights as SMP's models do; its DeepLabs keep torch's.
+        follows_stride: see `Decoder`; most have convolutions on the dilated taps.
+    """
+
+    def __init__(
+        self,
+        features: Sequence[FeatureSpec],
+        decoder: nn.Module,
+        head: SegmentationHead,
+        *,
+        minimum_pixels: int = 1,
+        initialise: bool = True,
+        follows_stride: bool = False,
+    ) -> None:
+        super().__init__()
+        self.activated = tuple(spec.activated for spec in features)
+        self.follows_stride = follows_stride
+        self.decoder = decoder
+        self.head = head
+        self.size_multiple = features[-1].stride
+        self.minimum_size = minimum_pixels * features[-1].stride
+        if initialise:
+            initialize_decoder(decoder)
+            initialize_head(head)
+
+    def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
+        """Logits of `size`; taps that are not activated yet pass a ReLU first."""
+        active = [feature if done else F.relu(feature) for feature, done in zip(features, self.activated, strict=True)]
+        image = features[0].new_empty((features[0].shape[0], 0, *size))
+        logits: Tensor = self.head(self.decoder([image, *active]))
+        return logits
 
 
 def smp_decoder(
@@ -232,3 +286,13 @@ def _with_skips(
     )
     head = SegmentationHead(options.channels[-1], num_classes, kernel_size=3)
     return SmpDecoder(features, decoder, head, minimum_pixels=pixels_for(options.norm))
+
+
+def smp_channels(features: Sequence[FeatureSpec]) -> list[int]:
+    """Channels as SMP lists them, the image's first."""
+    return [IMAGE_CHANNELS, *(spec.channels for spec in features)]
+
+
+def pixels_for(norm: Norm) -> int:
+    """Height and width that a norm needs: instance norm has no variance of a single pixel."""
+    return 2 if norm == "instance" else 1

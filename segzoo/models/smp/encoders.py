@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segzoo.backbones import build_backbone, list_backbones
-from segzoo.backbones.promises import check_taps
+from segzoo.backbones.spec import check_taps
 from segzoo.backbones.weights import adapt_channels, fill, load_weights
 from segzoo.backbones.weights.published import IMAGENET, find_published
 

@@ -1,4 +1,4 @@
-"""Losses of how truth and prediction overlap in all pixels together: Dice and Lovász."""
+"""Overlap losses, which compare truth and prediction over all pixels together: Dice and Lovász."""
 
 import torch
 import torch.nn.functional as F
@@ -6,16 +6,11 @@ from torch import Tensor
 
 from segzoo.config.schema import DiceConfig, LossConfig, LovaszConfig
 from segzoo.data.reading.labels import LabelSpace
-from segzoo.tasks.losses.base import SegmentationLoss, counted_pixels, one_hot
-from segzoo.tasks.losses.registry import needs_one_class, register_loss
+from segzoo.tasks.losses.base import SegmentationLoss, check_one_class, counted_pixels, one_hot, register_loss
 
 
 class Dice(SegmentationLoss):
     """1 - Dice coefficient of a batch's pixels, the mean over the classes in its truth.
-
-    Args:
-        ignore_index: target value of pixels that do not count.
-        config: softmax or sigmoid, smoothing.
 
     Source: arXiv:1606.04797, section 3. Departures: the denominator has probabilities, not their squares; several
         classes; classes that the truth lacks are left out.
@@ -34,7 +29,7 @@ class Dice(SegmentationLoss):
         return losses.sum() / max(1, len(losses))
 
     def _sums(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each class over the pixels that count: its probability where it is true, everywhere; its pixels."""
+        """For each class, the sum of its probability where it is true and everywhere, and the number of its pixels."""
         scores, truth = counted_pixels(logits, target, self.ignore_index)
         probability = scores.softmax(1) if self.config.mode == "softmax" else scores.sigmoid()
         own = probability * one_hot(truth, scores)
@@ -54,10 +49,6 @@ class MultiLabelDice(Dice):
 
 class Lovasz(SegmentationLoss):
     """The Lovász extension of 1 - IoU, the mean over the classes in the truth.
-
-    Args:
-        ignore_index: target value of pixels that do not count.
-        config: softmax or hinge, per batch or per image.
 
     Source: arXiv:1705.08790, algorithm 1; softmax of section 3.2, hinge of section 3.1. Departures: the hinge takes
         each class against the rest where there are more than two; the steps of the Jaccard loss are written out,
@@ -112,12 +103,12 @@ def jaccard_steps(own: Tensor) -> Tensor:
 def build_dice(_: LossConfig, labels: LabelSpace, options: DiceConfig) -> Dice:
     """Dice loss."""
     if options.mode == "softmax":
-        needs_one_class("dice with mode softmax", labels)
+        check_one_class("dice with mode softmax", labels)
     return (Dice if labels.coding.exclusive else MultiLabelDice)(labels.ignore_index, options)
 
 
 @register_loss("lovasz", options=LovaszConfig)
 def build_lovasz(_: LossConfig, labels: LabelSpace, options: LovaszConfig) -> Lovasz:
     """Lovász loss."""
-    needs_one_class("lovasz", labels)
+    check_one_class("lovasz", labels)
     return Lovasz(labels.ignore_index, options)

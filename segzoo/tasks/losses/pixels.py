@@ -8,16 +8,22 @@ from torch import Tensor
 
 from segzoo.config.schema import FocalConfig, HardPixelConfig, LossConfig
 from segzoo.data.reading.labels import LabelSpace
-from segzoo.tasks.losses.base import DecisionLoss, PixelLoss, counted_pixels, one_hot, safe_divide
-from segzoo.tasks.losses.registry import class_weights, needs_one_class, register_loss
+from segzoo.tasks.losses.base import (
+    DecisionLoss,
+    PixelLoss,
+    check_one_class,
+    class_weights,
+    counted_pixels,
+    one_hot,
+    register_loss,
+    safe_divide,
+)
 
 
 class CrossEntropy(PixelLoss):
     """Softmax cross-entropy, the weighted mean over the pixels that are not ignored; 0 where all are.
 
     Args:
-        ignore_index: target value of pixels that do not count.
-        class_weights: weight of each class, None for equal ones.
         label_smoothing: share of the target that is spread over all classes.
 
     Source: arXiv:1706.05587, section 4.1: the logits are upsampled, not the ground truth. Label smoothing as
@@ -39,12 +45,6 @@ class HardPixelCrossEntropy(CrossEntropy):
     """Cross-entropy of the pixels that the network finds hardest.
 
     With several processes each chooses among its own pixels.
-
-    Args:
-        ignore_index: target value of pixels that do not count.
-        choice: which pixels count.
-        class_weights: weight of each class, None for equal ones.
-        label_smoothing: share of the target that is spread over all classes.
 
     Source: a share of the pixels, with a warm-up, from TensorFlow's research/deeplab (train_utils,
         top_k_percent_pixels and hard_example_mining_step); departure: the share is of the pixels that are not
@@ -72,7 +72,7 @@ class HardPixelCrossEntropy(CrossEntropy):
         scores, truth = counted_pixels(logits, target, self.ignore_index)
         losses = self.pixel_losses(scores, truth)
         if self.choice.threshold is not None:
-            hard = _improbable(scores.detach(), truth, self.choice.threshold, self.choice.min_kept * len(target))
+            hard = _low_confidence(scores.detach(), truth, self.choice.threshold, self.choice.min_kept * len(target))
         else:
             hard = losses.detach().topk(self._number(len(truth)), sorted=False).indices
         weights = self.pixel_weights(truth)
@@ -100,11 +100,6 @@ class BinaryCrossEntropy(PixelLoss):
 
 class Focal(PixelLoss):
     """Cross-entropy times (1 - probability of the truth) ^ gamma, the mean over pixels.
-
-    Args:
-        ignore_index: target value of pixels that do not count.
-        config: softmax or sigmoid, gamma, alpha.
-        class_weights: weight of each class, None for equal ones.
 
     Source: arXiv:1708.02002, equations 4 and 5, sigmoid over each class against the rest, summed over classes.
         Departures: the mean is over pixels, not over those of objects; the softmax form is the common
@@ -134,16 +129,16 @@ def _sigmoid_focal(logits: Tensor, truth: Tensor, config: FocalConfig) -> Tensor
 def _focus(entropy: Tensor, gamma: float) -> Tensor:
     """Play down where the entropy, -log of the probability, is small."""
     # Not below the least float: the root's slope at 0 is infinite, for gamma below 1.
-    improbability = (-torch.expm1(-entropy)).clamp(min=torch.finfo(torch.float32).tiny)
-    return entropy * improbability**gamma
+    missed = (-torch.expm1(-entropy)).clamp(min=torch.finfo(torch.float32).tiny)  # 1 - probability
+    return entropy * missed**gamma
 
 
 def _binary_entropy(logits: Tensor, truth: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
 
 
-def _improbable(scores: Tensor, truth: Tensor, threshold: float, min_kept: int) -> Tensor:
-    """Whether a pixel's true class is below the threshold, or among the `min_kept` least probable ones."""
+def _low_confidence(scores: Tensor, truth: Tensor, threshold: float, min_kept: int) -> Tensor:
+    """Whether a pixel gives its true class less than the threshold, or is one of the `min_kept` that give it least."""
     if len(truth) <= min_kept:
         return torch.ones_like(truth, dtype=torch.bool)
     probability = torch.exp(-F.cross_entropy(scores, truth, reduction="none"))
@@ -153,7 +148,7 @@ def _improbable(scores: Tensor, truth: Tensor, threshold: float, min_kept: int) 
 @register_loss("cross_entropy", reads=("class_weights", "label_smoothing", "hard_pixels"))
 def build_cross_entropy(config: LossConfig, labels: LabelSpace) -> CrossEntropy:
     """Cross-entropy, of the hardest pixels only where the configuration says so."""
-    needs_one_class("cross_entropy", labels)
+    check_one_class("cross_entropy", labels)
     weights = class_weights(config, labels)
     choice = config.hard_pixels
     if choice.fraction == 1 and choice.threshold is None:
@@ -174,7 +169,7 @@ def build_binary_cross_entropy(config: LossConfig, labels: LabelSpace) -> Binary
 def build_focal(config: LossConfig, labels: LabelSpace, options: FocalConfig) -> Focal | DecisionLoss:
     """Focal loss."""
     if options.mode == "softmax":
-        needs_one_class("focal with mode softmax", labels)
+        check_one_class("focal with mode softmax", labels)
     weights = class_weights(config, labels)
     if labels.coding.exclusive:
         return Focal(labels.ignore_index, options, weights)

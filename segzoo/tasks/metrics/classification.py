@@ -17,7 +17,7 @@ from torchmetrics import Metric
 from segzoo.config.classification import ClassificationRunConfig
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.tasks.confusion import Scores, mean_of_present
-from segzoo.tasks.losses.registry import one_for_each_class
+from segzoo.tasks.losses.base import one_for_each_class
 from segzoo.tasks.metrics.registry import (
     METRICS,
     TASK_METRICS,

@@ -16,7 +16,7 @@ from segzoo.config.schema import RunConfig
 from segzoo.data.cores import available_cores
 from segzoo.errors import ConfigError, did_you_mean
 from segzoo.inference.engines import ENGINES, usable_device
-from segzoo.models.evaluation import evaluation_config
+from segzoo.models.build import evaluation_config
 
 _SIZES = {"inference": (256, 384, 512, 768, 1024), "training": (128, 192, 256, 384, 512)}
 _BATCHES = {"inference": (1, 2, 4, 8), "training": (2, 4, 8, 16)}

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from laboratory.baseline import ENCODER, as_segmenter, baseline_network
 from laboratory.benchmarks.settings import Settings
-from segzoo.backbones.measure import measure
+from segzoo.backbones.describe import measure
 from segzoo.checkpoint.format import Description
 from segzoo.checkpoint.read import TrainedSegmenter
 from segzoo.config.schema import BackboneConfig, ModelConfig, RunConfig

@@ -11,7 +11,7 @@ import torch
 
 from laboratory.experiments.paper import Comparison, Measure, Variant
 from laboratory.experiments.runs import Run
-from segzoo.backbones.measure import measure
+from segzoo.backbones.describe import measure
 from segzoo.checkpoint.metrics import points, read_rows
 from segzoo.config.classification import ClassificationRunConfig
 from segzoo.data.reading.labels import LabelSpace
