@@ -15,12 +15,7 @@ MAX_LAYER = 2**16
 class Classifier(Network):
     """A backbone, global average pooling, optional fully connected layers, dropout, and class scores.
 
-    Args:
-        backbone: its deepest feature map is classified.
-        num_classes: classes to tell apart.
-        dropout: probability of dropping a feature before the class scores.
-        fc_width: widths of fully connected layers with ReLU in front of the class scores; one number is the width of
-            two, as in the paper; None for none.
+    `build_classifier` explains the arguments.
 
     Raises:
         ConfigError: a value is out of range.
@@ -58,19 +53,11 @@ class Classifier(Network):
         self.logits = nn.Linear((channels, *widths)[-1], num_classes)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Score the classes.
-
-        Shape:
-            image: (N, in_channels, H, W). Returns (N, num_classes).
-        """
+        """Class scores (N, num_classes) of images (N, in_channels, H, W)."""
         return self.scores(self.backbone(image)[-1])
 
     def scores(self, features: Tensor) -> Tensor:
-        """Score the classes by the backbone's deepest feature map.
-
-        Shape:
-            features: (N, C, H, W). Returns (N, num_classes).
-        """
+        """Class scores (N, num_classes) by the backbone's deepest feature map (N, C, H, W)."""
         scores: Tensor = self.logits(self.dropout(self.fully_connected(features.mean(dim=(2, 3)))))
         return scores
 

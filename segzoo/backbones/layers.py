@@ -51,11 +51,7 @@ class Convolution(nn.Conv2d):
         self.pads_same = pads_same
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve.
-
-        Shape:
-            x: (N, in_channels, H, W). Returns (N, out_channels, ceil(H / stride), ceil(W / stride)) unless valid.
-        """
+        """From (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride)), unless valid."""
         if self.pads_same:
             x = pad_same(x, self.kernel_size[0], self.stride[0], 0.0)
         return self._conv_forward(x, self.weight, None)
@@ -69,11 +65,7 @@ class Sampling(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """Leave the other pixels out.
-
-        Shape:
-            x: (N, C, H, W). Returns (N, C, ceil(H / stride), ceil(W / stride)).
-        """
+        """From (N, C, H, W) to (N, C, ceil(H / stride), ceil(W / stride))."""
         return x[..., :: self.stride, :: self.stride]
 
 
@@ -91,11 +83,7 @@ class MaxPool(nn.Module):
         self.pads_same = padding == "same" and stride > 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool.
-
-        Shape:
-            x: (N, C, H, W). Returns (N, C, ceil(H / stride), ceil(W / stride)).
-        """
+        """From (N, C, H, W) to (N, C, ceil(H / stride), ceil(W / stride))."""
         if self.pads_same:
             return F.max_pool2d(pad_same(x, 3, self.stride, -torch.inf), 3, self.stride)
         if self.dilation == 1:
@@ -202,7 +190,7 @@ def shortcut(planned: PlannedBlock, options: BackboneOptions, *, with_norm: bool
 
 
 def norm(channels: int, options: BackboneOptions) -> nn.Module:
-    """The normalisation the options name."""
+    """The normalisation that the options name."""
     if options.norm_eps is None:
         raise ValueError("norm_eps is not resolved: the variant's builder sets it")
     return named_norm(options.norm, channels, eps=options.norm_eps, momentum=options.norm_momentum)
@@ -220,7 +208,7 @@ def named_norm(name: NormName, channels: int, *, eps: float, momentum: float) ->
 
 
 def group_count(channels: int) -> int:
-    """Groups that GroupNorm makes of so many channels."""
+    """The number of groups that GroupNorm makes of so many channels."""
     return largest_divisor(channels, 32)
 
 
@@ -236,11 +224,7 @@ class FrozenBatchNorm(_NormBase):
         self.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise by the statistics as loaded.
-
-        Shape:
-            x: (N, C, H, W). Returns the same.
-        """
+        """Normalise (N, C, H, W) by the statistics as loaded."""
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
@@ -264,11 +248,7 @@ class DropPath(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """Keep each image's features with probability 1 - rate, scaled so that the mean stays.
-
-        Shape:
-            x: (N, C, H, W). Returns the same.
-        """
+        """Keep each image's features (N, C, H, W) with probability 1 - rate, scaled so that the mean stays."""
         if not self.training or self.rate == 0.0:
             return x
         keep = 1.0 - self.rate
@@ -293,11 +273,7 @@ class Stem(nn.Module):
         self.relu2 = nn.ReLU() if activated else nn.Identity()
 
     def forward(self, image: Tensor) -> Tensor:
-        """Halve the image.
-
-        Shape:
-            image: (N, in_channels, H, W). Returns (N, 64 * width, ceil(H / 2), ceil(W / 2)) unless valid.
-        """
+        """From (N, in_channels, H, W) to (N, 64 * width, ceil(H / 2), ceil(W / 2)), unless valid."""
         x = torch.relu(self.norm1(self.conv1(image)))
         return self.relu2(self.norm2(self.conv2(x)))
 
@@ -307,7 +283,7 @@ class Flow(nn.ModuleList):
 
     Args:
         modules: each returns the tensor before its stride, and its output.
-        tapped: for each module, whether the former is one of the network's feature maps.
+        tapped: for each block, whether the former is one of the network's feature maps.
         checkpointed: recompute activations in the backward pass instead of keeping them (gradient checkpointing).
     """
 
@@ -317,11 +293,7 @@ class Flow(nn.ModuleList):
         self.checkpointed = checkpointed
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Run the modules.
-
-        Shape:
-            x: (N, C, H, W). Returns the output of the last module, and the feature maps on the way to it.
-        """
+        """Run the blocks on (N, C, H, W): the output of the last one, and the feature maps on the way to it."""
         taps: list[Tensor] = []
         for index, module in enumerate(self):
             if self.checkpointed and self.training:

@@ -73,11 +73,7 @@ class ImagePooling(nn.Module):
             self.norm = head_norm(out_channels, config)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool and spread.
-
-        Shape:
-            x: (N, in_channels, H, W). Returns (N, aspp_channels, H, W).
-        """
+        """From (N, in_channels, H, W) to (N, aspp_channels, H, W)."""
         pooled = torch.relu(self.norm(self.convolution(x.mean((2, 3), keepdim=True))))
         return pooled.expand(-1, -1, x.shape[2], x.shape[3])  # what a bilinear resize of one pixel is
 
@@ -91,11 +87,7 @@ class PooledBatchNorm(nn.BatchNorm2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise.
-
-        Shape:
-            x: (N, C, H, W). Returns the same.
-        """
+        """Normalise (N, C, H, W)."""
         if self.training and x.numel() == x.shape[1]:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         return super().forward(x)
@@ -123,11 +115,7 @@ class AtrousPyramid(nn.Module):
         self.dropout = nn.Dropout(config.deeplab.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Look at several scales.
-
-        Shape:
-            x: (N, C, H, W), activated. Returns (N, aspp_channels, H, W).
-        """
+        """From activated (N, C, H, W) to (N, aspp_channels, H, W)."""
         branches = [] if self.image_pooling is None else [self.image_pooling(x)]
         branches.append(self.pointwise(x))
         branches.extend(branch(x) for branch in self.atrous)
@@ -163,7 +151,7 @@ class DensePredictionCell(nn.Module):
         self.projection = pointwise(len(CELL) * channels, channels, config)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Look at several scales; shapes as `AtrousPyramid`."""
+        """From activated (N, C, H, W) to (N, aspp_channels, H, W)."""
         maps: list[Tensor] = []
         for source, branch in zip(self.sources, self.branches, strict=True):
             maps.append(branch(x if source is None else maps[source]))
@@ -200,11 +188,7 @@ class DeepLabV3(Decoder):
         self.logits = classifier(config.deeplab.aspp_channels, num_classes)
 
     def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
-        """Class scores of the image's `size`.
-
-        Shape:
-            features: as the specs say. Returns (N, num_classes, *size).
-        """
+        """Class scores (N, num_classes, *size) from features as the specs describe them."""
         deepest = features[-1] if self.activated else torch.relu(features[-1])
         return resize(self.logits(self.aspp(deepest)), size)
 
@@ -241,11 +225,7 @@ class DeepLabV3Plus(Decoder):
         self.logits = classifier(options.decoder_channels, num_classes)
 
     def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
-        """Class scores of the image's `size`.
-
-        Shape:
-            features: as the specs say. Returns (N, num_classes, *size).
-        """
+        """Class scores (N, num_classes, *size) from features as the specs describe them."""
         deepest = features[-1] if self.activated else torch.relu(features[-1])
         low_level = self.low_level(features[self.tap])
         pyramid = resize(self.aspp(deepest), (low_level.shape[2], low_level.shape[3]))

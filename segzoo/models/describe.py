@@ -69,15 +69,9 @@ class SegmenterDescription:
 def describe_segmenter(
     config: ModelConfig, num_classes: int, *, size: tuple[int, int], in_channels: int = 3
 ) -> SegmenterDescription:
-    """Measure a network on the meta device: in a second or two, without weights or memory.
+    """Measure a network on the meta device for an image of a height and a width: in seconds, without memory.
 
     The auxiliary head's parameters count; what it adds to a training step does not.
-
-    Args:
-        config: the model section.
-        num_classes: channels of the logits.
-        size: height and width of the image in pixels.
-        in_channels: channels of the image.
 
     Raises:
         ConfigError: parts that do not fit together, or an impossible size.

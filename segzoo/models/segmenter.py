@@ -48,11 +48,7 @@ class AuxiliaryHead(nn.Module):
         )
 
     def forward(self, feature: Tensor, size: tuple[int, int]) -> Tensor:
-        """Class scores of the image's `size`.
-
-        Shape:
-            feature: (N, C, h, w). Returns (N, num_classes, *size).
-        """
+        """Class scores (N, num_classes, *size) from the tap (N, C, h, w)."""
         return resize(self.layers(feature if self.activated else torch.relu(feature)), size)
 
 
@@ -98,8 +94,7 @@ class Segmenter(Network):
     def training_logits(self, image: Tensor) -> tuple[Tensor, ...]:
         """The logits that training's loss looks at, then those of the auxiliary head where there is one.
 
-        Shape:
-            image: (N, C, H, W). Returns one or two (N, num_classes, H, W).
+        Shape: images (N, C, H, W); result one or two (N, num_classes, H, W).
         """
         padded = self._with_sizes(image, (1, 1))  # the crop is training's canvas
         size = (padded.shape[-2], padded.shape[-1])
@@ -118,11 +113,7 @@ class Segmenter(Network):
         return [part for part in (self.backbone, self.decoder, self.auxiliary) if part is not None]
 
     def padded(self, image: Tensor) -> Tensor:
-        """The image as evaluation and prediction compute it.
-
-        Shape:
-            image: (N, C, H, W). Returns the same with zeros below and to the right.
-        """
+        """The images (N, C, H, W) as evaluation and prediction compute them, with zeros below and to the right."""
         return self._with_sizes(image, self.canvas)
 
     def _with_sizes(self, image: Tensor, canvas: tuple[int, int]) -> Tensor:

@@ -71,11 +71,7 @@ class SegzooEncoder(nn.Module, EncoderMixin):
         self._out_channels = [3, *(spec.channels for spec in self.backbone.feature_specs)]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Compute the image and the features that decoders of SMP expect.
-
-        Shape:
-            x: (N, in_channels, H, W). Returns x and `depth` maps of `out_channels` at strides 2, 4, ...
-        """
+        """From images (N, in_channels, H, W) to these and `depth` maps of `out_channels` at strides 2, 4, ..."""
         features = [F.relu(feature) for feature in self.backbone(x)]
         features.insert(0, x)
         return features
@@ -83,9 +79,7 @@ class SegzooEncoder(nn.Module, EncoderMixin):
     def set_in_channels(self, in_channels: int, pretrained: bool = True) -> None:
         """Take images of another number of channels.
 
-        Args:
-            in_channels: channels of the image.
-            pretrained: the first convolution's weights are worth adapting; else they are drawn anew.
+        Weights of the first convolution are adapted if they are `pretrained`; else they are drawn anew.
         """
         if in_channels == self._in_channels:
             return

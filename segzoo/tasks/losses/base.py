@@ -44,8 +44,7 @@ class SegmentationLoss(nn.Module, ABC):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of a batch.
 
-        Shape:
-            logits (N, K, H, W) of any floating type, target int64 (N, H, W); result a scalar.
+        Shape: logits (N, K, H, W) of any floating type, target int64 (N, H, W); result a scalar.
         """
 
     def loss_weight(self, target: Tensor) -> Tensor:
@@ -54,8 +53,7 @@ class SegmentationLoss(nn.Module, ABC):
         Losses that are no mean over pixels, such as Dice, count each process alike; for them the mean over
         processes is not exactly the loss of all their pixels together.
 
-        Shape:
-            target int64 (N, H, W); result a float32 scalar.
+        Shape: target int64 (N, H, W); result a float32 scalar.
         """
         return torch.ones((), device=target.device)
 
@@ -256,8 +254,7 @@ def safe_divide(total: Tensor, weight: Tensor) -> Tensor:
 def counted_pixels(logits: Tensor, target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
     """The pixels that are not ignored, as one list.
 
-    Shape:
-        logits (N, K, H, W), target int64 (N, H, W); result float32 (P, K) and int64 (P,).
+    Shape: logits (N, K, H, W), target int64 (N, H, W); result float32 (P, K) and int64 (P,).
     """
     counted = target != ignore_index
     return logits.movedim(1, -1)[counted].float(), target[counted]
@@ -266,7 +263,6 @@ def counted_pixels(logits: Tensor, target: Tensor, ignore_index: int) -> tuple[T
 def one_hot(target: Tensor, scores: Tensor) -> Tensor:
     """1 at the true class, 0 elsewhere, as large as the scores.
 
-    Shape:
-        target int64 (N, ...), scores and result (N, K, ...).
+    Shape: target int64 (N, ...), scores and result (N, K, ...).
     """
     return torch.zeros_like(scores).scatter_(1, target.unsqueeze(1), 1)
