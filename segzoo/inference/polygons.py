@@ -1,14 +1,19 @@
 """The outlines of a mask's regions, exactly along the edges of its pixels."""
 
+import warnings
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.features import shapes
 
 from segzoo.data.reading.labels import LabelSpace
+
+# rasterio mutes this for itself, in a way that threads undo for each other: masks are written by several.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
 Ring = list[list[int]]
 """Corners [x, y], of which the last is the first again."""

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -68,3 +70,19 @@ def test_planes_of_classes_overlap() -> None:
     planes = np.array([[[1, 0]], [[1, 1]]], np.uint8)
     found = [feature["properties"] for feature in feature_collection(planes, labels)["features"]]
     assert [(entry["class"], entry["pixels"]) for entry in found] == [("dog", 1), ("animal", 2)]
+
+
+def test_masks_that_threads_outline_at_once_are_no_reason_to_warn() -> None:
+    code = (
+        "import threading, numpy as np\n"
+        "from segzoo.data.reading.labels import LabelSpace\n"
+        "from segzoo.inference.polygons import feature_collection\n"
+        "mask = np.random.default_rng(0).integers(0, 4, (20, 20)).astype(np.uint8)\n"
+        "labels = LabelSpace.from_names(list('abcd'))\n"
+        "outline = lambda: [feature_collection(mask, labels) for _ in range(40)]\n"
+        "work = [threading.Thread(target=outline) for _ in range(6)]\n"
+        "[thread.start() for thread in work]\n"
+        "[thread.join() for thread in work]\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
