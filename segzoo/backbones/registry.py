@@ -127,7 +127,7 @@ def backbone_of(config: NormSettings, backbone: BackboneConfig, *, pretrained: b
         config: the model section, for its norms.
         backbone: its `backbone` section.
         pretrained: load the weights that the configuration names.
-        options: those of `build_backbone` that no configuration states.
+        options: options of `build_backbone` that no configuration states.
 
     Raises:
         ConfigError: unknown names, or parts that do not fit together.

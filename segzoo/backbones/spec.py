@@ -126,7 +126,7 @@ def check_scores(scores: Tensor) -> Tensor:
 
 
 def check_taps(name: str, specs: Sequence[FeatureSpec], output_stride: int, depth: int = 5) -> None:
-    """See that a backbone has the taps that decoders count on.
+    """Refuse a backbone without the taps that decoders count on.
 
     Args:
         name: the backbone's.

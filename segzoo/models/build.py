@@ -34,7 +34,7 @@ def build_segmenter(
     Args:
         config: the model section.
         num_classes: channels of the logits.
-        in_channels: those of the image.
+        in_channels: channels of the image.
         pretrained: load the weights that the configuration names; not where a checkpoint brings its own.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a decoder is: from the backbone's taps to class scores at the image's size."""
+"""What a decoder is, and decoders by their names: from the backbone's taps to class scores of the image's size."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -80,7 +80,7 @@ def register_decoder(
             `model.NAME.*` of a configuration, and the builder gets them as a fourth argument.
         reads: keys of the model section that only some decoders read, and this one does, such as `deeplab`; None
             without options says that it may read any.
-        output_strides: those that it works at; others are refused before anything is built.
+        output_strides: the ones that it works at; others are refused before anything is built.
         replace: whether it may take the place of another of that name, as when a notebook's cell runs again.
 
     Raises:

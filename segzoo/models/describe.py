@@ -26,7 +26,7 @@ class Part:
     Args:
         name: its modules' common name in the `state_dict`; empty for what is computed between the parts.
         modules: how many equal modules it stands for.
-        channels: of the map it ends in; None where it computes none.
+        channels: channels of the map that it ends in, if it computes one.
         size: height and width of that map in pixels.
         parameters: numbers it learns, or keeps frozen.
         macs: its multiply-adds in one forward pass.

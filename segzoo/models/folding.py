@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 _RELUS: tuple[Any, ...] = (torch.relu, F.relu, "relu")
 _BATCH_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, FrozenBatchNorm, PooledBatchNorm)
 _PROBE_SIZES = ((33, 47), (64, 64))
-"""One that needs padding, and one that mostly needs none."""
+"""The first size needs padding, the second mostly does not."""
 
 
 class FoldedConvolution(nn.Module):
@@ -62,7 +62,7 @@ def folded(network: Network) -> nn.Module:
     network before it is returned.
 
     Args:
-        network: in evaluation mode, on the CPU. It stays as it is.
+        network: a network in evaluation mode on the CPU, which stays as it is.
 
     Returns:
         A module that takes and returns what `network` does, with tensors of its own; a mere copy where it cannot be
@@ -172,5 +172,5 @@ def is_relu(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
 
 
 def only_user(node: fx.Node) -> fx.Node | None:
-    """The step that alone reads a step's result; None where there are others, or none."""
+    """The step that reads a step's result, if exactly one does."""
     return next(iter(node.users)) if len(node.users) == 1 else None

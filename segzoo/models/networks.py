@@ -25,7 +25,7 @@ from segzoo.models.build import (
 )
 from segzoo.models.decoder import DECODERS
 
-_CLASSES = 2  # of the networks that are tried, for which any number does
+_CLASSES = 2  # any number does for networks that are only tried
 _ONE_VALUE = "Expected more than 1"  # torch's words for a norm with nothing to normalise over
 Size = tuple[int, int]
 Step = Callable[[Tensor], object]
@@ -111,7 +111,7 @@ def _value_problems(
         size: height and width of each.
         key: the configuration's key that states the size.
         name: what needs larger batches, if larger images do not help.
-        output_stride: that of the deepest tap.
+        output_stride: stride of the deepest tap.
     """
     if (images > 1 and max(size) > output_stride) or _trains(build, images, size):
         return []
@@ -195,7 +195,7 @@ def build_network(
         config: the run.
         num_classes: how many classes have a score.
         pretrained: load the weights that the configuration names; not where a checkpoint brings its own.
-        evaluated: as it is evaluated, at `model.eval_output_stride`, instead of as it is trained.
+        evaluated: plan it as it is evaluated, at `model.eval_output_stride`, instead of as it is trained.
 
     Raises:
         ConfigError: unknown names, or parts that do not fit together.
@@ -206,7 +206,7 @@ def build_network(
 
 
 def sketch_network(config: AnyRunConfig, num_classes: int, *, evaluated: bool = False) -> Network:
-    """As `build_network`, without memory for its tensors, without time and without random numbers."""
+    """The same as `build_network`, but without memory for its tensors, time or random numbers."""
     with torch.device("meta"):
         return build_network(config, num_classes, pretrained=False, evaluated=evaluated)
 

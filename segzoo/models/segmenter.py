@@ -127,7 +127,7 @@ def pad_to_multiple(image: Tensor, divisor: int, remainder: int = 0, minimum: in
 
     Args:
         image: (N, C, H, W).
-        divisor: of the sizes, less `remainder`.
+        divisor: divides the padded sizes less `remainder`.
         remainder: 0 or 1.
         minimum: least size of both sides, or of height and of width.
 

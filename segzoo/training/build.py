@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from segzoo.checkpoint.read import TrainedSegmenter, read_trained
 from segzoo.checkpoint.transfer import start_from
 from segzoo.config.classification import AnyRunConfig
 from segzoo.data.datasets.spec import input_folders
-from segzoo.data.loading.datamodule import StepDataModule
+from segzoo.data.inspection.check import quick_check
+from segzoo.data.loading.datamodule import ClassificationDataModule, SegmentationDataModule, StepDataModule
 from segzoo.data.reading.labels import LabelSpace
 from segzoo.errors import ConfigError
 from segzoo.inference.tile_size import choose_tile
@@ -22,9 +24,9 @@ from segzoo.inference.tiles import Tiling, tiled
 from segzoo.models import networks
 from segzoo.models.networks import check_network_training
 from segzoo.models.segmenter import Segmenter
-from segzoo.tasks.classification import ClassificationTask
+from segzoo.tasks.classification import ClassificationTask, ImageLoss
+from segzoo.tasks.losses import build_loss
 from segzoo.tasks.segmentation import SegmentationTask
-from segzoo.tasks.specs import task_spec
 from segzoo.tasks.task import Task
 from segzoo.training.loggers import check_loggers
 
@@ -86,7 +88,7 @@ def build_task(config: AnyRunConfig, data: RunData, *, pretrained: bool) -> Task
         CheckpointError: weights that do not fit.
     """
     whole = config.model.weights if pretrained else None
-    task = RUN_TASKS[config.task](
+    task = task_spec(config).task(
         config, data.labels, data.steps, pretrained=pretrained and whole is None, samples=len(data.train_dataset)
     )
     if whole is not None:
@@ -135,8 +137,40 @@ class RunTask(SegmentationTask):
         return choose_tile(TrainedSegmenter(self.segmenter, about, Path()), self.device)
 
 
-RUN_TASKS: Mapping[str, Callable[..., Task]] = {"segmentation": RunTask, "classification": ClassificationTask}
-"""`task` -> what trains it."""
+@dataclass(frozen=True)
+class TaskSpec:
+    """What a value of `task` stands for in a run. Other layers have tables of their own, such as `NETWORKS`.
+
+    Args:
+        data: the training and the validation split.
+        task: trains the network.
+        loss: builds the loss from its section and the classes; raises `ConfigError` where they do not fit.
+        check_files: looks at a few samples where most mistakes show, given the data section.
+        draws: whether its validations are shown as pictures of masks.
+    """
+
+    data: type[RunData]
+    task: Callable[..., Task]
+    loss: Callable[[Any, LabelSpace], nn.Module]
+    check_files: Callable[[Any], None]
+    draws: bool
+
+
+TASKS: Mapping[str, TaskSpec] = {
+    "segmentation": TaskSpec(SegmentationDataModule, RunTask, build_loss, quick_check, draws=True),
+    "classification": TaskSpec(
+        ClassificationDataModule,
+        ClassificationTask,
+        ImageLoss,
+        lambda data: None,  # every file is listed with its class when the data set is built
+        draws=False,
+    ),
+}
+
+
+def task_spec(config: AnyRunConfig) -> TaskSpec:
+    """The task of a configuration."""
+    return TASKS[config.task]
 
 
 def compile_parts(parts: Iterable[nn.Module]) -> None:

@@ -17,8 +17,7 @@ from segzoo.checkpoint.write import AtomicCheckpointIO
 from segzoo.config.classification import AnyRunConfig
 from segzoo.errors import ConfigError, did_you_mean
 from segzoo.tasks.metrics import score_names
-from segzoo.tasks.specs import task_spec
-from segzoo.training.build import RunData
+from segzoo.training.build import RunData, task_spec
 from segzoo.training.callbacks import OneRun, Overlays, SeededSteps, TrainingClock
 from segzoo.training.checkpoints import Checkpoints, StopOnSignal
 from segzoo.training.launch import shares_batchnorm

@@ -1,4 +1,4 @@
-"""Losses that are a mean over pixels: cross-entropy of two kinds, focal, hard pixels."""
+"""Losses that are means over pixels: two kinds of cross-entropy, focal loss, and cross-entropy of hard pixels."""
 
 from functools import partial
 
