@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from segzoo.backbones.weights.models import PUBLISHED_MODELS
 from segzoo.backbones.weights.published import find_published
 from segzoo.checkpoint.read import AnyTrained, TrainedClassifier, TrainedSegmenter
 from segzoo.config.classification import (
@@ -80,6 +81,10 @@ def started_from(config: ModelConfig | ClassifierModelConfig) -> tuple[str, str]
     ('random weights', 'none, for nothing was taken over')
     """
     unknown = "not known to segzoo: the one that the file's source states"
+    part, origin = ("whole network", config.weights) if config.weights else ("backbone", config.backbone.weights)
+    for model in PUBLISHED_MODELS:
+        if origin in (model.name, model.archive):
+            return f"the {part} of {model.name}, published as {model.archive}", model.licence
     if config.weights is not None:
         return f"the whole network of {config.weights}", unknown
     weights = config.backbone.weights

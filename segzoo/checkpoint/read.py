@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from segzoo.backbones.classifier import Classifier
 from segzoo.backbones.spec import Network
 from segzoo.backbones.weights.hub import fetch_model, hub_name_of, is_hub_name
+from segzoo.backbones.weights.models import find_model
 from segzoo.backbones.weights.own import PREFIXES, WEIGHTS, find_in_folder
 from segzoo.backbones.weights.recognise import read_pickle
 from segzoo.backbones.weights.saved import read_saved
@@ -93,14 +94,20 @@ def find_checkpoint(path: str | Path) -> Path:
     Args:
         path: a `.ckpt`; a run directory, for its best checkpoint, else its last; a saved model's folder or its
             `model.safetensors`; a segmenter that DeepLab's authors published (a TensorFlow checkpoint's prefix, index,
-            folder or archive, or a frozen graph); or, where nothing of that name is here, a saved model on the Hugging
-            Face hub, `owner/name` or `owner/name@revision`, which is downloaded.
+            folder or archive, or a frozen graph); or, where nothing of that name is here, what is downloaded: one of
+            these segmenters by its name, `deeplab/NAME`, or a saved model on the Hugging Face hub, `owner/name` or
+            `owner/name@revision`.
 
     Raises:
         ConfigError: nothing there, or no download.
         CheckpointError: what is on the hub is no saved model.
     """
     asked, path = str(path), Path(path)
+    model = find_model(asked)
+    if model is not None:
+        from segzoo.checkpoint.saved import fetch_saved  # it loads what it saves, and so needs this module
+
+        return fetch_saved(model)
     if is_hub_name(asked):
         return fetch_model(asked)
     if path.is_dir():

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from segzoo.backbones.weights.models import PublishedModel, cache_folder, fetch_archive, only_one_process
 from segzoo.backbones.weights.own import PREFIXES, WEIGHTS
 from segzoo.backbones.weights.saved import DESCRIPTION, MARK, read_saved, sha256_of
 from segzoo.checkpoint.card import model_card, started_from
@@ -71,6 +72,24 @@ def save_published(source: str | Path, folder: str | Path, protocol: Protocol) -
     trained = load_published(source, protocol)
     save_folder(trained, folder)
     return trained
+
+
+def fetch_saved(model: PublishedModel) -> Path:
+    """The tensors' file of a published segmenter as a saved folder in the cache, which is made at the first time.
+
+    Raises:
+        ConfigError: the archive cannot be had, or it is one of a backbone.
+        CheckpointError: the archive is refused, or the folder cannot be written.
+    """
+    if not model.is_segmenter:
+        raise ConfigError(
+            f"{model.name}: a backbone, which may start a segmenter: model.backbone.weights={model.name}."
+        )
+    folder = cache_folder() / model.file_name
+    with only_one_process(model):
+        if not folder.is_dir():
+            save_folder(load_published(fetch_archive(model), Protocol()), folder, name=model.name)
+    return folder / WEIGHTS
 
 
 def save_folder(source: AnyTrained, folder: Path, *, name: str | None = None) -> None:

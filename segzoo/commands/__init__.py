@@ -42,7 +42,8 @@ COMMANDS: Mapping[str, Command] = {
     "export": Command("networks.export", "Write a checkpoint for other programs."),
     "model": Command("networks.model", "Show the network of a configuration and its cost."),
     "backbones": Command("networks.backbones", "List the backbones and their published weights."),
-    "convert-weights": Command("convert_weights.main", "Convert weights of Keras, timm or Cadene."),
+    "models": Command("networks.models", "List the published models that may be used by name."),
+    "convert-weights": Command("convert_weights.main", "Convert weights of Keras, timm, Cadene or DeepLab."),
 }
 
 OF_THE_REPOSITORY: Mapping[str, str] = {

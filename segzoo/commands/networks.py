@@ -1,4 +1,4 @@
-"""The commands about networks: `model`, `backbones` and `export`."""
+"""The commands about networks: `model`, `backbones`, `models` and `export`."""
 
 import json
 from collections.abc import Sequence
@@ -65,6 +65,21 @@ def backbones(argv: Sequence[str] | None = None, prog: str | None = None) -> int
         print(json.dumps(asdict(found[0]) if options.name else [asdict(one) for one in found], indent=2))
     else:
         terminal().print(cost_table(found), *map(tap_table, found if options.name else []))
+    return 0
+
+
+def models(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """List the published models: each name stands wherever a CHECKPOINT does, or starts a training."""
+    parser = CommandParser(models.__doc__, prog)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(argv)
+
+    from segzoo.backbones.weights.models import PUBLISHED_MODELS, models_table  # needs torch, which --help does not
+
+    if options.json:
+        print(json.dumps([asdict(model) | {"url": model.url} for model in PUBLISHED_MODELS], indent=2))
+    else:
+        terminal().print(models_table())
     return 0
 
 

@@ -98,9 +98,9 @@ class _Origin(Section):
     """Variant: `segzoo backbones` lists them."""
     weights: FilePath | None = None
     """Published tag (imagenet; `segzoo backbones --weights` lists them), path of a weights file, run directory
-    or saved model, or owner/name of a saved model on the Hugging Face hub; null starts from random weights. A file may
-    be Keras', timm's or DeepLab's: a TensorFlow checkpoint, its .tar.gz, or a frozen graph. Weights set preprocessing,
-    norm_eps and padding where you do not."""
+    or saved model, name of a published model (`segzoo models` lists them), or owner/name of a saved model on the
+    Hugging Face hub; null starts from random weights. A file may be Keras', timm's or DeepLab's: a TensorFlow
+    checkpoint, its .tar.gz, or a frozen graph. Weights set preprocessing, norm_eps and padding where you do not."""
 
 
 class BackboneConfig(BackboneSwitches, _Origin, PartsSection):
@@ -302,9 +302,9 @@ class ModelConfig(NormSettings, PartsSection):
     place = "model"
 
     weights: FilePath | None = None
-    """Checkpoint, run directory or saved model (its folder, or owner/name on the Hugging Face hub) whose whole network
-    this run starts from, instead of backbone.weights; with other classes, the layers that give class scores start anew.
-    It has to be of the same backbone and decoder."""
+    """Checkpoint, run directory, published model (`segzoo models` lists them) or saved model (its folder, or owner/name
+    on the Hugging Face hub) whose whole network this run starts from, instead of backbone.weights; with other classes,
+    the layers that give class scores start anew. It has to be of the same backbone and decoder."""
     decoder: str = "deeplabv3plus"
     """What turns taps into class scores: the papers' deeplabv3plus or deeplabv3; SMP's deeplabv3plus_smp,
     deeplabv3_smp, unet, unetplusplus, fpn, pspnet, pan, linknet, manet, upernet, segformer; or one you registered."""

@@ -5,6 +5,7 @@ from os import PathLike
 
 from segzoo.backbones.strides import STEM_CHANNELS, scale_channels
 from segzoo.backbones.weights.hub import fetch, fetch_model, is_hub_name
+from segzoo.backbones.weights.models import fetch_backbone, find_model
 from segzoo.backbones.weights.published import find_published, neither_tag_nor_file
 from segzoo.backbones.weights.recognise import find_weights_file, read_weights
 from segzoo.backbones.weights.source import Recipe, SourceWeights
@@ -18,7 +19,8 @@ def find_weights(backbone: str | None, weights: str | PathLike[str]) -> SourceWe
 
     Args:
         backbone: the variant the weights are for; tags belong to one.
-        weights: a tag, the path of a file or folder, or a saved model on the hub, as `owner/name`.
+        weights: a tag, the path of a file or folder, a published model's name, as `deeplab/xception65-coco`, or a saved
+            model on the hub, as `owner/name`.
 
     Raises:
         ConfigError: no such tag or file, or no download.
@@ -28,6 +30,9 @@ def find_weights(backbone: str | None, weights: str | PathLike[str]) -> SourceWe
     if entry is not None:
         read = read_weights(fetch(entry))
         return replace(read, source=f"{entry.tag} of {entry.backbone}", recipe=entry.recipe)
+    model = find_model(str(weights))
+    if model is not None:
+        return replace(read_weights(fetch_backbone(model)), source=model.name)
     if is_hub_name(str(weights)):
         return read_weights(fetch_model(str(weights)))
     file = find_weights_file(weights)
