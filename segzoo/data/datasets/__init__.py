@@ -3,4 +3,13 @@
 Imports `reading` and `fetching`. What is made of samples once they are read is no business of a data set.
 """
 
-from segzoo.data.datasets import camvid, cifar, cityscapes, folder, image_files, synthetic, voc  # noqa: F401  # importing them registers them
+from segzoo.data.datasets import (  # noqa: F401  # importing them registers them
+    ade20k,
+    camvid,
+    cifar,
+    cityscapes,
+    folder,
+    image_files,
+    synthetic,
+    voc,
+)
