@@ -45,6 +45,16 @@ def test_its_commands_and_folders_exist(page, repository):
         assert (repository / name).exists() or (repository / "segzoo" / name).exists(), name
 
 
+def test_what_it_names_stands_in_the_file_that_it_names(page, repository):
+    named = re.findall(r"`([\w.]+)`\s+\(`(?:segzoo/)?([\w/.]+\.py)`\)", page)
+    assert len(named) >= 40
+    for name, path in named:
+        text = (repository / "segzoo" / path).read_text(encoding="utf-8")
+        assert re.search(rf"\b{name.split('.')[-1]}\b", text), f"{name} in {path}"
+    for path in re.findall(r"`((?:\w+/)+\w+\.py)`", page):
+        assert any((repository / place / path).is_file() for place in ("", "segzoo")), path
+
+
 def steps_of(page, title):
     """The functions that a tour names, as (file below segzoo, qualified name), in order."""
     tour = page.split(title, 1)[1].split("\n\n", 2)[1]

@@ -30,9 +30,9 @@ _FONT_SIZE = 13
 _SWATCH = 12
 _PAPER = (250, 250, 250)
 _INK = (30, 30, 30)
-_HATCH = ((200, 200, 200), (90, 90, 90))  # light and dark stripes of ignored pixels
+IGNORED_STRIPES = ((200, 200, 200), (90, 90, 90))  # light and dark stripes of ignored pixels
 _STRIPE = 6
-_IGNORED = (128, 128, 128)  # where a small picture has no room for stripes; no palette of ours has it for a class
+IGNORED_GRAY = (128, 128, 128)  # where a small picture has no room for stripes; no palette of ours has it for a class
 _SMALL_WIDTH = 320
 _SMALL_GAP = 4
 _DPI = 120
@@ -117,8 +117,8 @@ def _hatched(picture: Array8, mask: npt.NDArray[np.uint8], labels: LabelSpace) -
     dark = (rows + columns) // _STRIPE % 2 == 1
     ignored = (mask == labels.ignore_index).reshape(-1, *mask_extent(mask)).any(0)
     hatched = picture.copy()
-    hatched[ignored & dark] = _HATCH[1]
-    hatched[ignored & ~dark & (picture == 0).all(axis=2)] = _HATCH[0]
+    hatched[ignored & dark] = IGNORED_STRIPES[1]
+    hatched[ignored & ~dark & (picture == 0).all(axis=2)] = IGNORED_STRIPES[0]
     return hatched
 
 
@@ -148,9 +148,9 @@ def _draw_legend(
 ) -> None:
     for left, name, color in line:
         box = (left, top + 2, left + _SWATCH, top + 2 + _SWATCH)
-        draw.rectangle(box, fill=color or _HATCH[0], outline=_INK)
+        draw.rectangle(box, fill=color or IGNORED_STRIPES[0], outline=_INK)
         if color is None:
-            draw.line((left, top + 2 + _SWATCH, left + _SWATCH, top + 2), fill=_HATCH[1], width=3)
+            draw.line((left, top + 2 + _SWATCH, left + _SWATCH, top + 2), fill=IGNORED_STRIPES[1], width=3)
         draw.text((left + _SWATCH + _GAP // 2, top), name, fill=_INK, font=_font())
 
 
@@ -208,7 +208,7 @@ def compared_masks(rows: Sequence[tuple[npt.NDArray[np.generic], Array8, Array8]
 def _small_row(image: npt.NDArray[np.generic], masks: Sequence[Array8], labels: LabelSpace) -> Array8:
     size = (_SMALL_WIDTH, max(1, round(_SMALL_WIDTH * image.shape[0] / image.shape[1])))
     photograph = Image.fromarray(_visible(image)).resize(size, Image.Resampling.BOX)
-    painted = [Image.fromarray(labels.coding.paint(mask, _IGNORED)) for mask in masks]
+    painted = [Image.fromarray(labels.coding.paint(mask, IGNORED_GRAY)) for mask in masks]
     small = [picture.resize(size, Image.Resampling.NEAREST) for picture in painted]
     return _joined([np.asarray(picture) for picture in (photograph, *small)], axis=1)
 

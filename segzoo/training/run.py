@@ -14,8 +14,8 @@ from lightning.pytorch.loggers import Logger
 
 from segzoo.checkpoint.transfer import with_starting_settings
 from segzoo.config.classification import AnyRunConfig
+from segzoo.data.class_balance import balanced_weights, class_pixels
 from segzoo.data.reading.labels import LabelSpace
-from segzoo.data.sample import balanced_weights, class_pixels
 from segzoo.errors import CheckpointError, InterruptedTrainingError, SegzooError, first_line
 from segzoo.tasks.metrics import AnyScores, MainMetric, no_scores
 from segzoo.tasks.processes import is_first_process

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from segzoo.config.schema import DataConfig
+from segzoo.data.class_balance import balanced_weights, class_pixels
 from segzoo.data.datasets.spec import build_dataset
 from segzoo.data.reading.labels import LabelSpace
-from segzoo.data.sample import balanced_weights, class_pixels, differences, inventory_of
+from segzoo.data.sample import differences, inventory_of
 
 
 def test_pixels_are_counted_and_ignored_ones_are_not() -> None:

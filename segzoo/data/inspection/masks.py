@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from segzoo.data.class_balance import mask_pixels
 from segzoo.data.reading.labels import IGNORED, LabelSpace, shown_color
-from segzoo.data.sample import mask_pixels
 from segzoo.errors import DataError
 
 _MOST_BLENDS = 0.5  # of all pixels, in masks that are smoothed and still masks

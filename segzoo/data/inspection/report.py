@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from segzoo.data.class_balance import balanced_weights
 from segzoo.data.datasets.listing import Pair
 from segzoo.data.inspection.findings import Finding
 from segzoo.data.inspection.masks import pixels_of_classes
 from segzoo.data.inspection.scan import ImageFacts, SplitScan
 from segzoo.data.reading.labels import LabelSpace
-from segzoo.data.sample import balanced_weights
 from segzoo.errors import DataError, in_groups
 
 # Below the tables, where a line may be longer than the table is wide.

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from segzoo.config.schema import DataConfig
+from segzoo.data.class_balance import mask_pixels, rarity
 from segzoo.data.reading.labels import IGNORED
-from segzoo.data.sample import mask_extent, mask_pixels, rarity
+from segzoo.data.sample import mask_extent
 from segzoo.data.transforms.augmentation import build_steps, run_steps
 from segzoo.data.transforms.preprocessing import mean_color
 from segzoo.errors import DataError

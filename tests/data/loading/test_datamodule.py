@@ -13,10 +13,11 @@ from PIL import Image
 from segzoo.config.classification import ClassificationDataConfig
 from segzoo.config.schema import DataConfig, SyntheticConfig
 from segzoo.data import LabelSpace, build_dataset, register_dataset
+from segzoo.data.class_balance import class_pixels
 from segzoo.data.inspection.scan import scan_sample
 from segzoo.data.loading.datamodule import ClassificationDataModule, SegmentationDataModule, worker_count
 from segzoo.data.loading.sampling import StepBatchSampler
-from segzoo.data.sample import Sample, class_pixels
+from segzoo.data.sample import Sample
 from segzoo.errors import ConfigError, DataError
 from segzoo.training.faults import faults_explained
 

@@ -11,6 +11,7 @@ from PIL import Image
 from segzoo.config.load import load_config
 from segzoo.config.schema import DataConfig, RunConfig
 from segzoo.data import build_dataset
+from segzoo.data.class_balance import class_pixels
 from segzoo.data.datasets.listing import FileDataset
 from segzoo.data.inspection.browse import browse, write_samples
 from segzoo.data.inspection.check import check_data, quick_check
@@ -18,7 +19,6 @@ from segzoo.data.inspection.make_config import make_config
 from segzoo.data.loading.cache import CachedDataset, cached
 from segzoo.data.loading.datamodule import SegmentationDataModule
 from segzoo.data.reading.labels import LabelSpace
-from segzoo.data.sample import class_pixels
 from segzoo.data.transforms.augmentation import EXTRA_TRANSFORMS, build_steps, run_steps
 from segzoo.data.transforms.training import TrainTransform, rare_pixel
 from segzoo.errors import ConfigError, DataError
