@@ -124,8 +124,8 @@ def backbone_of(config: NormSettings, backbone: BackboneConfig, *, pretrained: b
     """Build the backbone of a configuration.
 
     Args:
-        config: the model section, for its norms.
-        backbone: its `backbone` section.
+        config: the model section, which states the norms.
+        backbone: the section of the backbone in it.
         pretrained: load the weights that the configuration names.
         options: options of `build_backbone` that no configuration states.
 

@@ -96,10 +96,6 @@ class PooledBatchNorm(nn.BatchNorm2d):
 class AtrousPyramid(nn.Module):
     """Atrous spatial pyramid pooling (ASPP): five views of the same map, joined by a 1×1 convolution and dropout.
 
-    Args:
-        feature: the tap it reads.
-        config: the model section.
-
     Source: arXiv:1706.05587v3, Fig. 5, with the separable convolutions of arXiv:1802.02611v3, section 3.1.
     """
 
@@ -127,10 +123,6 @@ class DensePredictionCell(nn.Module):
     """Five 3×3 convolutions, some behind others, at rates that differ between rows and columns, joined by a 1×1 one.
 
     Dropout comes before the join.
-
-    Args:
-        feature: the tap it reads.
-        config: the model section.
 
     Source: see `CELL`.
     """
@@ -169,10 +161,7 @@ PYRAMIDS: Mapping[str, Callable[[FeatureSpec, ModelConfig], nn.Module]] = {
 class DeepLabV3(Decoder):
     """The pyramid and a classifier, resized to the image by 16 at once.
 
-    Args:
-        features: the backbone's taps; it reads the deepest.
-        num_classes: channels of the logits.
-        config: the model section.
+    Of the backbone's taps it reads the deepest.
 
     Source: arXiv:1706.05587v3, section 3.3. Departure: the pyramid is separable, as arXiv:1802.02611v3 has it, unless
     `model.deeplab.separable` is false.
@@ -196,10 +185,7 @@ class DeepLabV3(Decoder):
 class DeepLabV3Plus(Decoder):
     """The pyramid, resized and joined with the tap of stride 4, two 3×3 convolutions and a classifier.
 
-    Args:
-        features: the backbone's taps; it reads the deepest and the one of stride 4, that one before its ReLU.
-        num_classes: channels of the logits.
-        config: the model section.
+    Of the backbone's taps it reads the deepest and the one of stride 4, that one before its ReLU.
 
     Raises:
         ConfigError: no tap has stride 4.

@@ -30,10 +30,7 @@ _PROBE_SIZES = ((33, 47), (64, 64))
 class FoldedConvolution(nn.Module):
     """A convolution with the BatchNorm behind it multiplied into its weights, and the ReLU behind that in place.
 
-    Args:
-        convolution: what it is made of; its weights are not changed.
-        norm: the BatchNorm behind it; None for none.
-        relu: whether a ReLU ends it.
+    The convolution that it is made of is not changed.
     """
 
     def __init__(self, convolution: nn.Conv2d, norm: _NormBase | None, *, relu: bool) -> None:

@@ -23,11 +23,6 @@ class AuxiliaryHead(nn.Module):
     It is a 3×3 convolution, norm, ReLU, dropout and a 1×1 convolution on one tap. Its loss reaches the
     backbone's middle without passing the deep end, which helps deep networks to learn.
 
-    Args:
-        feature: the tap it reads.
-        num_classes: channels of the logits.
-        config: the model section.
-
     Source: Zhao et al., Pyramid Scene Parsing Network, arXiv:1612.01105v2, section 3.3, and the authors' code: a
     quarter of the tap's channels, dropout of whole channels at 0.1. There it reads ResNet's fourth stage; here the
     tap before the last, 1,024 channels in the full Xceptions.
@@ -125,11 +120,7 @@ class Segmenter(Network):
 def pad_to_multiple(image: Tensor, divisor: int, remainder: int = 0, minimum: int | tuple[int, int] = 1) -> Tensor:
     """Zeros at the bottom and the right until height and width are multiples of `divisor`, plus `remainder`.
 
-    Args:
-        image: (N, C, H, W).
-        divisor: divides the padded sizes less `remainder`.
-        remainder: 0 or 1.
-        minimum: least size of both sides, or of height and of width.
+    `minimum` is the least size of both sides, or of height and of width.
 
     >>> import torch
     >>> pad_to_multiple(torch.ones(1, 3, 97, 129), 16).shape

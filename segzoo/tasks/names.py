@@ -1,4 +1,7 @@
-"""The names that a configuration's open keys may take: what the registries hold now."""
+"""The names that a configuration's open keys may take: what the registries hold now.
+
+A module of its own because commands that train nothing read it, and it imports no Lightning.
+"""
 
 from segzoo.backbones.registry import BACKBONES
 from segzoo.config.load import KnownNames

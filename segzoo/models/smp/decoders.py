@@ -51,6 +51,7 @@ NORMS: dict[Norm, str | dict[str, str | bool]] = {
     "instance": {"type": "instancenorm", "affine": True},  # without, SMP finds no weights to initialise
     "none": "identity",
 }
+
 SmpBuilder = Callable[[Sequence[FeatureSpec], int, Options], Decoder]
 """What builds one of SMP's decoders: of the model section it reads its own options only."""
 
@@ -61,8 +62,6 @@ class SmpDecoder(Decoder):
     Sizes are padded to multiples of the output stride, as SMP demands.
 
     Args:
-        features: the taps it gets.
-        decoder: SMP's decoder.
         head: SMP's segmentation head; its upsampling reaches the image's size.
         minimum_pixels: height and width that the deepest tap needs.
         initialise: draw weights as SMP's models do; its DeepLabs keep torch's.
