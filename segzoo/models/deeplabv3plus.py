@@ -267,7 +267,7 @@ def low_level_tap(features: Sequence[FeatureSpec]) -> int:
     """Index of the deepest tap of stride 4.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no tap has this stride.
     """
     found = [index for index, spec in enumerate(features) if spec.stride == LOW_LEVEL_STRIDE]
     if not found:
