@@ -83,7 +83,11 @@ def _submit(arguments: Namespace, overrides: Sequence[str]) -> int:
 def _parser(prog: str | None = None) -> CommandParser:
     parser = CommandParser(__doc__, prog, explains_keys=True)
     add = parser.add_argument
-    add("checkpoint", metavar="CHECKPOINT", help=".ckpt file, run directory, or saved model (folder, or on the hub)")
+    add(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help=".ckpt file, run directory, saved model (folder, or on the hub), or published model",
+    )
     add("--split", help="split to measure (default: the run's validation split; for --submission: test)")
     add("--output", metavar="DIR", help="folder for the files (default: RUN_DIR/evaluation/SPLIT)")
     add("--overwrite", action="store_true", help="replace an evaluation that is in the folder")

@@ -74,12 +74,13 @@ def models(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(argv)
 
-    from segzoo.backbones.weights.models import PUBLISHED_MODELS, models_table  # needs torch, which --help does not
+    from segzoo.backbones.weights.models import PUBLISHED_MODELS  # needs torch, which --help does not
 
     if options.json:
         print(json.dumps([asdict(model) | {"url": model.url} for model in PUBLISHED_MODELS], indent=2))
     else:
-        terminal().print(models_table())
+        print("\n".join(model.lines for model in PUBLISHED_MODELS))
+        print("mIoU in percent, as the authors state it, with the output stride and the scales that they measured at")
     return 0
 
 

@@ -61,7 +61,11 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
 def _parser(prog: str | None = None) -> CommandParser:
     parser = CommandParser(__doc__, prog, epilog=_EPILOG)
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".ckpt file, run directory or saved model")
+    parser.add_argument(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help=".ckpt file, run directory, saved model or published model (`segzoo models` lists them)",
+    )
     parser.add_argument("input", metavar="INPUT", help="image, folder, pattern, or list (.txt)")
     parser.add_argument("--output", metavar="DIR", help="folder for the masks (default: predictions/<run>)")
     parser.add_argument("--save", metavar="KIND,...", help="kinds of output (default: mask; of a classifier csv)")

@@ -37,6 +37,7 @@ class Limits:
     pause: float = 1.0  # between them
     window: float = 60.0  # over which the speed is taken
     least_bytes: int = 60_000  # a server that sends less in a window is as good as silent
+    most_bytes: int = sys.maxsize  # of a file whose size is not known
 
 
 LIMITS = Limits()
@@ -75,7 +76,7 @@ def download(
         verify(target, checksum)
         return
     part = target.with_name(f"{target.name}.part")
-    usable = 0 if not resumed else sys.maxsize if size is None else size
+    usable = 0 if not resumed else limits.most_bytes if size is None else size
     problems = []
     for url in urls:
         try:
@@ -161,6 +162,8 @@ def _connect(url: str, part: Path, size: int | None, limits: Limits) -> None:
         total = start + int(length) if length.isdecimal() else size
         if size not in {None, total}:
             raise _WrongFileError(f"offers {total} bytes, not {size}")
+        if total is not None and total > limits.most_bytes:
+            raise _WrongFileError(f"offers {total} bytes, and no more than {limits.most_bytes} are taken")
         logger.info("%s: %s %s", part.stem, "going on from" if start else "downloading from", url)
         received = _receive(response, part, start, total, limits)
     if total is not None and received < total:
@@ -181,6 +184,7 @@ def _receive(response: http.client.HTTPResponse, part: Path, start: int, total: 
     """Write what comes in; how far the file reaches then."""
     done = start
     window_end, window_start = time.monotonic() + limits.window, start
+    most = limits.most_bytes if total is None else total
     with _written(part):
         file = os.fdopen(open_own(part, os.O_WRONLY | os.O_CREAT), "wb", buffering=0)
     with file, byte_bar(part.stem, total) as move_to:
@@ -194,8 +198,8 @@ def _receive(response: http.client.HTTPResponse, part: Path, start: int, total: 
                     rest = rest[file.write(rest) :]
             done += len(block)
             move_to(done)
-            if total is not None and done > total:
-                raise _WrongFileError(f"sends more than {total} bytes")
+            if done > most:
+                raise _WrongFileError(f"sends more than {most} bytes")
             if time.monotonic() > window_end:
                 if done - window_start < limits.least_bytes:
                     raise TimeoutError(f"only {done - window_start} bytes in {limits.window:g} s")

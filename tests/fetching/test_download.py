@@ -391,3 +391,16 @@ def test_checksums_are_checked_of_any_file(tmp_path):
         verify(tmp_path / "mine.tar", f"md5:{SUM}", "file.tar")
     with pytest.raises(DataError, match=f"mine.tar: sha256 is \\w+, not {sha256} of mine.tar"):
         verify(tmp_path / "mine.tar", f"sha256:{sha256}")
+
+
+@pytest.mark.parametrize(("path", "reason"), [("good", "offers 1048576 bytes"), ("nolength", "sends more than 500000")])
+def test_a_file_of_unknown_size_is_bounded(server, tmp_path, path, reason):
+    url = f"http://127.0.0.1:{server.server_port}/{path}"
+    for _ in range(2):  # what an earlier try left is no reason to go on
+        with pytest.raises(DataError, match=reason):
+            download(
+                [url], tmp_path / "x", check=lambda _: "", resumed=True, limits=replace(LIMITS, most_bytes=500_000)
+            )
+        assert sum(file.stat().st_size for file in tmp_path.iterdir()) < SIZE
+    download([url], tmp_path / "x", check=lambda _: "", resumed=True, limits=replace(LIMITS, most_bytes=SIZE))
+    assert (tmp_path / "x").read_bytes() == CONTENT

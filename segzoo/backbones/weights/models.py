@@ -9,19 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from filelock import FileLock
-from rich.table import Table
 
 from segzoo.backbones.weights.tensorflow import read_tensorflow
 from segzoo.errors import CheckpointError, ConfigError, DataError, UnknownNameError, did_you_mean, first_line
-from segzoo.fetching.download import download
+from segzoo.fetching.download import Limits, download
 
 _OWNER = "deeplab"
 _HOME = "http://download.tensorflow.org/models"
 _MIRROR = "SEGZOO_MODELS_URL"
 """Environment variable with the address of a folder that has the same archives."""
+_ALLOWED = 1_100_000  # bytes for each megabyte that the table states, which are rounded or of 2^20 bytes
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,12 @@ class PublishedModel:
     def url(self) -> str:
         """The address that it is fetched from."""
         return f"{os.environ.get(_MIRROR, _HOME).rstrip('/')}/{self.archive}"
+
+    @property
+    def lines(self) -> str:
+        """What to show of it: its name, and indented what it is."""
+        rest = f"{self.network}; {self.data}; {self.megabytes} MB; {self.licence}"
+        return f"{self.name}\n    {rest}\n    {f'mIoU {self.miou}' if self.is_segmenter else 'a backbone'}"
 
     @property
     def file_name(self) -> str:
@@ -169,7 +174,7 @@ def fetch_archive(model: PublishedModel) -> Path:
         raise ConfigError(_not_fetched(model, "HF_HUB_OFFLINE is set"))
     prefix = f"{place.name}: {model.url}: "
     try:
-        download([model.url], place, check=_fault, resumed=True)
+        download([model.url], place, check=_fault, resumed=True, limits=Limits(most_bytes=model.megabytes * _ALLOWED))
     except DataError as error:
         problem = error.problems[0]
         if not problem.startswith(prefix):  # the disk's
@@ -192,18 +197,6 @@ def fetch_backbone(model: PublishedModel) -> Path:
         if not place.is_file():
             convert_weights(fetch_archive(model), place)
     return place
-
-
-def models_table() -> Table:
-    """One line for each published model."""
-    table = Table(title="published models; mIoU as their authors state it, percent", title_justify="left")
-    for heading in ("name", "network", "trained on", "mIoU", "MB", "licence"):
-        justify: Literal["left", "right"] = "right" if heading == "MB" else "left"
-        table.add_column(heading, overflow="fold", justify=justify, no_wrap=heading == "name")
-    for model in PUBLISHED_MODELS:
-        miou = model.miou if model.is_segmenter else "a backbone"
-        table.add_row(model.name, model.network, model.data, miou, str(model.megabytes), model.licence)
-    return table
 
 
 def _fault(file: Path) -> str:
