@@ -6,6 +6,7 @@ import signal
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from inspect import cleandoc
 from io import TextIOWrapper
 from types import FrameType
 from typing import Any, Literal, NoReturn, TextIO
@@ -95,7 +96,7 @@ class CommandParser(ArgumentParser):
     ) -> None:
         super().__init__(
             prog=prog,
-            description=description,
+            description=cleandoc(description or ""),
             epilog=epilog,
             formatter_class=RawDescriptionHelpFormatter,
             allow_abbrev=False,

@@ -1,7 +1,7 @@
 """What `segzoo check-data` does, in a copy of the repository."""
 
 from segzoo.cli import run
-from segzoo.commands.check_data import main
+from segzoo.commands.data import check_data as main
 
 if __name__ == "__main__":
     run(main)

@@ -10,6 +10,7 @@ import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 
 from segzoo.cli import CommandParser, check_idle, parse_overrides
 from segzoo.errors import ConfigError
@@ -103,3 +104,33 @@ def _parser(prog: str | None = None) -> CommandParser:
     changeable = "changes to data.*, evaluation.* and model.eval_output_stride"
     add("overrides", metavar="key.sub=value", nargs="*", help=changeable)
     return parser
+
+
+def compare(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Compare evaluations of the same images: scores side by side, and which differences the images bear out.
+
+    Each is compared with the first: a paired bootstrap of the mIoU, and the Wilcoxon signed-rank test on the images'
+    own. The images of a split are taken for independent, which frames of a video are not.
+    """
+    parser = CommandParser(compare.__doc__, prog)
+    parser.add_argument(
+        "runs", metavar="RUN", nargs="+", help="run directory or saved model, or a folder that `segzoo evaluate` wrote"
+    )
+    parser.add_argument("--split", help="which evaluation, where a run has several")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="also write the tables there as Markdown")
+    parser.add_argument("--images", metavar="N", type=int, default=5, help="images to name (default: %(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file that --output names")
+    arguments = parser.parse_args(argv)
+
+    from segzoo.evaluation.compare import as_markdown, as_table, grids  # these need torch, which --help does not
+    from segzoo.evaluation.compare import compare as compare_runs
+    from segzoo.files import check_outputs, make_output, write_atomically
+
+    if arguments.output:
+        check_outputs([arguments.output], overwrite=arguments.overwrite)
+        make_output(arguments.output.parent)
+    tables = grids(compare_runs(arguments.runs, split=arguments.split, images=arguments.images))
+    terminal().print(*map(as_table, tables), sep="\n")
+    if arguments.output:
+        write_atomically(arguments.output, as_markdown(tables).encode())
+    return 0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segzoo.commands import make_config as command
+from segzoo.commands.data import make_config as command
 from segzoo.config.load import load_config
 from segzoo.config.schema import DataConfig, RunConfig
 from segzoo.data import build_dataset
@@ -276,7 +276,7 @@ def test_what_cannot_be_stated_is_refused(tmp_path: Path, override: str, words: 
 def test_the_command_takes_what_is_stated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = pairs(tmp_path / "set", "masks", numbers)
     arguments = [str(root), "--data.train_split", "train", "data.classes=[a,b,c]", "--output", str(tmp_path / "a.yaml")]
-    assert command.main(arguments) == 0
+    assert command(arguments) == 0
     assert "classes: 3 (a, b, c)" in capsys.readouterr().out
     assert load_config(tmp_path / "a.yaml").data.classes == ("a", "b", "c")
 
