@@ -220,8 +220,8 @@ def load_segmenter(checkpoint: str | Path, *, averaged: bool = True) -> TrainedS
     """Rebuild the network of a checkpoint, in evaluation mode and at its `model.eval_output_stride`, on the CPU.
 
     Args:
-        checkpoint: a `.ckpt`, a run directory, a saved model's folder, or `owner/name` on the Hugging Face hub; see
-            `find_checkpoint`.
+        checkpoint: a `.ckpt`, a run directory, a saved model's folder, `owner/name` on the Hugging Face hub, or a
+            published model's name; see `find_checkpoint`.
         averaged: of a run with `optimizer.ema_decay`, take the averaged weights, which its metrics are of; False takes
             those that training went on with. Other runs have one set of weights only.
 

@@ -58,7 +58,8 @@ def evaluate(
     do not show. Several of torchrun's processes share the images, too; each returns the same, and the first one writes.
 
     Args:
-        checkpoint: a `.ckpt`, a run directory, a saved model's folder, or `owner/name` on the Hugging Face hub.
+        checkpoint: a `.ckpt`, a run directory, a saved model's folder, `owner/name` on the Hugging Face hub, or a
+            published model's name.
         overrides: `key=value` changes to the configuration it was trained with, such as `data.root=...`,
             `evaluation.tta=true` or `model.eval_output_stride=8`.
         split: which split; None takes `evaluation.split`, else `data.val_split`.

@@ -200,8 +200,8 @@ class Predictor(BasePredictor[Prediction]):
     """A trained segmenter that takes images of every size.
 
     Args:
-        checkpoint: a `.ckpt`, a run directory, a saved model's folder, `owner/name` on the Hugging Face hub, or what
-            `load_segmenter` returned.
+        checkpoint: a `.ckpt`, a run directory, a saved model's folder, `owner/name` on the Hugging Face hub, a
+            published model's name (`segzoo models` lists them), or what `load_segmenter` returned.
         device: where to compute; None takes a GPU where there is one.
         engine: what computes: torch, onnxruntime, openvino, or auto for the fastest.
         precision: fp32 or bf16.
