@@ -183,7 +183,7 @@ def check_compiler(config: AnyRunConfig) -> None:
     """Refuse to compile where torch would find no compiler after minutes.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no compiler is installed.
     """
     named = os.environ.get("CXX")
     if config.trainer.compile and not any(map(shutil.which, (named,) if named else _COMPILERS)):

@@ -225,7 +225,7 @@ def locked_run(folder: Path) -> Iterator[None]:
         folder: a run directory, which exists.
 
     Raises:
-        ConfigError: another process trains there, and the message names it; or its `.lock` is none of ours.
+        ConfigError: another process trains there, and the message names it; or its `.lock` was not written by segzoo.
     """
     path = folder / ".lock"
     with ExitStack() as stack:

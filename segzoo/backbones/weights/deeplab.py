@@ -2,7 +2,7 @@
 
 Their graphs name a network's part by its scope (`xception_65/...`, `aspp1_depthwise`), and a variable by what it is in
 a convolution or its norm (`weights`, `BatchNorm/gamma`). Classifiers were trained on 1001 classes, the first of which
-is none of ImageNet's and is left out.
+does not exist in ImageNet and is left out.
 
 Source: the names of the authors' `research/deeplab`, as its graphs and checkpoints have them.
 """

@@ -58,11 +58,11 @@ def recipe_of(backbone: str | None, weights: str | PathLike[str], width: float |
         return entry.recipe
     found = find_weights(backbone, weights)
     if width is not None:
-        _refuse_other_width(found, width)
+        _check_width(found, width)
     return found.recipe
 
 
-def _refuse_other_width(found: SourceWeights, width: float) -> None:
+def _check_width(found: SourceWeights, width: float) -> None:
     """Before a data set is read, and in place of the shapes of all tensors."""
     if found.stem is None:  # of a network of another family, whose width means what it likes
         return

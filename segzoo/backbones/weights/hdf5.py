@@ -42,7 +42,7 @@ class Hdf5Content:
         """A group inside another.
 
         Raises:
-            ValueError: it is none.
+            ValueError: what has that name is no group.
         """
         found = parent[name]
         if not isinstance(found, h5py.Group):

@@ -99,7 +99,7 @@ def images_from(
 
 
 def _unknown_classes(listing: Listing[NamedImage], names: Sequence[str]) -> Iterator[Problem]:
-    """A problem for each class that is none of the network's, with its first image."""
+    """A problem for each class that the network does not have, with its first image."""
     known, said = set(map(composed, names)), set()
     for image in listing.items:
         for name in image.classes:

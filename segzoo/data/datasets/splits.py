@@ -66,7 +66,7 @@ def list_of_split(lists: Mapping[str, Path], split: str, where: Path, instead: s
     """The list of a split among `lists`, which are files by the names of their splits; `instead` as in `unknown_split`.
 
     Raises:
-        ConfigError: there is none of this name in the folder `where`.
+        ConfigError: no list has this name in the folder `where`.
     """
     if split not in lists:
         raise unknown_split(split, list(lists), str(where), instead)
