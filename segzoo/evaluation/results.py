@@ -1,6 +1,7 @@
 """What an evaluation says of the whole split, of each class and of each image: as objects, tables and files."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -140,7 +141,7 @@ class ClassProtocol:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class Measurement(ABC):
     """What was measured, whatever the task.
 
     Args:
@@ -206,12 +207,13 @@ class Measurement:
             # Names of files may be no text in any encoding.
             write_atomically(self.output / name, text.encode(errors="backslashreplace"))
 
+    @abstractmethod
     def _worst_table(self, count: int) -> Table:
-        raise NotImplementedError
+        """So many of the worst images."""
 
+    @abstractmethod
     def _image_rows(self) -> tuple[Sequence[str], Iterable[Sequence[object]]]:
         """Head and rows of per_image.csv; None becomes an empty cell."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
